@@ -1,0 +1,101 @@
+"""Checkpoints: files of tensors that a crash cannot halve, and rules loaded from them."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pinca_lib.automaton import CA
+from pinca_lib.channels import STATE_COUNT
+from pinca_lib.devices import to_device
+from pinca_lib.errors import InputError, shown
+from pinca_lib.parameters import input_path
+
+
+def load_rule(name: str, value: str, channels: int = STATE_COUNT) -> CA:
+    """Load a trained rule, frozen.
+
+    Parameters
+    ----------
+    name, value : str
+        The parameter that names the checkpoint, and its value: a ``.pth`` file with the key
+        ``model_state_dict``, or a run folder, of which the newest checkpoint is taken.
+    channels : int
+        Channels that the rule must have.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint there, or it does not hold a rule of that shape.
+    """
+    path = input_path(name, value)
+    if path.is_dir():
+        found = checkpoints(path)
+        if not found:
+            raise InputError(f"parameter {name}: no ca_model_step_<i>.pth in {path}")
+        path = found[-1]
+    saved = load_tensors(path)
+    weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
+    expected = CA(channels).state_dict()
+    if not isinstance(weights, dict) or weights.keys() != expected.keys():
+        raise InputError(
+            f"{path}: not a checkpoint of this automaton; expected a dict whose "
+            f"'model_state_dict' holds {', '.join(expected)}"
+        )
+    for key, tensor in expected.items():
+        found = weights[key]
+        if not isinstance(found, Tensor) or found.shape != tensor.shape:
+            shape = tuple(getattr(found, "shape", ()))
+            raise InputError(
+                f"{path}: {key} has shape {shape}, expected {tuple(tensor.shape)} for a rule of "
+                f"{channels} channels; it was trained for another state"
+            )
+        if not found.isfinite().all():
+            raise InputError(f"{path}: {key} holds NaN or infinity; that training had diverged")
+    rule = CA(channels)
+    rule.load_state_dict(weights)
+    return rule.eval().requires_grad_(False)
+
+
+def load_tensors(path: Path) -> Any:
+    """Load a file written by ``torch.save``, tensors and plain values only, onto the CPU.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a different type for every kind of damage
+        raise InputError(
+            f"{path}: not a readable checkpoint ({shown(str(error).splitlines()[0])})"
+        ) from error
+
+
+def save_atomically(data: Any, path: Path) -> None:
+    """``torch.save`` to a temporary file, flush it to the disk, and rename it into place."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        torch.save(to_device(data, "cpu"), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint after that many iterations."""
+    return folder / f"ca_model_step_{step}.pth"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return a run's checkpoints, oldest first."""
+    found = {
+        int(match[1]): path
+        for path in folder.glob("ca_model_step_*.pth")
+        if (match := re.fullmatch(r"ca_model_step_(\d+)\.pth", path.name))
+    }
+    return [found[step] for step in sorted(found)]

@@ -1,0 +1,294 @@
+"""City files: the HDF5 layout in which cities and their simulated wind are kept, and its checks.
+
+One file a city (one geometry), any number of cases (wind directions) in it:
+
+    city_base                (4, H, W)       coord_y, coord_x, geo_mask, topo
+    cases/<case>/wind_field  (7 or 8, H, W)  windInitX, windInitY, uped, vped, Uped, TKEped,
+                                             Tuwped and, if it was simulated, dwdz
+    cases/<case>             attribute meta: text of a Python dict literal
+
+Of ``meta`` the reader uses ``cityHW`` (height and width of the domain in metres), ``row_order``
+(``"south_first"`` or ``"north_first"``) and ``channels``; the rest is kept for people. A file is
+not trusted: nothing in it is evaluated, links out of the file are refused, and every array is
+checked before it is used.
+"""
+
+import ast
+import contextlib
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pinca_lib.channels import (
+    COORD_X,
+    COORD_Y,
+    GEO_MASK,
+    GEOMETRY,
+    KNOWN_COUNT,
+    NAMES,
+    PREDICTED,
+    TOPO,
+    WIND_FIELD,
+)
+from pinca_lib.errors import InputError, shown
+
+GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
+NOT_A_CITY = "GlobalMetaData.h5"
+CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
+LONGEST_SIDE = 8192  # cells
+LONGEST_META = 65_536  # characters
+LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; beyond it a number is a fill value
+ROW_ORDERS = ("south_first", "north_first")
+
+
+@dataclass(frozen=True)
+class WindCase:
+    """One city under one wind, at the resolution of its file.
+
+    Attributes
+    ----------
+    city, name : str
+        Stem of the file, and name of the case in it.
+    state : ndarray of shape (12, H, W), float32
+        Channels 0-11 in the order and units of ``pinca_lib.channels``; the fields are zero in
+        buildings, and channel 11 is zero throughout where ``has_dwdz`` is false.
+    extent : tuple of float
+        Height and width of the domain, m.
+    has_dwdz : bool
+        Whether the file holds the simulated d<w>/dz.
+    meta : dict
+        The case's ``meta`` as it stands.
+    """
+
+    city: str
+    name: str
+    state: np.ndarray
+    extent: tuple[float, float]
+    has_dwdz: bool
+    meta: dict = field(repr=False)
+
+
+def read_city(path: Path | str, row_order: str | None = None) -> list[WindCase]:
+    """Read and check all cases of a city file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    row_order : {"south_first", "north_first"}, optional
+        How to read cases whose ``meta`` does not say. Without it they are read as they stand.
+        North-first cases are turned upside down, so that v and the y derivative run one way.
+
+    Raises
+    ------
+    InputError
+        If the file is not a sound city file; the message names file, case and fault.
+    """
+    path = Path(path)
+    with _open_city(path) as file:
+        base = _checked_base(path, _dataset(path, file, "city_base"))
+        cases = _child(path, file, "cases", h5py.Group)
+        if not len(cases):
+            raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
+        return [_read_case(path, cases, name, base, row_order) for name in cases]
+
+
+def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):
+    """Write a city file; one of the same name is replaced only when the new one is complete.
+
+    Parameters
+    ----------
+    path : Path or str
+        File to write.
+    base : ndarray of shape (4, H, W)
+        coord_y, coord_x (-1…1), geo_mask (1 air, 0 building) and topo (m).
+    cases : dict of str to (wind_field, meta)
+        ``wind_field`` of shape (7 or 8, H, W), in m/s, m²/s² and 1/s; ``meta`` a dict of plain
+        Python values.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with h5py.File(partial, "w") as file:
+        file.create_dataset("city_base", data=base.astype(np.float16), compression="gzip")
+        for name, (wind_field, meta) in cases.items():
+            group = file.create_group(f"cases/{name}")
+            group.create_dataset("wind_field", data=wind_field.astype(np.float16),
+                                 compression="gzip", shuffle=True)  # fmt: skip
+            group.attrs["meta"] = repr(meta)
+    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _open_city(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
+        raise InputError(
+            f"{path.name}: not a readable HDF5 file ({shown(error)}); "
+            "it is truncated, damaged or of another format: copy or download it again"
+        ) from error
+
+
+def _child(path: Path, parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
+    """Return a member of a group after checking that it lies in this file."""
+    where = f"{path.name}: {shown(parent.name)}: {shown(name)!r}"
+    link = parent.get(name, getlink=True)
+    if link is None:
+        raise InputError(f"{where} is missing; found {[shown(key) for key in list(parent)[:8]]}")
+    if not isinstance(link, h5py.HardLink):
+        raise InputError(f"{where} is a link, which is refused; store the data in the file itself")
+    child = parent[name]
+    if not isinstance(child, kind):
+        expected = "group" if kind is h5py.Group else "dataset"
+        raise InputError(f"{where} is not a {expected}, as the layout of city files wants")
+    return child
+
+
+def _dataset(path: Path, parent: h5py.Group, name: str) -> h5py.Dataset:
+    data = _child(path, parent, name, h5py.Dataset)
+    where = f"{path.name}: {shown(data.name)}"
+    if data.is_virtual or data.external:
+        raise InputError(f"{where} keeps its data in another file, which is refused")
+    if data.dtype.kind not in "fiu":
+        raise InputError(f"{where} has type {data.dtype}; expected floating-point numbers")
+    if len(data.shape or ()) != 3:
+        raise InputError(f"{where} has shape {data.shape}; expected (channels, height, width)")
+    if not all(3 <= side <= LONGEST_SIDE for side in data.shape[1:]):
+        raise InputError(f"{where} has shape {data.shape}; a side has 3 to {LONGEST_SIDE} cells")
+    return data
+
+
+def _checked_array(data: h5py.Dataset, where: str, names: tuple[str, ...]) -> np.ndarray:
+    """Read an array of named channels as float32 and check its numbers."""
+    array = data[:].astype(np.float32)
+    for name, plane in zip(names, array, strict=True):
+        if not np.isfinite(plane).all():
+            row, column = np.argwhere(~np.isfinite(plane))[0]
+            raise InputError(
+                f"{where}: {name} has {(~np.isfinite(plane)).sum()} NaN or infinite values, the "
+                f"first in row {row}, column {column}; cells in buildings must hold 0"
+            )
+        if np.abs(plane).max() > LARGEST_VALUE:
+            raise InputError(
+                f"{where}: {name} reaches {np.abs(plane).max():g}, more than {LARGEST_VALUE:g}; "
+                "is it a fill value, or another unit?"
+            )
+    return array
+
+
+def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
+    where = f"{path.name}: city_base"
+    if data.shape[0] != len(GEOMETRY_NAMES):
+        raise InputError(
+            f"{where} has {data.shape[0]} channels; expected 4: {', '.join(GEOMETRY_NAMES)}"
+        )
+    base = _checked_array(data, where, GEOMETRY_NAMES)
+    for index in (COORD_Y, COORD_X):
+        if np.abs(base[index]).max() > 1.001:
+            raise InputError(f"{where}: {NAMES[index]} must lie between -1 and 1")
+    if not np.isin(base[GEO_MASK], (0, 1)).all():
+        raise InputError(f"{where}: geo_mask must be 1 in air and 0 in buildings, nothing else")
+    if not base[GEO_MASK].any():
+        raise InputError(f"{where}: geo_mask is 0 everywhere; no air is left to simulate")
+    if base[TOPO].min() < 0:
+        raise InputError(f"{where}: topo holds negative building heights; expected metres, >= 0")
+    return base
+
+
+def _read_case(
+    path: Path, cases: h5py.Group, name: str, base: np.ndarray, row_order: str | None
+) -> WindCase:
+    where = f"{path.name}: case {shown(name)!r}"
+    group = _child(path, cases, name, h5py.Group)
+    data = _dataset(path, group, "wind_field")
+    if data.shape[0] not in (len(WIND_NAMES) - 1, len(WIND_NAMES)):
+        raise InputError(
+            f"{where}: wind_field has {data.shape[0]} channels; expected 7, or 8 with dwdz: "
+            f"{', '.join(WIND_NAMES)}"
+        )
+    if data.shape[1:] != base.shape[1:]:
+        raise InputError(
+            f"{where}: wind_field is {data.shape[1]}×{data.shape[2]} cells, but city_base is "
+            f"{base.shape[1]}×{base.shape[2]}; both must be on one grid"
+        )
+    names = WIND_NAMES[: data.shape[0]]
+    meta = _checked_meta(group, where, names)
+    state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
+    state[GEOMETRY] = base
+    state[WIND_FIELD][: len(names)] = _checked_array(data, f"{where}: wind_field", names)
+    state[PREDICTED] *= base[GEO_MASK]
+    if meta.get("row_order", row_order) == "north_first":
+        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
+    if "cityHW" not in meta:
+        warnings.warn(f"{where}: meta lacks cityHW; taking cells of {CELL_SIZE:g} m", stacklevel=2)
+    height, width = base.shape[1:]
+    return WindCase(
+        city=path.stem,
+        name=name,
+        state=state,
+        extent=meta.get("cityHW", (height * CELL_SIZE, width * CELL_SIZE)),
+        has_dwdz=len(names) == len(WIND_NAMES),
+        meta=meta,
+    )
+
+
+def _checked_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
+    """Parse ``meta`` as a literal and check the entries that matter."""
+    if "meta" not in group.attrs:
+        raise InputError(f"{where}: attribute 'meta' is missing; expected a Python dict literal")
+    text = group.attrs["meta"]
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if not isinstance(text, str) or len(text) > LONGEST_META:
+        raise InputError(f"{where}: meta must be text of at most {LONGEST_META} characters")
+    try:
+        meta = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise InputError(
+            f"{where}: meta is no Python literal ({shown(error)}); "
+            "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
+        ) from error
+    if not isinstance(meta, dict):
+        raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict literal")
+    if "cityHW" in meta:
+        meta["cityHW"] = _checked_extent(meta["cityHW"], where)
+    direction = meta.get("wind_dir_deg", 0.0)
+    if not _is_number(direction):
+        raise InputError(f"{where}: meta['wind_dir_deg'] is {shown(direction)}; expected degrees")
+    if meta.get("row_order", ROW_ORDERS[0]) not in ROW_ORDERS:
+        raise InputError(
+            f"{where}: meta['row_order'] is {shown(meta['row_order'])!r}; "
+            f"expected one of {', '.join(ROW_ORDERS)}"
+        )
+    stated = meta.get("channels", names)
+    if not isinstance(stated, list | tuple) or len(stated) != len(names):
+        raise InputError(
+            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field"
+        )
+    if set(stated) == set(names) and tuple(stated) != names:
+        raise InputError(f"{where}: channels are in another order; expected {', '.join(names)}")
+    return meta
+
+
+def _checked_extent(value: object, where: str) -> tuple[float, float]:
+    pair = value if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(_is_number(side) and 1 <= side <= 1e6 for side in pair):
+        raise InputError(
+            f"{where}: meta['cityHW'] is {shown(value)}; expected the domain's height and width "
+            "in metres, each between 1 and 1,000,000"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e12 and math.isfinite(value)

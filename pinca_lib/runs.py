@@ -1,0 +1,301 @@
+"""Run folders: a configuration, a log, checkpoints, and going on exactly where a run stopped.
+
+A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` holds
+
+    config.json              every parameter, versions, the data's fingerprint, the git revision
+    metrics.csv              one row an iteration
+    ca_model_step_<i>.pth    the newest three: weights, optimiser, schedule and random state
+                             after i iterations
+    ca_pool_step_<i>.pth     the sample pool that belongs to the newest of them
+"""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+from pinca_lib import __version__
+from pinca_lib.checkpoints import checkpoint_path, checkpoints, load_tensors, save_atomically
+from pinca_lib.errors import InputError, shown
+from pinca_lib.parameters import PARAMETERS, PROJECT_ROOT, input_path, output_path
+from pinca_lib.training import Training
+
+CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
+CHECKPOINTS_KEPT = 3
+FREE_ON_RESUME = {"epochs", "device", "output_dir", "resume"}  # may differ from the run's
+
+
+class Run:
+    """One run of an experiment, new or resumed.
+
+    Parameters
+    ----------
+    experiment : str
+        Name of the experiment, the first part of the folder's name.
+    parameters : SimpleNamespace
+        From ``parameters.read_parameters``. If ``resume`` names a run folder, or is
+        ``"latest"``, that run goes on with its own parameters; only ``epochs`` and ``device``
+        may be given anew.
+
+    Attributes
+    ----------
+    parameters : SimpleNamespace
+        What the run uses.
+    rows : list of dict
+        The log so far.
+
+    Raises
+    ------
+    InputError
+        If the run to resume does not exist, is damaged, or was made with other parameters than
+        those given.
+    """
+
+    def __init__(self, experiment: str, parameters: SimpleNamespace):
+        self.experiment = experiment
+        self.parameters = parameters
+        self.rows: list[dict[str, float]] = []
+        self.folder: Path | None = None  # a new run's is made when its first iteration starts
+        if parameters.resume:
+            self.folder = _folder_to_resume(experiment, parameters)
+            self.parameters = _merged_parameters(self.folder, parameters)
+
+    def iterations(self, training: Training, fingerprint: str) -> Iterator[int]:
+        """Yield the numbers of the iterations to do, saving checkpoints between them.
+
+        Parameters
+        ----------
+        training : Training
+            Holds all state that a checkpoint must keep; restored first when resuming.
+        fingerprint : str
+            Of the data (``WindDataset.fingerprint``).
+
+        Raises
+        ------
+        InputError
+            If a resumed run was made from other data.
+        """
+        epochs = self.parameters.epochs
+        if self.folder:  # resumed, or this cell is run once more after an interrupt
+            done = self._restore(training, fingerprint)
+        else:
+            done = 0
+            self.folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
+            _write_json(self.folder / "config.json", self._config(fingerprint))
+            self._save(training, 0)
+        with _Progress(self.experiment, done, epochs) as progress:
+            for iteration in range(done, epochs):
+                yield iteration
+                done = iteration + 1
+                if done % CHECKPOINT_EVERY == 0 or done == epochs:
+                    self._save(training, done)
+                progress.update(done)
+
+    def log(self, iteration: int, values: dict[str, Tensor | float]) -> None:
+        """Append one row to ``rows`` and to ``metrics.csv``; scalars only."""
+        scalars = {name: torch.as_tensor(value).item() for name, value in values.items()}
+        row = {"iteration": iteration} | scalars
+        path = self.folder / "metrics.csv"
+        is_new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        self.rows.append(row)
+
+    def save_figures(self, figures: dict[str, Figure]) -> None:
+        """Write figures as ``<name>.png`` into the run folder."""
+        for name, figure in figures.items():
+            figure.savefig(self.folder / f"{name}.png", dpi=120)
+
+    def _config(self, fingerprint: str) -> dict[str, Any]:
+        values = {k: v for k, v in vars(self.parameters).items() if k in PARAMETERS}
+        return {
+            "experiment": self.experiment,
+            "parameters": values,
+            "data_fingerprint": fingerprint,
+            "git_revision": _git_revision(),
+            "versions": {
+                "pinca_lib": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+            "platform": platform.platform(),
+            "torch_threads": torch.get_num_threads(),
+        }
+
+    def _save(self, training: Training, done: int) -> None:
+        """Write pool and checkpoint; the checkpoint's rename is what makes the pair count."""
+        log = self.folder / "metrics.csv"
+        if log.exists():
+            _flush_to_disk(log)
+        pool = self.folder / f"ca_pool_step_{done}.pth"
+        save_atomically(training.pool.state_dict(), pool)
+        save_atomically(training.state_dict() | {"epoch": done}, checkpoint_path(self.folder, done))
+        for old in checkpoints(self.folder)[:-CHECKPOINTS_KEPT]:
+            old.unlink()
+        for old in self.folder.glob("ca_pool_step_*.pth"):
+            if old != pool:
+                old.unlink()
+
+    def _restore(self, training: Training, fingerprint: str) -> int:
+        config = _read_json(self.folder / "config.json")
+        if config["data_fingerprint"] != fingerprint:
+            raise InputError(
+                f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
+                "this run was trained on; restore it, or start a new run with resume=''"
+            )
+        done = _resumable_step(self.folder)
+        pool = load_tensors(self.folder / f"ca_pool_step_{done}.pth")
+        training.load_state_dict(load_tensors(checkpoint_path(self.folder, done)))
+        training.pool.load_state_dict(pool)
+        log = self.folder / "metrics.csv"
+        if log.exists():
+            with log.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if None not in row.values()]
+            rows = [row for row in rows if int(row["iteration"]) < done]
+            self.rows = [{k: float(v) for k, v in row.items()} for row in rows]
+            _rewrite_csv(log, rows)
+        return done
+
+
+class _Progress:
+    """A tqdm bar: in a terminal as usual, in a notebook one line that is updated in place."""
+
+    def __init__(self, title: str, done: int, total: int):
+        self.title, self.initial, self.total = title, done, total
+        self.started_at = self.shown_at = time.monotonic()
+        self.handle = None
+        if "ipykernel" in sys.modules:
+            from IPython.display import display
+
+            self.handle = display({"text/plain": title}, raw=True, display_id=True)
+        self.bar = tqdm(total=total, initial=done, desc=title, disable=self.handle is not None)
+
+    def update(self, done: int) -> None:
+        self.bar.update(1)
+        now = time.monotonic()
+        if self.handle and (now - self.shown_at > 1 or done == self.total):
+            line = tqdm.format_meter(done, self.total, now - self.started_at, ncols=90,
+                                     prefix=self.title, initial=self.initial)  # fmt: skip
+            self.handle.update({"text/plain": line}, raw=True)
+            self.shown_at = now
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.bar.close()
+
+
+def _resumable_step(folder: Path) -> int:
+    for path in reversed(checkpoints(folder)):
+        step = int(path.stem.rpartition("_")[2])
+        if (folder / f"ca_pool_step_{step}.pth").exists():
+            return step
+    raise InputError(f"{folder}: holds no checkpoint with its pool; this run cannot be resumed")
+
+
+def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
+    if parameters.resume != "latest":
+        folder = input_path("resume", parameters.resume)
+    else:
+        output_dir = output_path(parameters.output_dir)
+        found = sorted(p for p in output_dir.glob(f"{experiment}_*") if checkpoints(p))
+        if not found:
+            raise InputError(f"resume='latest': no run of {experiment} in {output_dir}")
+        folder = found[-1]
+    config = _read_json(folder / "config.json")
+    if config.get("experiment") != experiment:
+        raise InputError(f"{folder}: a run of {config.get('experiment')}, not of {experiment}")
+    _resumable_step(folder)
+    return folder
+
+
+def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
+    """The run's own parameters, with those that may change taken from the notebook."""
+    then = _read_json(folder / "config.json")["parameters"]
+    for name in sorted(now.given - FREE_ON_RESUME):
+        if getattr(now, name) != then.get(name):
+            raise InputError(
+                f"parameter {name}={getattr(now, name)!r}: the run to resume ({folder}) has "
+                f"{then.get(name)!r}; leave it out, or start a new run with resume=''"
+            )
+    epochs = now.epochs if "epochs" in now.given else max(now.epochs, then["epochs"])
+    kept = {k: v for k, v in vars(now).items() if k in FREE_ON_RESUME}
+    return SimpleNamespace(**(then | kept | {"epochs": epochs}), given=now.given)
+
+
+def new_folder(output_dir: Path, experiment: str) -> Path:
+    """Make and return ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>``.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    while True:
+        folder = output_dir / f"{experiment}_{datetime.now():%Y%m%d-%H%M%S}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run began in this very second
+            time.sleep(1)
+        except OSError as error:
+            raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable ({shown(error)}); is this a run folder?") from error
+    if not isinstance(content, dict) or "parameters" not in content:
+        raise InputError(f"{path}: not the config.json of a run")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    _flush_to_disk(path)
+
+
+def _rewrite_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    if not rows:
+        path.unlink()
+        return
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(partial, path)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _git_revision() -> str | None:
+    command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,98 @@
+"""Films: a rollout drawn beside its target, written as h264."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pinca_lib.automaton import CA
+from pinca_lib.channels import SPEED
+from pinca_lib.plotting import air_plane, colour_range, describe, draw_plane
+from pinca_lib.rollout import rollout
+
+
+def steps_before(frame: int) -> int:
+    """Steps between one frame and the next: 1, then twice as many every 30 frames, up to 8."""
+    return min(2 ** (frame // 30), 8)
+
+
+def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[tuple[int, Tensor]]:
+    """Roll a state out and yield it now and then.
+
+    Parameters
+    ----------
+    rules : sequence of CA
+        Applied in turn within every step.
+    state : Tensor of shape (1, C, H, W)
+    frames : int
+        How many states to yield.
+
+    Yields
+    ------
+    steps : int
+        Steps taken so far.
+    state : Tensor of shape (C, H, W)
+    """
+    taken = 0
+    for frame in range(frames):
+        steps = steps_before(frame)
+        state = rollout(rules, state, steps)
+        taken += steps
+        yield taken, state[0]
+
+
+def draw_film(
+    snapshots: Iterable[tuple[int, Tensor]], target: Tensor, extent, channel: int = SPEED
+) -> Iterator[np.ndarray]:
+    """Draw each snapshot beside the target.
+
+    Parameters
+    ----------
+    snapshots : iterable of (int, Tensor of shape (C, H, W))
+        From ``rollout_frames``.
+    target : Tensor of shape (12, H, W)
+    extent : (height, width) in metres
+    channel : int
+        The channel to show.
+
+    Yields
+    ------
+    ndarray of shape (height, width, 3), uint8
+        RGB, with even sides as h264 wants them.
+    """
+    kind, wanted = describe(channel), air_plane(target, channel)
+    norm = colour_range(kind, wanted)
+    figure = Figure(figsize=(9, 4), dpi=80, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, "PI-NCA")
+    draw_plane(right, wanted, kind, extent, norm, "large-eddy simulation")
+    for steps, state in snapshots:
+        image.set_data(air_plane(state, channel))
+        left.set_title(f"PI-NCA, step {steps}")
+        canvas.draw()
+        figure.set_layout_engine("none")  # laid out once: the panels must not move
+        picture = np.asarray(canvas.buffer_rgba())[..., :3]
+        height, width = (side - side % 2 for side in picture.shape[:2])
+        yield picture[:height, :width]
+
+
+def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: int = 30) -> None:
+    """Write RGB pictures (height, width, 3), uint8, as an h264 film that browsers play."""
+    partial = path.with_name(path.stem + ".part.mp4")
+    with av.open(str(partial), "w", options={"movflags": "+faststart"}) as container:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=frames_per_second)
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": "26"}
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    partial.replace(path)

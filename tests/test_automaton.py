@@ -1,0 +1,74 @@
+"""The rule: equal to its definition, and the laws that it keeps whatever its weights."""
+
+import pytest
+import torch
+from reference import rule_step
+
+from pinca_lib.automaton import CA, perceive
+
+
+def trained(channels: int = 24, seed: int = 0) -> CA:
+    """A rule with weights as large as trained ones."""
+    torch.manual_seed(seed)
+    rule = CA(channels).requires_grad_(False)
+    torch.nn.init.normal_(rule.w2.weight, std=0.02)
+    return rule
+
+
+def city_state(batch: int = 2, channels: int = 24, height: int = 7, width: int = 9, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    state = torch.randn(batch, channels, height, width, generator=generator)
+    state[:, 2] = (torch.rand(batch, height, width, generator=generator) > 0.3).float()
+    return state
+
+
+@pytest.mark.parametrize(("channels", "count"), [(12, 5856), (24, 11616)])
+def test_it_has_as_many_parameters_as_the_experiment(channels, count):
+    assert sum(p.numel() for p in CA(channels).parameters()) == count
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(24, 5, 6), (12, 3, 3)])
+def test_a_step_equals_its_definition(channels, height, width):
+    rule, state = trained(channels), city_state(2, channels, height, width)
+    expected = torch.from_numpy(rule_step(state, rule.state_dict()))
+    torch.testing.assert_close(rule(state).double(), expected, atol=2e-6, rtol=1e-5)
+
+
+def test_perception_is_ordered_channel_major():
+    state = city_state()
+    seen = perceive(state)
+    assert seen.shape == (2, 96, 7, 9)
+    assert torch.equal(seen[:, 0::4], state)  # identity of every channel
+    ramp = torch.arange(9.0).expand(1, 1, 7, 9)
+    assert perceive(ramp)[0, 1, 3, 4] == 8  # Sobel-x is eight times the derivative
+    assert perceive(ramp)[0, 2, 3, 4] == 0
+
+
+def test_a_periodic_shift_commutes_with_a_step():
+    rule, state = trained(), city_state()
+    shift = {"shifts": (3, -2), "dims": (2, 3)}
+    torch.testing.assert_close(rule(state.roll(**shift)), rule(state).roll(**shift))
+
+
+def test_base_channels_and_building_cells_never_change():
+    rule, state = trained(), city_state()
+    after = rule(rule(state))
+    assert torch.equal(after[:, :6], state[:, :6])
+    in_building = (state[:, 2:3] == 0).expand_as(state)
+    assert torch.equal(after[in_building], state[in_building])
+    assert not torch.equal(after, state)
+
+
+def test_a_new_rule_is_the_identity():
+    state = city_state()
+    assert torch.equal(CA()(state), state)
+
+
+def test_a_cell_sees_its_eight_neighbours_and_no_further():
+    rule, state = trained(), city_state(1, height=9, width=9)
+    state[:, 2] = 1
+    moved = state.clone()
+    moved[0, 8, 4, 4] += 1
+    changed = (rule(moved) - rule(state)).abs().amax(1)[0] > 0
+    assert changed[3:6, 3:6].all()
+    assert changed.sum() == 9

@@ -1,0 +1,79 @@
+"""The sample pool: what is drawn, what is put back, what a refresh and a restart do."""
+
+import numpy as np
+import pytest
+import torch
+
+from pinca_lib.datasets import load_dataset
+from pinca_lib.pool import SamplePool
+
+
+@pytest.fixture
+def dataset(city_folder):
+    return load_dataset(city_folder, 24)
+
+
+@pytest.fixture
+def pool(dataset) -> SamplePool:
+    return SamplePool(dataset, 16, np.random.default_rng(0))
+
+
+def test_a_fresh_state_holds_its_case_and_is_zero_beyond(pool, dataset):
+    assert pool.states.shape == (16, 24, 24, 24)
+    assert torch.equal(pool.states[:, :6], dataset.states[pool.cases, :6])
+    assert not pool.states[:, 6:].any()
+
+
+def test_every_case_is_in_the_pool_about_as_often_as_any_other(pool, dataset):
+    counts = torch.bincount(pool.cases, minlength=len(dataset))
+    assert counts.min() >= 2
+    assert counts.max() <= 3
+
+
+def test_a_batch_is_drawn_without_replacement_with_its_own_targets(pool, dataset):
+    for _ in range(20):
+        batch = pool.sample(6)
+        assert len(set(batch.slots.tolist())) == 6
+        cases = pool.cases[batch.slots]
+        assert torch.equal(batch.state, pool.states[batch.slots])
+        assert torch.equal(batch.target, dataset.states[cases])
+        assert torch.equal(batch.extents, dataset.extents[cases])
+
+
+def test_states_written_back_are_drawn_again(pool):
+    batch = pool.sample(6)
+    evolved = batch.state + 1
+    before = pool.states.clone()
+    pool.write(batch, evolved)
+    assert torch.equal(pool.states[batch.slots], evolved)
+    others = [slot for slot in range(16) if slot not in batch.slots.tolist()]
+    assert torch.equal(pool.states[others], before[others])
+    assert not pool.states.requires_grad
+
+
+def test_a_restart_zeroes_the_first_sample_of_the_batch_and_nothing_in_the_pool(pool):
+    pool.states[:, 6:] = 7.0
+    batch = pool.sample(6, restart_first=True)
+    assert not batch.state[0, 6:].any()
+    assert torch.equal(batch.state[0, :6], pool.states[batch.slots[0], :6])
+    assert (batch.state[1:, 6:] == 7).all()
+    assert (pool.states[:, 6:] == 7).all()
+
+
+def test_a_refresh_starts_all_anew(pool):
+    pool.states[:, 6:] = 7.0
+    before = pool.cases.clone()
+    pool.refresh()
+    assert not pool.states[:, 6:].any()
+    assert not torch.equal(pool.cases, before)
+
+
+def test_a_saved_pool_comes_back_whole(pool, dataset):
+    batch = pool.sample(4)
+    batch.state[:, 6:] += 0.5  # rules never touch the base channels
+    pool.write(batch, batch.state)
+    saved = {name: tensor.clone() for name, tensor in pool.state_dict().items()}
+    other = SamplePool(dataset, 16, np.random.default_rng(1))
+    other.load_state_dict(saved)
+    assert torch.equal(other.states, pool.states)
+    assert torch.equal(other.cases, pool.cases)

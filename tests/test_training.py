@@ -1,0 +1,122 @@
+"""One training step equals the experiment's own, restated; losses equal their definitions."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from reference import conv_step, pi_loss
+from test_automaton import trained
+
+from pinca_lib.automaton import CA
+from pinca_lib.datasets import load_dataset
+from pinca_lib.pool import Batch, SamplePool
+from pinca_lib.rollout import rollout
+from pinca_lib.texture import field_loss
+from pinca_lib.training import InitLoss, PILoss, Training, overflow, seed_everything
+
+
+@pytest.fixture
+def pool(city_folder) -> SamplePool:
+    return SamplePool(load_dataset(city_folder, 24), 12, np.random.default_rng(0))
+
+
+def random_batch(seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    state, target = (torch.randn(2, c, 12, 10, generator=generator) for c in (24, 12))
+    return Batch(torch.arange(2), state, target, torch.tensor([[24.0, 20.0], [30.0, 50.0]]))
+
+
+def test_the_pi_loss_is_the_experiments():
+    batch = random_batch()
+    terms = PILoss(2.25, 1.0, 10.0, 0.1)(batch.state, batch)
+    expected = pi_loss(batch.state, batch.target, batch.extents)
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_the_init_loss_holds_every_written_channel_inside():
+    batch = random_batch()
+    terms = InitLoss(field_loss("pixel"), 0.5)(batch.state, batch)
+    outside = (batch.state[:, 6:].abs() - 1).clamp(min=0).sum()
+    torch.testing.assert_close(terms["overflow"], outside)
+    field = ((batch.state[:, 6:11] - batch.target[:, 6:11]) ** 2).mean()
+    torch.testing.assert_close(terms["loss"], field + 0.5 * outside)
+
+
+def test_overflow_is_a_sum_of_distances_to_the_unit_interval():
+    assert overflow(torch.tensor([-3.0, -1.0, 0.5, 1.0, 1.5])).item() == pytest.approx(2.5)
+
+
+def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
+    """Five iterations against the listing's loop, restated with plain steps and full graphs.
+
+    In float64, since Adam turns the rounding of a vanishing gradient into a whole step.
+    """
+    dataset = load_dataset(city_folder, 24)
+    dataset = replace(dataset, states=dataset.states.double())
+    pool = SamplePool(dataset, 12, np.random.default_rng(0))
+    init, ours = trained(seed=1).double(), trained(seed=2).double().requires_grad_(True)
+    for rule in (init, ours):
+        rule.w2.weight.data *= 0.1
+    theirs = CA().double()
+    theirs.load_state_dict(ours.state_dict())
+    optimiser = torch.optim.Adam(theirs.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1000, 2000], 0.3)
+    training, loss = Training(ours, pool, 1e-3), PILoss(2.25, 1.0, 10.0, 0.1)
+    states = pool.states.clone()
+    for iteration in range(5):
+        batch = pool.sample(6, restart_first=iteration % 8 == 0)
+        steps = training.draw_steps(3, 6)
+
+        x = states[batch.slots].clone()
+        if iteration % 8 == 0:
+            x[:1, 6:] = 0
+        for _ in range(steps):
+            with torch.no_grad():
+                x = conv_step(x, init.state_dict())
+            x = conv_step(x, dict(theirs.named_parameters()))
+        optimiser.zero_grad()
+        pi_loss(x, pool.targets[pool.cases[batch.slots]], batch.extents).backward()
+        for parameter in theirs.parameters():
+            parameter.grad /= parameter.grad.norm() + 1e-8
+        optimiser.step()
+        schedule.step()
+        states[batch.slots] = x.detach()
+
+        state = rollout([init, ours], batch.state, steps, recorded=1)
+        training.descend(loss(state, batch)["loss"])
+        pool.write(batch, state)
+    torch.testing.assert_close(pool.states, states, atol=1e-9, rtol=1e-9)
+    for name, expected in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], expected, atol=1e-9, rtol=1e-9)
+
+
+def test_the_rows_of_w2_that_write_base_channels_stay_as_they_began(pool):
+    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-3)
+    before = training.rule.w2.weight[:6].detach().clone()
+    batch = pool.sample(3)
+    state = rollout([training.rule], batch.state, 2, recorded=2)
+    training.descend(PILoss(2.25, 1.0, 10.0, 0.1)(state, batch)["loss"])
+    assert torch.equal(training.rule.w2.weight[:6], before)
+
+
+def test_the_learning_rate_decays_at_its_milestones(pool):
+    training = Training(CA(), pool, 1e-3)
+    rates = {}
+    for iteration in range(2001):
+        rates[iteration] = training.optimiser.param_groups[0]["lr"]
+        training.optimiser.step()
+        training.schedule.step()
+    assert rates[999] == pytest.approx(1e-3)
+    assert rates[1000] == pytest.approx(3e-4)
+    assert rates[2000] == pytest.approx(9e-5)
+
+
+def test_steps_are_drawn_from_the_half_open_range(pool):
+    training = Training(CA(), pool, 1e-3)
+    assert {training.draw_steps(3, 6) for _ in range(200)} == {3, 4, 5}
+
+
+def test_the_same_seed_draws_the_same_numbers():
+    first = (seed_everything(7).random(), torch.rand(1))
+    assert first == (seed_everything(7).random(), torch.rand(1))
