@@ -22,7 +22,7 @@ from pinca_lib.texture import field_loss
 from pinca_lib.training import InitLoss, Training, seed_everything
 
 
-class PowerCut(Exception):
+class PowerCutError(Exception):
     """The machine goes off."""
 
 
@@ -56,7 +56,7 @@ def train(dataset, parameters, power_cut_in: int | None = None) -> tuple[Run, Tr
         pool.write(batch, state)
         run.log(iteration, terms | {"steps": steps})
         if iteration == power_cut_in:
-            raise PowerCut
+            raise PowerCutError
     return run, training
 
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 ):
     monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
     whole, expected = train(dataset, settings(tmp_path / "a"))
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         train(dataset, settings(tmp_path / "b"), power_cut_in)
     run, training = train(dataset, settings(tmp_path / "b", resume="latest"))
     assert same(everything(training), everything(expected))
@@ -134,11 +134,11 @@ def test_a_power_cut_while_saving_leaves_the_checkpoint_before(dataset, tmp_path
         saved.append(data)
         if len(saved) == 6:  # the model of iteration 4, when its pool is already written
             file.write(b"half of it")
-            raise PowerCut
+            raise PowerCutError
         real_save(data, file)
 
     monkeypatch.setattr(torch, "save", dying_save)
-    with pytest.raises(PowerCut):
+    with pytest.raises(PowerCutError):
         train(dataset, settings(tmp_path / "b"))
     monkeypatch.setattr(torch, "save", real_save)
     _, training = train(dataset, settings(tmp_path / "b", resume="latest"))

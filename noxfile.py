@@ -1,0 +1,78 @@
+"""The project's commands: ``nox -s demo``, ``nox -s tests`` and a few for maintainers.
+
+Each sets up an environment of its own on its first run, on any system, and reuses it after.
+"""
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["demo"]
+nox.options.reuse_existing_virtualenvs = True
+
+NOTEBOOKS = ("01_init_nca", "02_pi_nca", "03_video_rollout")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
+
+
+def _install(session: nox.Session, what: str) -> None:
+    session.install("-c", "constraints.txt", "-e", what)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the experiment 01 → 02 → 03 headlessly on the embedded data."""
+    _install(session, ".")
+    folder = Path("outputs", "demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in NOTEBOOKS:
+        output = folder / f"{name}.ipynb"
+        session.run("papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
+        session.run("jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
+    session.log(f"Done. Open {folder / '03_video_rollout.html'} in a browser: it holds the film.")
+    session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Check style, run every test, and run and compare the committed notebooks."""
+    _install(session, ".[tests]")
+    _find_or_install_browser(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("pytest", "--nbval-lax", "tests", "notebooks", *session.posargs)
+
+
+@nox.session
+def lab(session: nox.Session) -> None:
+    """Open JupyterLab on the notebooks."""
+    _install(session, ".")
+    session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """Make the committed .ipynb files from their .py, with the outputs of the quick defaults."""
+    _install(session, ".")
+    with session.chdir("notebooks"):
+        for name in session.posargs or NOTEBOOKS:
+            session.run("jupytext", "--to", "ipynb", "--update", f"{name}.py")
+            session.run(
+                "jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace",
+                "--ExecutePreprocessor.record_timing=False",
+                "--ExecutePreprocessor.store_widget_state=False", f"{name}.ipynb",
+            )  # fmt: skip
+
+
+def _find_or_install_browser(session: nox.Session) -> None:
+    """Provide a Chromium for the tests in JupyterLab; without one they are skipped, loudly."""
+    if any(map(shutil.which, BROWSERS)):
+        return
+    is_debian_root = shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0
+    if platform.system() == "Linux" and is_debian_root:
+        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]):
+            session.run(*command, external=True, success_codes=range(256), silent=True)
+    else:
+        session.run("playwright", "install", "chromium", success_codes=range(256))
