@@ -78,7 +78,7 @@ def draw_film(
         figure.set_layout_engine("none")  # laid out once: the panels must not move
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
         height, width = (side - side % 2 for side in picture.shape[:2])
-        yield picture[:height, :width]
+        yield picture[:height, :width].copy()  # the canvas is drawn over
 
 
 def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: int = 30) -> None:
@@ -92,7 +92,7 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: in
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 stream.options = {"crf": "26"}
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     partial.replace(path)
