@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,12 +25,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from pinca_lib import __version__
 from pinca_lib.checkpoints import checkpoint_path, checkpoints, load_tensors, save_atomically
 from pinca_lib.errors import InputError, shown
 from pinca_lib.parameters import PARAMETERS, PROJECT_ROOT, input_path, output_path
+from pinca_lib.progress import Progress
 from pinca_lib.training import Training
 
 CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
@@ -97,7 +96,7 @@ class Run:
             self.folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
             _write_json(self.folder / "config.json", self._config(fingerprint))
             self._save(training, 0)
-        with _Progress(self.experiment, done, epochs) as progress:
+        with Progress(self.experiment, done, epochs) as progress:
             for iteration in range(done, epochs):
                 yield iteration
                 done = iteration + 1
@@ -173,35 +172,6 @@ class Run:
             self.rows = [{k: float(v) for k, v in row.items()} for row in rows]
             _rewrite_csv(log, rows)
         return done
-
-
-class _Progress:
-    """A tqdm bar: in a terminal as usual, in a notebook one line that is updated in place."""
-
-    def __init__(self, title: str, done: int, total: int):
-        self.title, self.initial, self.total = title, done, total
-        self.started_at = self.shown_at = time.monotonic()
-        self.handle = None
-        if "ipykernel" in sys.modules:
-            from IPython.display import display
-
-            self.handle = display({"text/plain": title}, raw=True, display_id=True)
-        self.bar = tqdm(total=total, initial=done, desc=title, disable=self.handle is not None)
-
-    def update(self, done: int) -> None:
-        self.bar.update(1)
-        now = time.monotonic()
-        if self.handle and (now - self.shown_at > 1 or done == self.total):
-            line = tqdm.format_meter(done, self.total, now - self.started_at, ncols=90,
-                                     prefix=self.title, initial=self.initial)  # fmt: skip
-            self.handle.update({"text/plain": line}, raw=True)
-            self.shown_at = now
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.bar.close()
 
 
 def _resumable_step(folder: Path) -> int:

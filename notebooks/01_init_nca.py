@@ -1,0 +1,174 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1 · An initial automaton
+#
+# Large-eddy simulation of a city block takes hours. Here a *neural cellular automaton* learns
+# what the wind at street level looks like: each cell of the map sees its eight neighbours, and one
+# small network, the same everywhere, decides how the cell changes. Nothing but local steps,
+# repeated.
+#
+# This first rule, the **Init-NCA**, is trained on the data alone. The next notebook freezes it and
+# trains a physics-informed rule on top.
+#
+# As committed, the notebook takes about a minute on two CPU cores. That shows the loss fall; it
+# makes no finished model. The experiment's own run takes hours on a GPU:
+#
+# ```
+# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96
+# ```
+
+# %%
+from IPython.display import Markdown
+
+from pinca_lib import plotting
+from pinca_lib.automaton import CA
+from pinca_lib.datasets import load_dataset
+from pinca_lib.devices import choose_device
+from pinca_lib.metrics import ScaledPhysicsMetrics
+from pinca_lib.parameters import input_path, read_parameters
+from pinca_lib.pool import SamplePool, fresh_states
+from pinca_lib.rollout import rollout
+from pinca_lib.runs import Run
+from pinca_lib.texture import field_loss
+from pinca_lib.training import InitLoss, Training, seed_everything
+
+# %% [markdown]
+# ## Parameters
+#
+# Set any of them with papermill's `-p name value`, or edit the cell. The defaults are quick; where
+# the experiment's own value differs, the comment gives it. Paths start at the project's root.
+
+# %% tags=["parameters"]
+data_dir: str = "data/train"  # folder of city files
+output_dir: str = "outputs"  # the run gets a folder of its own in here
+resume: str = ""  # a run folder to go on with, or "latest"
+device: str = "auto"  # "auto", "cpu" or "cuda"
+seed: int = 0  # of all random numbers
+epochs: int = 40  # training iterations (experiment: 5000)
+image_size: int = 64  # cells a side (experiment: 128)
+pool_size: int = 64  # states that live on between iterations (experiment: 256)
+batch_size: int = 6  # states trained on at once
+learning_rate: float = 1e-3  # of Adam; times 0.3 after 1000 and again after 2000 iterations
+min_steps: int = 8  # steps of an iteration, at least (experiment: 32)
+max_steps: int = 24  # steps of an iteration, fewer than (experiment: 96)
+init_loss: str = "pixel"  # "pixel", "filters" or "vgg": see "The loss" (experiment: "vgg")
+lambda_overflow: float = 1.0  # weight of leaving -1…1
+gradient_checkpoints: bool = False  # keep fewer states for the gradient, compute them again
+
+# %%
+run = Run("init_nca", read_parameters(globals()))
+p = run.parameters
+hardware = choose_device(p.device)
+random = seed_everything(p.seed)
+
+# %% [markdown]
+# ## The data
+#
+# A case is a piece of city with its building heights and a driving wind, and the mean flow 2 m
+# above its ground as a large-eddy simulation computed it. All cases are brought to one size.
+
+# %%
+dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
+Markdown(f"{len(dataset)} cases of {p.image_size}×{p.image_size} cells from `{p.data_dir}`")
+
+# %% [markdown]
+# The first case. Channels 0–5 describe the city and its wind and never change; the rule has to
+# produce the others. Look at the wakes: slow, turbulent air behind every building.
+
+# %%
+plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
+
+# %% [markdown]
+# ## The rule
+#
+# A state has 24 channels: the 12 above, and 12 that the automaton uses as memory. A step looks
+# through four fixed 3×3 filters (identity, two Sobel, Laplacian), feeds what it sees to one hidden
+# layer, and adds the result to the cells in air.
+
+# %% tags=["nbval-check-output"]
+init_nca = CA()
+print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters")
+
+# %% [markdown]
+# ## The pool
+#
+# Training never rolls out from zero to the end. A *pool* keeps states between iterations: a batch
+# is drawn, rolled on for some steps, judged, and put back. So the rule learns to hold a field,
+# not only to reach it; every eighth iteration one sample starts from zero, so that it does not
+# forget how to begin.
+
+# %%
+pool = SamplePool(dataset, p.pool_size, random, hardware)
+training = Training(init_nca.to(hardware), pool, p.learning_rate)
+metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
+
+# %% [markdown]
+# ## The loss
+#
+# `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
+# loss, which asks that local patterns occur as often as in the target, wherever they are:
+# `"vgg"` compares features of VGG16 (its weights must be at hand), `"filters"` those of the
+# automaton's own four filters on a pyramid of grids, both by sliced optimal transport.
+# DEFAULT_LOSS_REASON
+
+# %%
+loss = InitLoss(field_loss(p.init_loss), p.lambda_overflow)
+
+# %% [markdown]
+# ## The training loop
+#
+# The gradient flows back through the whole rollout. Stop it whenever you like: a checkpoint is
+# written every 50 iterations, and running this cell again goes on from the newest one, as
+# `-p resume latest` does in a new session.
+
+# %%
+dashboard = plotting.Dashboard()
+for iteration in run.iterations(training, dataset.fingerprint()):
+    if iteration % 500 == 0:
+        pool.refresh()
+    batch = pool.sample(p.batch_size, restart_first=iteration % 8 == 0)
+    steps = training.draw_steps(p.min_steps, p.max_steps)
+    state = rollout([init_nca], batch.state, steps, steps, p.gradient_checkpoints)
+    terms = loss(state, batch)
+    training.descend(terms["loss"])
+    pool.write(batch, state)
+    run.log(iteration, terms | metrics(state, batch.target, batch.extents))
+    dashboard.update(run.rows, batch, state, last=iteration + 1 == p.epochs)
+
+# %% [markdown]
+# Loss and scores are logged for every iteration; log, checkpoints and these pictures are kept in
+# the run's folder. Below, the pool: what the rule lives with now. Dark samples have just begun.
+
+# %%
+batch = pool.sample(p.batch_size)
+pictures = {
+    "loss": plotting.plot_losses(run.rows),
+    "scores": plotting.plot_scores(run.rows),
+    "batch": plotting.plot_batch(batch.state, batch.target),
+    "pool": plotting.plot_pool(pool),
+}
+run.save_figures(pictures)
+print("run folder:", run.folder.name)
+pictures["pool"]
+
+# %% [markdown]
+# ## What it learned
+#
+# A case from zero, after as many steps as training ever saw: left the automaton, in the middle the
+# simulation, right the difference. Notebook 02 goes on from here.
+
+# %%
+final = rollout([init_nca], fresh_states(pool.targets[:1]), p.max_steps)
+plotting.plot_comparison(final[0], pool.targets[0], pool.extents[0])

@@ -1,0 +1,120 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3 · The wind rolls out
+#
+# Both trained rules, a city that neither has seen, and a field that starts at zero. Every cell
+# follows its neighbours, and within a few dozen steps the wind finds its way between the buildings.
+#
+# It takes about a minute on two CPU cores. For another case or your own cities:
+#
+# ```
+# papermill notebooks/03_video_rollout.ipynb out.ipynb -p data_dir my_cities -p case my_case -p frames 300
+# ```
+
+# %%
+from IPython.display import Video, display
+
+from pinca_lib import plotting
+from pinca_lib.channels import GEO_MASK, TOPO, WIND_X, WIND_Y
+from pinca_lib.checkpoints import load_rule
+from pinca_lib.datasets import load_dataset
+from pinca_lib.devices import choose_device
+from pinca_lib.metrics import ScaledPhysicsMetrics
+from pinca_lib.parameters import input_path, output_path, read_parameters
+from pinca_lib.pool import fresh_states
+from pinca_lib.runs import new_folder
+from pinca_lib.video import draw_film, rollout_frames, write_film
+from pinca_lib.viewer import RolloutViewer
+
+# %% [markdown]
+# ## Parameters
+#
+# Set any of them with papermill's `-p name value`, or edit the cell. Paths start at the project's
+# root; each checkpoint is a `.pth` file or a run folder.
+
+# %% tags=["parameters"]
+data_dir: str = "data/test"  # folder of city files
+output_dir: str = "outputs"  # the film gets a folder of its own in here
+init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
+pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
+case: str = ""  # city/case, or a part of it that no other has; the first if empty
+image_size: int = 0  # cells a side; 0 keeps the case's own grid
+frames: int = 150  # of the film, 30 a second (experiment: 300)
+device: str = "auto"  # "auto", "cpu" or "cuda"
+
+# %%
+p = read_parameters(globals())
+hardware = choose_device(p.device)
+init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
+pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint).to(hardware)
+dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
+
+# %% [markdown]
+# ## The city
+#
+# What the automaton is given: where there is air, how high the buildings are, and from where the
+# wind blows. The case is part of the test data; no rule was trained on its geometry.
+
+# %%
+target, extent, has_dwdz = dataset.states[0], dataset.extents[0], bool(dataset.has_dwdz[0])
+print(f"{dataset.names[0]}: {extent[0]:.0f} m × {extent[1]:.0f} m")
+plotting.plot_channels(target, [GEO_MASK, TOPO, WIND_X, WIND_Y], extent)
+
+# %% [markdown]
+# ## The rollout
+#
+# From zero, with few steps a frame at first, when most happens: 1, then 2, 4 and 8.
+
+# %%
+start = fresh_states(dataset.states).to(hardware)
+snapshots = [(n, s.cpu()) for n, s in rollout_frames([init_nca, pi_nca], start, p.frames)]
+print(f"{snapshots[-1][0]} steps in {len(snapshots)} frames")
+
+# %% [markdown]
+# The field where the rollout ends, beside the simulation. Jets between buildings and still air
+# behind them should stand where the simulation has them.
+
+# %%
+final = snapshots[-1][1]
+plotting.plot_comparison(final, target, extent)
+
+# %% [markdown]
+# ## The film
+#
+# The wind of the automaton on the left, the simulation's mean on the right.
+
+# %%
+folder = new_folder(output_path(p.output_dir), "video_rollout")
+write_film(folder / "film.mp4", draw_film(snapshots, target, extent))
+print("film:", f"{folder.name}/film.mp4")
+display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
+
+# %% [markdown]
+# ## Step by step
+#
+# Slide through the rollout and choose a field. (The sliders need a running kernel.)
+
+# %%
+RolloutViewer(snapshots[:: max(1, p.frames // 50)], target, extent, has_dwdz)
+
+# %% [markdown]
+# ## Scores
+#
+# Each from 0 to 1, 1 best. The physical ones are scaled by what the simulation itself reaches.
+
+# %%
+metrics = ScaledPhysicsMetrics(dataset.states, dataset.extents)
+for name, value in metrics(final[None], dataset.states, dataset.extents).items():
+    print(f"{name:>10}  {float(value):.2f}")
