@@ -120,8 +120,8 @@ metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
 # `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
 # loss, which asks that local patterns occur as often as in the target, wherever they are:
 # `"vgg"` compares features of VGG16 (its weights must be at hand), `"filters"` those of the
-# automaton's own four filters on a pyramid of grids, both by sliced optimal transport.
-# DEFAULT_LOSS_REASON
+# automaton's own four filters on a pyramid of grids, both by sliced optimal transport. The default
+# needs no download and asks for the field itself, which is what the PI-NCA is to correct.
 
 # %%
 loss = InitLoss(field_loss(p.init_loss), p.lambda_overflow)

@@ -17,7 +17,7 @@ from pinca_lib.torchvision_operators import declare_missing
 declare_missing()
 import piq  # noqa: E402  (imports torchvision)
 
-SMALLEST_SIDE = 11  # cells, SSIM's window
+WINDOW = 11  # cells a side, of SSIM; smaller on smaller grids, and always odd
 
 
 def scaled(value: Tensor, best: Tensor, worst: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class ScaledPhysicsMetrics:
     Parameters
     ----------
     targets : Tensor of shape (N, 12, H, W)
-        The data that set the scale of the physical scores; H, W >= 11.
+        The data that set the scale of the physical scores.
     extents : (N, 2) in metres
         Height and width of each domain.
     alpha : float
@@ -121,4 +121,5 @@ def structural_similarity(fields: Tensor, truth: Tensor) -> Tensor:
     planes = [((x - low) / span).clamp(0, 1).flatten(0, 1)[:, None] for x in (fields, truth)]
     if not planes[0].isfinite().all():  # piq refuses NaN
         return fields.new_full((), torch.nan)
-    return piq.ssim(*planes, data_range=1.0).clamp(0, 1)
+    side = min(WINDOW, *fields.shape[-2:])
+    return piq.ssim(*planes, kernel_size=side - 1 + side % 2, data_range=1.0).clamp(0, 1)

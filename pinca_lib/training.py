@@ -48,7 +48,17 @@ class Training:
 
         The gradient of each parameter is divided by its norm, as in Mordvintsev et al. 2020,
         "Growing Neural Cellular Automata": long rollouts make its size meaningless.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is NaN or infinite; nothing is changed then.
         """
+        if not loss.isfinite():
+            raise FloatingPointError(
+                f"the loss is {loss.item()}: training has diverged; resume from the last "
+                "checkpoint, or start anew with a smaller learning_rate or fewer steps"
+            )
         self.optimiser.zero_grad()
         loss.backward()
         for parameter in self.rule.parameters():

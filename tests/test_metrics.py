@@ -98,3 +98,9 @@ def test_a_diverged_field_scores_nan_instead_of_failing(target):
     scores = ScaledPhysicsMetrics(target, EXTENTS)(state, target, EXTENTS)
     assert scores["ssim"].isnan()
     assert scores["mean"].isnan()
+
+
+def test_grids_smaller_than_the_window_of_ssim_are_scored_too(target):
+    small = target[..., :5, :8]
+    scores = ScaledPhysicsMetrics(small, EXTENTS)(small, small, EXTENTS)
+    assert scores["ssim"].item() == pytest.approx(1.0, abs=1e-5)

@@ -120,3 +120,11 @@ def test_steps_are_drawn_from_the_half_open_range(pool):
 def test_the_same_seed_draws_the_same_numbers():
     first = (seed_everything(7).random(), torch.rand(1))
     assert first == (seed_everything(7).random(), torch.rand(1))
+
+
+def test_a_diverged_loss_stops_before_the_weights_are_spoilt(pool):
+    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-3)
+    before = [parameter.detach().clone() for parameter in training.rule.parameters()]
+    with pytest.raises(FloatingPointError, match="diverged"):
+        training.descend(training.rule.w2.weight.sum() * torch.nan)
+    assert all(map(torch.equal, training.rule.parameters(), before))

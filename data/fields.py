@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: MIT
+"""From flow statistics to the stored fields: units, acceptance checks and the city files.
+
+The solver hands over, for each half of the averaging time, the time-means of eight products of
+the velocity in the two cells on either side of the pedestrian plane z = 2 m. This module turns
+them into the six target fields in SI units, judges the case and writes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+from layouts import CELL, Case
+
+U_TAU = 0.21  # friction velocity to which the fields are scaled, m/s
+MOMENTS = ("u", "v", "w", "s", "uu", "vv", "ww", "uw")  # s = sqrt(u^2 + v^2)
+TARGETS = ("uped", "vped", "Uped", "TKEped", "Tuwped", "dwdz")
+CHANNELS = ("windInitX", "windInitY", *TARGETS)
+UNITS = ("m/s", "m/s", "m/s", "m2/s2", "m2/s2", "1/s")
+
+# Limits of the acceptance checks.
+FORM_DRAG = 0.70  # least share of the body force that form drag must carry
+HALF_CORRELATION = 0.93  # least correlation of (u, v) between the two halves
+STRESS_BALANCE = 0.10  # largest relative error of the stress balance above the roofs
+DIVERGENCE = 0.85  # least correlation of dw/dz with -(du/dx + dv/dy)
+TWO_DELTA = 0.25  # largest share of the two-cell mode in u and v
+
+
+def targets(moments: np.ndarray, u_tau: float) -> np.ndarray:
+    """Turn moments into the six target fields.
+
+    Parameters
+    ----------
+    moments : numpy.ndarray
+        Time-means of `MOMENTS` in lattice units in the cells below and above the pedestrian
+        plane, shape (2, 8, H, W); 0 in buildings.
+    u_tau : float
+        Friction velocity in lattice units.
+
+    Returns
+    -------
+    numpy.ndarray
+        `TARGETS` in m/s, m2/s2 and 1/s, shape (6, H, W). All but dw/dz, which is the difference
+        of the two cells, are the mean of the two cells; the turbulent kinetic energy and the
+        stress <u'w'> are the resolved ones.
+    """
+    u, v, w, s, uu, vv, ww, uw = np.moveaxis(moments, 1, 0)
+    energy = 0.5 * (uu - u**2 + vv - v**2 + ww - w**2)
+    stress = uw - u * w
+    scale = U_TAU / u_tau
+    fields = [scale * f.mean(axis=0) for f in (u, v, s)]
+    fields += [scale**2 * f.mean(axis=0) for f in (energy, stress)]
+    fields.append(scale * (w[1] - w[0]) / CELL)
+    return np.stack(fields)
+
+
+def to_half(fields: np.ndarray) -> np.ndarray:
+    """Round the six targets to float16 such that the physical bounds hold for the rounded values.
+
+    The bounds are U >= |(u, v)|, TKE >= 0 and |Tuw| <= 2.25 TKE.
+
+    Parameters
+    ----------
+    fields : numpy.ndarray
+        `TARGETS`, shape (6, H, W).
+
+    Returns
+    -------
+    numpy.ndarray
+        The same as float16.
+    """
+    half = fields.astype(np.float16)
+    half[3] = np.maximum(half[3], 0)
+    up, zero = np.float16(np.inf), np.float16(0)
+    for _ in range(8):
+        low = half[2].astype(float) < np.hypot(half[0].astype(float), half[1].astype(float))
+        high = np.abs(half[4].astype(float)) > 2.25 * half[3].astype(float)
+        if not low.any() and not high.any():
+            break
+        half[2] = np.where(low, np.nextafter(half[2], up), half[2])
+        half[4] = np.where(high, np.nextafter(half[4], zero), half[4])
+    bound = 2.25 * half[3].astype(float)
+    half[4] = np.where(np.abs(half[4].astype(float)) > bound, zero, half[4])
+    return half
+
+
+def divergence_correlation(half: np.ndarray, air: np.ndarray) -> float:
+    """Correlate dw/dz with -(du/dx + dv/dy) over air cells whose four neighbours are air.
+
+    Parameters
+    ----------
+    half : numpy.ndarray
+        Stored `TARGETS`, shape (6, H, W).
+    air : numpy.ndarray
+        True in air, shape (H, W).
+
+    Returns
+    -------
+    float
+        Pearson's correlation; derivatives are central differences, periodic, on 2 m cells.
+    """
+    u, v, dwdz = (half[k].astype(float) for k in (0, 1, 5))
+    neighbours = [np.roll(air, shift, axis) for axis in (0, 1) for shift in (1, -1)]
+    inner = np.logical_and.reduce([air, *neighbours])
+    dudx = (np.roll(u, -1, 1) - np.roll(u, 1, 1)) / (2 * CELL)
+    dvdy = (np.roll(v, -1, 0) - np.roll(v, 1, 0)) / (2 * CELL)
+    return float(np.corrcoef(dwdz[inner], -(dudx + dvdy)[inner])[0, 1])
+
+
+def half_correlation(halves: np.ndarray, air: np.ndarray) -> float:
+    """Correlate the vector (u, v) of the two half-averages, shape (2, 6, H, W), over the air."""
+    first, second = (h[:2, air].astype(float) for h in halves)
+    first = first - first.mean(axis=1, keepdims=True)
+    second = second - second.mean(axis=1, keepdims=True)
+    return float((first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum()))
+
+
+def two_delta_mode(half: np.ndarray, air: np.ndarray) -> float:
+    """Return the largest share of the two-cell mode in u and v along either axis.
+
+    The share is the root mean square of (2 a_i - a_{i-1} - a_{i+1}) / 4 over that of a, taken
+    where all three cells are air; a pure checkerboard has 1.
+    """
+    worst = 0.0
+    for field in half[:2].astype(float):
+        for axis in (0, 1):
+            before, after = np.roll(field, 1, axis), np.roll(field, -1, axis)
+            inner = air & np.roll(air, 1, axis) & np.roll(air, -1, axis)
+            mode = (2 * field - before - after)[inner] / 4
+            worst = max(worst, float(np.sqrt((mode**2).mean() / (field[air] ** 2).mean())))
+    return worst
+
+
+def stress_balance(ratio: np.ndarray) -> float:
+    """Return the worst ratio of measured to expected stress above the roofs.
+
+    A lattice Boltzmann scheme conserves momentum on the even and the odd levels apart as well
+    (its staggered invariants), so that the flux taken at cell centres carries an offset of
+    alternating sign. The weights (1, 2, 1) / 4 remove just that.
+
+    Parameters
+    ----------
+    ratio : numpy.ndarray
+        Ratio in each level above the roofs, shape (K,).
+    """
+    smooth = (ratio[:-2] + 2 * ratio[1:-1] + ratio[2:]) / 4
+    return float(smooth[np.abs(smooth - 1).argmax()])
+
+
+def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
+    """Build the stored fields of a case and judge it.
+
+    Parameters
+    ----------
+    case : Case
+        The case.
+    raw : dict
+        What the solver returned: ``moments`` (2, 2, 8, H, W) (halves, cells, moments), their
+        ``counts`` (2,), the scalars ``u_tau`` and ``form_drag_share``, and the profile
+        ``stress_ratio`` (measured over expected stress, level by level above the roofs).
+
+    Returns
+    -------
+    fields : numpy.ndarray
+        float16 (6, H, W).
+    halves : numpy.ndarray
+        float16 (2, 6, H, W).
+    figures : dict
+        Quality figures.
+    reason : str
+        Why the case is rejected; empty if it is accepted.
+    """
+    air = case.layout.heights == 0
+    moments = raw["moments"]
+    shifts = case.layout.repeats
+    if len(shifts) > 1:  # mean over the repeats of a regular array
+        moments = np.mean(
+            [np.roll(moments, (-dy, -dx), axis=(-2, -1)) for dy, dx in shifts], axis=0
+        )
+    weights = raw["counts"] / raw["counts"].sum()
+    fields = to_half(targets(np.tensordot(weights, moments, axes=1), raw["u_tau"]))
+    halves = np.stack([to_half(targets(m, raw["u_tau"])) for m in moments])
+    fields[:, ~air], halves[:, :, ~air] = 0, 0
+    figures = {
+        "form_drag_share": round(float(raw["form_drag_share"]), 4),
+        "half_correlation": round(half_correlation(halves, air), 4),
+        "stress_balance": round(stress_balance(raw["stress_ratio"]), 4),
+        "dwdz_divergence_correlation": round(divergence_correlation(fields, air), 4),
+        "two_delta_mode": round(two_delta_mode(fields, air), 4),
+    }
+    reasons = []
+    if not np.isfinite(fields).all():
+        reasons.append("not finite")
+    if not figures["form_drag_share"] >= FORM_DRAG:
+        reasons.append("form drag")
+    if not figures["half_correlation"] >= HALF_CORRELATION:
+        reasons.append("half-averages differ")
+    if not abs(figures["stress_balance"] - 1) <= STRESS_BALANCE:
+        reasons.append("stress balance")
+    if not figures["dwdz_divergence_correlation"] >= DIVERGENCE:
+        reasons.append("dwdz against divergence")
+    if not figures["two_delta_mode"] <= TWO_DELTA:
+        reasons.append("two-delta mode")
+    return fields, halves, figures, "; ".join(reasons)
+
+
+def city_file(folder: Path, case: Case) -> Path:
+    """Return the path of the city file of a case below ``folder``."""
+    return folder / case.layout.split / f"{case.layout.name}.h5"
+
+
+def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta: dict) -> None:
+    """Add a case to its city file, which is replaced as a whole so that it is never half-written.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder that holds ``train/`` and ``test/``.
+    case : Case
+        The case.
+    fields, halves : numpy.ndarray
+        float16 (6, H, W) and (2, 6, H, W).
+    meta : dict
+        Plain values, stored as the text of a Python dict literal.
+    """
+    layout = case.layout
+    path = city_file(folder, case)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    temporary.unlink(missing_ok=True)
+    if path.exists():
+        shutil.copyfile(path, temporary)
+    angle = np.deg2rad(case.degrees)
+    wind = [np.full(layout.heights.shape, f(angle)) for f in (np.cos, np.sin)]
+    packed = {"compression": "gzip", "shuffle": True, "track_times": False}
+    with h5py.File(temporary, "a") as file:
+        if "city_base" not in file:
+            rows, columns = (np.linspace(-1, 1, n) for n in layout.heights.shape)
+            y, x = np.meshgrid(rows, columns, indexing="ij")
+            base = np.stack([y, x, layout.heights == 0, CELL * layout.heights])
+            file.create_dataset("city_base", data=base.astype(np.float16), **packed)
+            file.attrs["source"] = layout.source
+            file.attrs["license"] = layout.licence
+            file.attrs["geometry"] = layout.geometry
+        group = file.create_group(f"cases/{case.name}")
+        wind_field = np.concatenate([np.stack(wind).astype(np.float16), fields])
+        group.create_dataset("wind_field", data=wind_field, **packed)
+        group.create_dataset("half_averages", data=halves, **packed)
+        group.attrs["meta"] = repr(meta)
+    os.replace(temporary, path)
+
+
+def reject(folder: Path, case: Case, reason: str, figures: dict) -> None:
+    """Append a case to ``rejected.csv``."""
+    path = folder / "rejected.csv"
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(["city", "case", "split", "reason", "figures"])
+        writer.writerow([case.layout.name, case.name, case.layout.split, reason, repr(figures)])
+
+
+def done(folder: Path, case: Case) -> bool:
+    """Tell whether a case is already in its city file or in the list of the rejected."""
+    path = city_file(folder, case)
+    if path.exists():
+        with h5py.File(path, "r") as file:
+            if f"cases/{case.name}" in file:
+                return True
+    path = folder / "rejected.csv"
+    if not path.exists():
+        return False
+    with path.open(newline="", encoding="utf-8") as file:
+        return any(row["case"] == case.name for row in csv.DictReader(file))

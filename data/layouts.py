@@ -1,0 +1,480 @@
+# SPDX-License-Identifier: MIT
+"""Geometry of the data set: building heights, wind directions and the plan of cases.
+
+Every layout is a map of building heights in whole cells of 2 m, periodic in both horizontal
+directions, with row 0 in the south and columns along x. Real layouts are square crops of four
+city models that come inside the wheel of ``sionna-rt`` 2.2.0 (meshes (c) OpenStreetMap
+contributors, ODbL); regular arrays and irregular blocks are drawn here.
+
+Three rules make a layout fit for the simulation, which needs some cells per street and per
+building: buildings one cell high are raised to two, so that the pedestrian plane at z = 2 m never
+cuts a roof; buildings thinner than two cells are removed; and the air is opened morphologically
+with a square of 4 x 4 cells, which fills every lane or pocket narrower than that. What is left of
+the air is one connected piece.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+CELL = 2.0  # size of a cell, m
+MAX_CELLS = 14  # highest building allowed, cells (28 m)
+STREET = 4  # narrowest street allowed, cells
+BUILT = (0.12, 0.50)  # smallest and largest built fraction of a layout
+SOURCE_REAL = "© OpenStreetMap contributors, ODbL, via sionna-rt 2.2.0"
+SCENES = {
+    "paris": "etoile",
+    "munich": "munich",
+    "florence": "florence",
+    "san_francisco": "san_francisco",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One geometry.
+
+    Attributes
+    ----------
+    name : str
+        Name of the city file.
+    split : str
+        ``"train"`` or ``"test"``; a geometry is in one of them only.
+    kind : str
+        ``"real"``, ``"regular"`` or ``"irregular"``.
+    heights : numpy.ndarray
+        Building heights in cells, integer, shape (H, W); 0 is air.
+    source, licence, geometry : str
+        Where the layout comes from, its licence and a description.
+    repeats : tuple of (int, int)
+        Shifts in (rows, columns) that map the layout onto itself; the flow statistics are
+        averaged over them. ``((0, 0),)`` where there is none.
+    origin : tuple of (int, int)
+        South-west corner of a real crop in the city model, (y, x) in m; (0, 0) otherwise.
+    """
+
+    name: str
+    split: str
+    kind: str
+    heights: np.ndarray
+    source: str
+    licence: str
+    geometry: str
+    repeats: tuple = ((0, 0),)
+    origin: tuple = (0, 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layout under one wind direction (degrees, towards, counter-clockwise from +x)."""
+
+    layout: Layout
+    degrees: int
+
+    @property
+    def name(self) -> str:
+        """Name of the case, such as ``munich_c03_d045``."""
+        return f"{self.layout.name}_d{self.degrees:03d}"
+
+
+def _read_mesh(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vertices (n, 3) in m and the triangles (m, 3) of a PLY mesh."""
+    from plyfile import PlyData
+
+    ply = PlyData.read(io.BytesIO(data))
+    vertex = ply["vertex"]
+    points = np.stack([vertex[axis] for axis in "xyz"], axis=1).astype(float)
+    faces = ply["face"][ply["face"].properties[0].name]
+    triangles = [(f[0], f[k], f[k + 1]) for f in faces for k in range(1, len(f) - 1)]
+    return points, np.array(triangles, dtype=int).reshape(-1, 3)
+
+
+def _rasterise(points: np.ndarray, triangles: np.ndarray, top: np.ndarray, corner) -> None:
+    """Raise ``top`` (rows, columns of 1 m, row 0 south) to the triangles above its cells."""
+    rows, columns = top.shape
+    for a, b, c in points[triangles] - np.array([corner[0], corner[1], 0.0]):
+        area = (b[1] - c[1]) * (a[0] - c[0]) + (c[0] - b[0]) * (a[1] - c[1])
+        if abs(area) < 1e-9:  # a wall
+            continue
+        low = np.minimum(np.minimum(a, b), c)
+        high = np.maximum(np.maximum(a, b), c)
+        i0, j0 = (max(0, int(np.ceil(v - 0.5))) for v in low[:2])
+        i1 = min(columns - 1, int(np.floor(high[0] - 0.5)))
+        j1 = min(rows - 1, int(np.floor(high[1] - 0.5)))
+        if i1 < i0 or j1 < j0:
+            continue
+        x, y = np.meshgrid(np.arange(i0, i1 + 1) + 0.5, np.arange(j0, j1 + 1) + 0.5)
+        wa = ((b[1] - c[1]) * (x - c[0]) + (c[0] - b[0]) * (y - c[1])) / area
+        wb = ((c[1] - a[1]) * (x - c[0]) + (a[0] - c[0]) * (y - c[1])) / area
+        wc = 1 - wa - wb
+        inside = np.minimum(np.minimum(wa, wb), wc) >= -1e-9
+        part = top[j0 : j1 + 1, i0 : i1 + 1]
+        z = wa * a[2] + wb * b[2] + wc * c[2]
+        part[inside] = np.maximum(part[inside], z[inside])
+
+
+def city_heights(wheel: Path, city: str) -> np.ndarray:
+    """Rasterise a city model to building heights above the ground.
+
+    Parameters
+    ----------
+    wheel : Path
+        The wheel of sionna-rt 2.2.0.
+    city : str
+        A key of `SCENES`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Heights in m on a raster of 1 m, row 0 south; 0 where there is no building.
+    """
+    folder = f"sionna/rt/scenes/{SCENES[city]}/meshes/"
+    with zipfile.ZipFile(wheel) as archive:
+        names = sorted(n for n in archive.namelist() if n.startswith(folder) and n.endswith(".ply"))
+        meshes = {n: _read_mesh(archive.read(n)) for n in names}
+    ground = [n for n in names if re.search(r"(plane|ground|terrain)\.ply$", n, re.IGNORECASE)]
+    points = np.concatenate([meshes[n][0] for n in names if n not in ground])
+    corner = np.floor(points.min(axis=0))
+    columns, rows = (np.ceil(points.max(axis=0)) - corner)[:2].astype(int)
+    top = np.full((rows, columns), -np.inf)
+    terrain = np.zeros((rows, columns))
+    for name in names:
+        if name not in ground:
+            _rasterise(*meshes[name], top, corner)
+        elif "terrain" in name.lower():
+            terrain = np.full((rows, columns), -np.inf)
+            _rasterise(*meshes[name], terrain, corner)
+            terrain[~np.isfinite(terrain)] = 0.0
+    height = np.where(np.isfinite(top), top - terrain, 0.0)
+    return np.maximum(height, 0.0)
+
+
+def _periodic(operation, mask: np.ndarray, size: int) -> np.ndarray:
+    """Apply a morphological operation with a square element as if the mask were periodic."""
+    pad = 2 * size
+    wide = operation(np.pad(mask, pad, mode="wrap"), np.ones((size, size), bool))
+    return wide[pad:-pad, pad:-pad]
+
+
+def _nearest_height(heights: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return ``heights`` with the cells of ``where`` set to the height of the nearest building."""
+    tiled = np.tile(heights, (3, 3))
+    index = ndimage.distance_transform_edt(tiled == 0, return_distances=False, return_indices=True)
+    rows, columns = heights.shape
+    nearest = tiled[tuple(index)][rows : 2 * rows, columns : 2 * columns]
+    return np.where(where, nearest, heights)
+
+
+def _largest_air(air: np.ndarray) -> np.ndarray:
+    """Return the largest connected piece of a periodic mask of air."""
+    rows, columns = air.shape
+    label, count = ndimage.label(np.tile(air, (2, 2)))
+    if count == 0:
+        return air
+    tile = label[:rows, :columns]
+    parent = np.arange(count + 1)
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            k = parent[k]
+        return k
+
+    for other in (label[rows:, :columns], label[:rows, columns:], label[rows:, columns:]):
+        for a, b in np.unique(np.stack([tile[air], other[air]]), axis=1).T:
+            parent[root(a)] = root(b)
+    piece = np.array([root(k) for k in range(count + 1)])[tile]
+    sizes = np.bincount(piece[air], minlength=count + 1)
+    return air & (piece == sizes.argmax())
+
+
+def prepare(heights: np.ndarray) -> np.ndarray:
+    """Make a map of heights fit for the simulation by the rules of this module.
+
+    Parameters
+    ----------
+    heights : numpy.ndarray
+        Heights in cells, integer, shape (H, W).
+
+    Returns
+    -------
+    numpy.ndarray
+        The prepared heights in cells, same shape.
+    """
+    heights = np.where(heights == 1, 2, heights)
+    solid = _periodic(ndimage.binary_opening, heights > 0, 2)
+    heights = np.where(solid, heights, 0)
+    if not solid.any() or solid.all():
+        return heights
+    air = _largest_air(_periodic(ndimage.binary_opening, heights == 0, STREET))
+    return _nearest_height(heights, ~air & (heights == 0))
+
+
+def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
+    """List the crops of a city that fit the rules, those least changed by the preparation first.
+
+    Parameters
+    ----------
+    height : numpy.ndarray
+        Heights in m on a raster of 1 m, row 0 south.
+    metres : int
+        Side of the square crop, m.
+    step : int
+        Raster of the offsets that are tried, m.
+
+    Returns
+    -------
+    list of (float, int, int, numpy.ndarray)
+        Share of the cells that the preparation changed from air to building or back; the crop's
+        origin (y, x) in m; its prepared heights in cells.
+    """
+    size = int(metres / CELL)
+    found = []
+    for y in range(0, height.shape[0] - metres + 1, step):
+        for x in range(0, height.shape[1] - metres + 1, step):
+            part = height[y : y + metres, x : x + metres]
+            part = part.reshape(size, 2, size, 2).swapaxes(1, 2).reshape(size, size, 4)
+            raw = np.rint(np.median(part, axis=-1) / CELL).astype(int)
+            if raw.max() > MAX_CELLS or not BUILT[0] <= (raw > 0).mean() <= BUILT[1]:
+                continue
+            cells = prepare(raw)
+            built = cells > 0
+            quarters = built.reshape(2, size // 2, 2, size // 2).mean(axis=(1, 3))
+            if not BUILT[0] <= built.mean() <= BUILT[1] or quarters.min() < 0.03:
+                continue
+            if cells[built].mean() < 3:  # sheds only
+                continue
+            found.append(((built != (raw > 0)).mean(), y, x, cells))
+    return sorted(found, key=lambda c: c[:3])
+
+
+def choose(candidates: list[tuple], metres: int, count: int, taken: list[tuple]) -> list[tuple]:
+    """Take crops in order, each clear of those taken before.
+
+    Parameters
+    ----------
+    candidates : list
+        As returned by `crops`.
+    metres, count : int
+        Side of a crop in m, and how many to take at most.
+    taken : list of (int, int, int)
+        Origins (y, x) and sides, m, of crops taken before; the chosen ones are appended.
+
+    Returns
+    -------
+    list
+        The chosen candidates.
+    """
+    chosen = []
+    for candidate in candidates:
+        _, y, x, _ = candidate
+        clear = all(
+            y >= b + side or b >= y + metres or x >= a + side or a >= x + metres
+            for b, a, side in taken
+        )
+        if clear and len(chosen) < count:
+            chosen.append(candidate)
+            taken.append((y, x, metres))
+    return chosen
+
+
+# Real crops per city: (split, name stem, side in m, how many).
+REAL = {
+    "paris": [("train", "paris_c", 128, 8)],
+    "munich": [("train", "munich_c", 128, 9)],
+    "florence": [("train", "florence_c", 128, 5)],
+    "san_francisco": [
+        ("test", "san_francisco_l", 256, 2),
+        ("test", "san_francisco_c", 128, 6),
+    ],
+}
+# Pairs of wind directions folded into 0..45 degrees, that is modulo the square's symmetry.
+FOLDED = ((0, 30), (15, 45), (45, 0), (30, 15), (15, 0), (30, 45))
+# Regular arrays of square blocks 16 m high on a grid of 64 x 64 cells:
+# (arrangement, pitch in cells, block in cells, split, wind directions).
+REGULAR = (
+    ("aligned", 16, 8, "train", (0, 45)),
+    ("staggered", 16, 8, "train", (0, 45)),
+    ("aligned", 32, 13, "train", (0, 45)),
+    ("aligned", 32, 12, "test", (0, 45)),
+    ("staggered", 32, 8, "train", (0, 45)),
+    ("aligned", 32, 21, "train", (0, 45)),
+    ("aligned", 16, 10, "test", (45,)),
+    ("staggered", 32, 12, "train", (45, 0)),
+    ("staggered", 16, 10, "train", (0,)),
+    ("staggered", 32, 13, "test", (0, 45)),
+    ("aligned", 32, 8, "train", (45,)),
+    ("aligned", 32, 19, "train", (0, 45)),
+)
+# Irregular blocks: (built fraction aimed at, sides in cells, split, wind directions).
+IRREGULAR = (
+    (0.20, (6, 14), "train", (15, 300)),
+    (0.30, (8, 16), "train", (120, 225)),
+    (0.15, (6, 10), "train", (60,)),
+    (0.25, (8, 20), "test", (30,)),
+    (0.35, (10, 20), "train", (195,)),
+    (0.25, (6, 12), "train", (345,)),
+    (0.30, (6, 20), "train", (90,)),
+    (0.20, (8, 12), "test", (255,)),
+)
+
+
+def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64) -> Layout:
+    """Draw a regular array of square blocks of 16 m height.
+
+    In a staggered array every second column along x is shifted by half a pitch along y.
+    """
+    heights = np.zeros((size, size), int)
+    repeats = []
+    for i in range(size // pitch):
+        shift = pitch // 2 if arrangement == "staggered" and i % 2 else 0
+        for j in range(size // pitch):
+            rows = (j * pitch + shift + (pitch - block) // 2 + np.arange(block)) % size
+            columns = (i * pitch + (pitch - block) // 2 + np.arange(block)) % size
+            heights[np.ix_(rows, columns)] = 8
+            repeats.append((j * pitch + shift, i * pitch))
+    density = (block / pitch) ** 2
+    return Layout(
+        name=f"uniform_{arrangement}_p{pitch:02d}_b{block:02d}",
+        split=split,
+        kind="regular",
+        heights=heights,
+        source="idealised",
+        licence="CC-BY-4.0",
+        geometry=(
+            f"{arrangement} array of blocks {block * CELL:g} m square and 16 m high, pitch "
+            f"{pitch * CELL:g} m, plan density {density:.3f}"
+        ),
+        repeats=tuple(repeats),
+    )
+
+
+def irregular(number: int, density: float, sides: tuple, split: str, size: int = 64) -> Layout:
+    """Place rectangles of random sides and heights (8 to 28 m), none nearer than four cells."""
+    rng = np.random.default_rng(number)
+    heights = np.zeros((size, size), int)
+    for _ in range(20000):
+        if (heights > 0).mean() >= density:
+            break
+        a, b = rng.integers(sides[0], sides[1] + 1, 2)
+        y, x = rng.integers(0, size, 2)
+        rows = (y + np.arange(-STREET, a + STREET)) % size
+        columns = (x + np.arange(-STREET, b + STREET)) % size
+        if heights[np.ix_(rows, columns)].any():
+            continue
+        level = int(np.clip(np.rint(rng.normal(8, 3)), 4, MAX_CELLS))
+        heights[np.ix_(rows[STREET:-STREET], columns[STREET:-STREET])] = level
+    heights = prepare(heights)
+    return Layout(
+        name=f"varied_{number:02d}",
+        split=split,
+        kind="irregular",
+        heights=heights,
+        source="idealised, random blocks",
+        licence="CC-BY-4.0",
+        geometry=f"random rectangular blocks, built fraction {(heights > 0).mean():.3f}",
+    )
+
+
+def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
+    """Choose the real crops.
+
+    Parameters
+    ----------
+    wheel : Path
+        The wheel of sionna-rt 2.2.0.
+    work : Path
+        Folder in which the rasters of the cities are kept between runs.
+
+    Returns
+    -------
+    dict of str to list of Layout
+        For each name stem of `REAL`, its layouts.
+    """
+    result = {}
+    for city, groups in REAL.items():
+        cache = work / f"{city}_1m.npy"
+        if not cache.exists():
+            np.save(cache, city_heights(wheel, city).astype(np.float32))
+        height = np.load(cache)
+        taken: list[tuple] = []
+        for split, stem, metres, count in groups:
+            found = crops(height, metres, step=16 if metres <= 128 else 32)
+            result[stem] = [
+                Layout(
+                    name=f"{stem}{k:02d}",
+                    split=split,
+                    kind="real",
+                    heights=cells,
+                    source=SOURCE_REAL,
+                    licence="ODbL-1.0",
+                    geometry=(
+                        f"{city}: crop of {metres} m, origin y = {y} m, x = {x} m of the model, "
+                        f"{changed:.1%} of the cells changed by the preparation"
+                    ),
+                    origin=(y, x),
+                )
+                for k, (changed, y, x, cells) in enumerate(
+                    choose(found, metres, count, taken), start=1
+                )
+            ]
+    return result
+
+
+def directions(number: int) -> tuple[int, int]:
+    """Return the two wind directions of the ``number``-th real layout, in degrees.
+
+    The two differ modulo the square's symmetry; quadrant and mirror image vary from one layout
+    to the next, so that all 24 multiples of 15 degrees occur.
+    """
+    pair = FOLDED[number % len(FOLDED)]
+    return tuple(
+        (90 * ((number + 2 * k) % 4) + (a if (number // 2 + k) % 2 else -a)) % 360
+        for k, a in enumerate(pair)
+    )
+
+
+def plan(wheel: Path, work: Path) -> list[Case]:
+    """List the cases in the order in which they are run.
+
+    The first four are two real training cases, an idealised one and a real test case; then the
+    groups take turns, so that a run that is stopped early leaves a balanced set.
+    """
+    crop = real(wheel, work)
+    train = [
+        layout
+        for turn in range(9)
+        for stem in ("paris_c", "munich_c", "florence_c")
+        for layout in crop[stem][turn : turn + 1]
+    ]
+    small, large = crop["san_francisco_c"], crop["san_francisco_l"]
+    winds = {layout.name: directions(k) for k, layout in enumerate(train + small + large)}
+
+    def turns(layouts: list[Layout]) -> list[Case]:
+        return [Case(layout, winds[layout.name][k]) for k in (0, 1) for layout in layouts]
+
+    arrays = [
+        Case(regular(name, pitch, block, split), degrees)
+        for name, pitch, block, split, angles in REGULAR
+        for degrees in angles
+    ]
+    blocks = [
+        Case(irregular(number, density, sides, split), degrees)
+        for number, (density, sides, split, angles) in enumerate(IRREGULAR, start=1)
+        for degrees in angles
+    ]
+    queues = [turns(train), turns(small), arrays, blocks]
+    pattern = (0, 0, 2, 1, 0, 3, 0, 0, 2, 1, 0, 0, 3, 0, 2, 1)
+    cases: list[Case] = []
+    while any(queues):
+        for group in pattern:
+            if queues[group]:
+                cases.append(queues[group].pop(0))
+    cases[16:16] = turns(large)
+    return cases
