@@ -66,9 +66,10 @@ def main() -> None:
     folder = PROJECT_ROOT / "outputs" / "pretrain" / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
     full = {"data_dir": chosen.data_dir, "pool_size": 256, "seed": 0}
-    init = train("init_nca", folder, chosen.epochs, init_loss=chosen.init_loss, **full)
-    full |= {"init_checkpoint": str(init), "min_steps": 32, "max_steps": 96}
-    run = train("pi_nca", folder, chosen.epochs, **full)
+    steps = {"min_steps": 8, "max_steps": 24}
+    init = train("init_nca", folder, chosen.epochs, init_loss=chosen.init_loss, **steps, **full)
+    steps = {"min_steps": 32, "max_steps": 96}
+    run = train("pi_nca", folder, chosen.epochs, init_checkpoint=str(init), **steps, **full)
     if not chosen.keep:
         ship("init_nca", init)
         ship("pi_nca", run)

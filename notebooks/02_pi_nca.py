@@ -26,6 +26,7 @@
 # ```
 
 # %%
+# %matplotlib inline
 from IPython.display import Markdown
 
 from pinca_lib import plotting

@@ -24,6 +24,7 @@
 # ```
 
 # %%
+# %matplotlib inline
 from IPython.display import Video, display
 
 from pinca_lib import plotting

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 
-import matplotlib.pyplot  # noqa: F401  (lets a notebook show figures)
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
