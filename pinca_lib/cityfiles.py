@@ -13,9 +13,7 @@ not trusted: nothing in it is evaluated, links out of the file are refused, and 
 checked before it is used.
 """
 
-import ast
 import contextlib
-import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from pinca_lib.casemeta import read_meta
 from pinca_lib.channels import (
     COORD_X,
     COORD_Y,
@@ -42,9 +41,7 @@ GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
 CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
 LONGEST_SIDE = 8192  # cells
-LONGEST_META = 65_536  # characters
 LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; beyond it a number is a fill value
-ROW_ORDERS = ("south_first", "north_first")
 
 
 @dataclass(frozen=True)
@@ -221,7 +218,7 @@ def _read_case(
             f"{base.shape[1]}×{base.shape[2]}; both must be on one grid"
         )
     names = WIND_NAMES[: data.shape[0]]
-    meta = _checked_meta(group, where, names)
+    meta = read_meta(group, where, names)
     state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
     state[GEOMETRY] = base
     state[WIND_FIELD][: len(names)] = _checked_array(data, f"{where}: wind_field", names)
@@ -239,56 +236,3 @@ def _read_case(
         has_dwdz=len(names) == len(WIND_NAMES),
         meta=meta,
     )
-
-
-def _checked_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
-    """Parse ``meta`` as a literal and check the entries that matter."""
-    if "meta" not in group.attrs:
-        raise InputError(f"{where}: attribute 'meta' is missing; expected a Python dict literal")
-    text = group.attrs["meta"]
-    text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    if not isinstance(text, str) or len(text) > LONGEST_META:
-        raise InputError(f"{where}: meta must be text of at most {LONGEST_META} characters")
-    try:
-        meta = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise InputError(
-            f"{where}: meta is no Python literal ({shown(error)}); "
-            "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
-        ) from error
-    if not isinstance(meta, dict):
-        raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict literal")
-    if "cityHW" in meta:
-        meta["cityHW"] = _checked_extent(meta["cityHW"], where)
-    direction = meta.get("wind_dir_deg", 0.0)
-    if not _is_number(direction):
-        raise InputError(f"{where}: meta['wind_dir_deg'] is {shown(direction)}; expected degrees")
-    if meta.get("row_order", ROW_ORDERS[0]) not in ROW_ORDERS:
-        raise InputError(
-            f"{where}: meta['row_order'] is {shown(meta['row_order'])!r}; "
-            f"expected one of {', '.join(ROW_ORDERS)}"
-        )
-    stated = meta.get("channels", names)
-    if not isinstance(stated, list | tuple) or len(stated) != len(names):
-        raise InputError(
-            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field"
-        )
-    if set(stated) == set(names) and tuple(stated) != names:
-        raise InputError(f"{where}: channels are in another order; expected {', '.join(names)}")
-    return meta
-
-
-def _checked_extent(value: object, where: str) -> tuple[float, float]:
-    pair = value if isinstance(value, list | tuple) else ()
-    if len(pair) != 2 or not all(_is_number(side) and 1 <= side <= 1e6 for side in pair):
-        raise InputError(
-            f"{where}: meta['cityHW'] is {shown(value)}; expected the domain's height and width "
-            "in metres, each between 1 and 1,000,000"
-        )
-    return float(pair[0]), float(pair[1])
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e12 and math.isfinite(value)

@@ -146,6 +146,7 @@ BAD_META = {
     "a direction of text": ({"wind_dir_deg": "north"}, "wind_dir_deg"),
     "an unknown row order": ({"row_order": "up"}, "row_order"),
     "too few channels": ({"channels": ["uped"]}, "channels"),
+    "channels of numbers": ({"channels": [1, 2, 3, 4, 5, 6, 7]}, "channels"),
     "channels in another order": ({"channels": list(WIND_NAMES[:7])[::-1]}, "order"),
 }
 
@@ -161,6 +162,16 @@ def test_bad_or_hostile_meta_stops_and_is_never_run(tmp_path, monkeypatch, fault
         read_city(path)
     assert time.monotonic() - start < 5
     assert os.listdir(tmp_path) == ["town.h5"]
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [WIND_NAMES[:7], ("coord_y", "coord_x", "geo_mask", "topo", *WIND_NAMES[:7]), "abcdefg"],
+)
+def test_channels_may_be_listed_with_the_base_or_under_other_names(tmp_path, channels):
+    path = write_plain_city(tmp_path / "town.h5")
+    set_meta(path, make_meta(24, 24, 0.0) | {"channels": list(channels)})
+    assert len(read_city(path)) == 1
 
 
 def test_meta_that_is_missing_or_no_text_stops(tmp_path):
