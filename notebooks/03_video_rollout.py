@@ -70,8 +70,10 @@ dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
 
 # %%
 target, extent, has_dwdz = dataset.states[0], dataset.extents[0], bool(dataset.has_dwdz[0])
+wind = target[[WIND_X, WIND_Y]].mean((1, 2))
 print(f"{dataset.names[0]}: {extent[0]:.0f} m × {extent[1]:.0f} m")
-plotting.plot_channels(target, [GEO_MASK, TOPO, WIND_X, WIND_Y], extent)
+print(f"driving wind along ({wind[0]:.2f}, {wind[1]:.2f}) in (x, y)")
+plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
 
 # %% [markdown]
 # ## The rollout
