@@ -73,6 +73,7 @@ run = Run("init_nca", read_parameters(globals()))
 p = run.parameters
 hardware = choose_device(p.device)
 random = seed_everything(p.seed)
+print(f"{run}; on {hardware}, seed {p.seed}")
 
 # %% [markdown]
 # ## The data
@@ -82,7 +83,8 @@ random = seed_everything(p.seed)
 
 # %%
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
-Markdown(f"{len(dataset)} cases of {p.image_size}×{p.image_size} cells from `{p.data_dir}`")
+height, width = dataset.states.shape[-2:]
+Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
 # %% [markdown]
 # The first case. Channels 0–5 describe the city and its wind and never change; the rule has to

@@ -71,6 +71,7 @@ run = Run("pi_nca", read_parameters(globals()))
 p = run.parameters
 hardware = choose_device(p.device)
 random = seed_everything(p.seed)
+print(f"{run}; on {hardware}, seed {p.seed}")
 
 # %% [markdown]
 # ## Data and rules
@@ -80,7 +81,8 @@ random = seed_everything(p.seed)
 # %%
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
-Markdown(f"{len(dataset)} cases of {p.image_size}×{p.image_size} cells from `{p.data_dir}`")
+height, width = dataset.states.shape[-2:]
+Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
 # %%
 pi_nca = CA().to(hardware)

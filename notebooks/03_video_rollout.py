@@ -80,7 +80,7 @@ plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
 #
 # From zero, with few steps a frame at first, when most happens: 1, then 2, 4 and 8.
 
-# %%
+# %% tags=["nbval-check-output"]
 start = fresh_states(dataset.states).to(hardware)
 snapshots = [(n, s.cpu()) for n, s in rollout_frames([init_nca, pi_nca], start, p.frames)]
 print(f"{snapshots[-1][0]} steps in {len(snapshots)} frames")

@@ -128,7 +128,10 @@ def _open_city(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py raises on a damaged file
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # What h5py raises on damaged files and on types that NumPy does not have.
         raise InputError(
             f"{path.name}: not a readable HDF5 file ({shown(error)}); "
             "it is truncated, damaged or of another format: copy or download it again"

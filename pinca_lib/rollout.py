@@ -37,8 +37,8 @@ def rollout(
     recorded : int
         How many of the last steps build a graph. The state before them counts as constant.
     checkpointed : bool
-        Keep only about sqrt(recorded) states for the backward pass and compute the rest again:
-        slower by a third, with memory O(sqrt(recorded)) in place of O(recorded).
+        Keep the state of about every sqrt(recorded)-th step alone and compute the steps between
+        once more for the backward pass: memory O(sqrt(recorded)) in place of O(recorded).
 
     Returns
     -------

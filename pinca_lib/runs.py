@@ -35,7 +35,7 @@ from pinca_lib.training import Training
 
 CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
 CHECKPOINTS_KEPT = 3
-FREE_ON_RESUME = {"epochs", "device", "output_dir", "resume"}  # may differ from the run's
+FREE_ON_RESUME = {"epochs", "device", "data_dir", "output_dir", "resume"}  # may be given anew
 
 
 class Run:
@@ -47,8 +47,8 @@ class Run:
         Name of the experiment, the first part of the folder's name.
     parameters : SimpleNamespace
         From ``parameters.read_parameters``. If ``resume`` names a run folder, or is
-        ``"latest"``, that run goes on with its own parameters; only ``epochs`` and ``device``
-        may be given anew.
+        ``"latest"``, that run goes on with its own parameters; only ``epochs``, ``device`` and
+        ``data_dir`` (of the same data) may be given anew.
 
     Attributes
     ----------
@@ -72,6 +72,11 @@ class Run:
         if parameters.resume:
             self.folder = _folder_to_resume(experiment, parameters)
             self.parameters = _merged_parameters(self.folder, parameters)
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return f"a new run of {self.experiment}"
+        return f"{self.folder.name}, from iteration {_resumable_step(self.folder)}"
 
     def iterations(self, training: Training, fingerprint: str) -> Iterator[int]:
         """Yield the numbers of the iterations to do, saving checkpoints between them.
@@ -208,8 +213,8 @@ def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
                 f"{then.get(name)!r}; leave it out, or start a new run with resume=''"
             )
     epochs = now.epochs if "epochs" in now.given else max(now.epochs, then["epochs"])
-    kept = {k: v for k, v in vars(now).items() if k in FREE_ON_RESUME}
-    return SimpleNamespace(**(then | kept | {"epochs": epochs}), given=now.given)
+    anew = {name: getattr(now, name) for name in now.given & FREE_ON_RESUME}
+    return SimpleNamespace(**(then | anew | {"epochs": epochs}), given=now.given)
 
 
 def new_folder(output_dir: Path, experiment: str) -> Path:

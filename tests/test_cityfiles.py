@@ -226,3 +226,27 @@ def test_a_case_name_cannot_smuggle_control_characters_into_the_message(tmp_path
     with pytest.raises(InputError) as raised:
         read_city(path)
     assert str(raised.value).isprintable()
+
+
+def test_damage_inside_a_dataset_is_found_when_it_is_read(tmp_path):
+    base = make_base(64, 64)
+    path = tmp_path / "town.h5"
+    write_city(path, base, {"town_d000": (make_wind(base, 0.0), make_meta(64, 64, 0.0))})
+    with h5py.File(path) as file:
+        chunk = file["cases/town_d000/wind_field"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    middle = chunk.byte_offset + chunk.size // 2
+    content[middle : middle + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"town\.h5: not a readable HDF5 file"):
+        read_city(path)
+
+
+def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        del file["city_base"]
+        space = h5py.h5s.create_simple((4, 24, 24))
+        h5py.h5d.create(file.id, b"city_base", h5py.h5t.UNIX_D32LE, space)
+    with pytest.raises(InputError, match=r"town\.h5: "):
+        read_city(path)

@@ -157,7 +157,9 @@ def test_resuming_keeps_the_runs_own_parameters(dataset, tmp_path):
     train(dataset, settings(tmp_path, seed=5))
     now = settings(tmp_path, resume="latest")
     now.given = frozenset({"resume"})
-    assert Run("tiny", now).parameters.seed == 5
+    resumed = Run("tiny", now)
+    assert resumed.parameters.seed == 5
+    assert str(resumed).endswith("from iteration 7")
     now.given = frozenset({"resume", "seed"})
     with pytest.raises(InputError, match=r"seed=3: the run to resume .* has 5"):
         Run("tiny", now)
