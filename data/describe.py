@@ -126,7 +126,7 @@ def rejected(folder: Path) -> str:
 def picture(cases: list[dict], path: Path) -> None:
     """Draw the height map and the target planes of one case of each kind."""
     wanted = [("paris", "train"), ("munich", "train"), ("florence", "train")]
-    wanted += [("aligned", "train"), ("irregular", "train")]
+    wanted += [("uniform", "train"), ("varied", "train")]
     wanted += [("san_francisco_c", "test"), ("san_francisco_l", "test")]
     chosen = []
     for stem, split in wanted:

@@ -47,7 +47,7 @@ class RawCase:
     air : ndarray of shape (H, W), bool
         Where every variable has a value.
     topo : ndarray of shape (H, W)
-        Building heights, m; zero in air.
+        Building heights, m, as in the raw file.
     degrees : float
         Direction that the wind blows to, counter-clockwise from +x.
     cell_size : float
@@ -159,7 +159,7 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
         f"{name}: {air.shape[0]}×{air.shape[1]} cells of {cell_size:g} m "
         f"({height:g} m × {width:g} m); {orientation}; {convention}"
     )
-    return RawCase(name, planes, air, np.where(air, 0.0, topo), degrees, cell_size, report)
+    return RawCase(name, planes, air, topo, degrees, cell_size, report)
 
 
 def _read_planes(path: Path) -> tuple[np.ndarray, str]:
@@ -170,9 +170,9 @@ def _read_planes(path: Path) -> tuple[np.ndarray, str]:
                 raise InputError(f"{path.name}: {', '.join(missing)} missing; expected 2-D planes")
             arrays = [np.ma.filled(file[plane][:].astype(float), np.nan) for plane in PLANE_NAMES]
             stored_as = str(file[PLANE_NAMES[0]].dtype)
+    except InputError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path.name}: not a readable NetCDF file ({shown(error)})") from error
     arrays = [np.squeeze(array) for array in arrays]  # a time axis of one is common
     shapes = {array.shape for array in arrays}
@@ -240,7 +240,7 @@ def _direction(name: str, planes: np.ndarray, air: np.ndarray) -> tuple[float, s
 def _check_same_geometry(cases: Sequence[RawCase]) -> None:
     first = cases[0]
     for case in cases[1:]:
-        if case.air.shape != first.air.shape or not np.array_equal(case.topo > 0, first.topo > 0):
+        if not np.array_equal(case.topo, first.topo):
             raise InputError(
                 f"{case.name}: its buildings differ from those of {first.name}, which has the "
                 f"same city name; rename one of them"
@@ -252,7 +252,7 @@ def _city_base(cases: Sequence[RawCase]) -> np.ndarray:
     air = np.logical_and.reduce([case.air for case in cases])
     height, width = air.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    return np.stack([y, x, air, np.maximum.reduce([case.topo for case in cases])])
+    return np.stack([y, x, air, np.where(air, 0, cases[0].topo)])
 
 
 def _wind_field(case: RawCase) -> np.ndarray:

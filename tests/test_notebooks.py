@@ -52,7 +52,9 @@ def run_folders(workshop: Path) -> list[Path]:
 def test_a_notebook_and_its_script_hold_the_same(path):
     notebook = nbformat.read(path, as_version=4)
     script = jupytext.read(path.with_suffix(".py"))
+    # Raises NotebookDifference where they differ.
     compare_notebooks(script, notebook, fmt="py:percent", compare_outputs=False)
+    assert len(script.cells) == len(notebook.cells)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

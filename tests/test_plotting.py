@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from pinca_lib import plotting
 from pinca_lib.channels import CHANNELS
@@ -70,8 +71,13 @@ def test_every_picture_of_the_loop_draws(pool):
 
 def test_a_diverged_state_can_still_be_looked_at(pool):
     batch = pool.sample(2)
-    plotting.plot_batch(torch.full_like(batch.state, torch.nan), batch.target).canvas.draw()
-    plotting.plot_channels(torch.full((12, 8, 8), torch.nan)).canvas.draw()
+    for figure in (
+        plotting.plot_batch(torch.full_like(batch.state, torch.nan), batch.target),
+        plotting.plot_channels(torch.full((12, 8, 8), torch.nan)),
+    ):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        assert np.asarray(canvas.buffer_rgba()).std() > 0  # not an empty page
 
 
 def test_the_moving_mean_is_the_mean_of_the_last_values():

@@ -84,13 +84,17 @@ def test_the_other_wind_convention_is_recognised_and_written_as_cos_sin(tmp_path
     assert "wind (sin, cos)" in case.report
 
 
-def test_cases_of_one_city_share_a_file(tmp_path):
+def test_cases_of_one_city_share_a_file_though_their_holes_differ(tmp_path):
     for degrees in (0, 90):
-        write_raw(tmp_path / "raw", name=f"Town_d{degrees:02d}", flow_to=degrees)
+        speed = np.ones((20, 28))
+        speed[4, 5 + degrees // 90] = speed[16, degrees // 90] = np.nan
+        write_raw(tmp_path / "raw", name=f"Town_d{degrees:02d}", flow_to=degrees, Uped=speed)
     convert(tmp_path / "raw", tmp_path / "cities")
     cases = read_city(tmp_path / "cities" / "Town.h5")
     assert [case.name for case in cases] == ["Town_d00", "Town_d90"]
     assert [case.meta["wind_dir_deg"] for case in cases] == [0.0, 90.0]
+    assert not cases[0].state[2, 16, :2].any()  # no air where one case has a hole
+    np.testing.assert_array_equal(cases[0].state[3], geometry())
 
 
 @pytest.mark.parametrize(("dtype", "given", "extent"), [
