@@ -1,8 +1,8 @@
 """Rollouts: many steps of one rule, or of several in turn, frozen or recorded for a gradient.
 
 A step applies each rule of a sequence once; PI-NCA's step is the frozen Init-NCA followed by the
-trained rule. Perception and first layer are both linear, so the two are folded into one 3×3
-convolution, and the base channels, which never change, are convolved once a rollout.
+trained rule. The base channels never change, so what they add to the hidden layer is computed once
+a rollout. From there a CPU takes compiled code; a GPU, or a system without Numba, plain PyTorch.
 """
 
 import math
@@ -13,8 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pinca_lib.automaton import CA, FILTERS
-from pinca_lib.channels import BASE_COUNT, DYNAMIC, GEO_MASK, split_base
+from pinca_lib.automaton import CA, FILTERS, perceive
+from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
+
+try:
+    from pinca_lib import compiled
+except ImportError:  # no Numba for this Python or system
+    compiled = None
 
 
 def rollout(
@@ -45,11 +50,8 @@ def rollout(
     Tensor of shape (B, C, H, W)
     """
     recorded = min(recorded, steps)
-    # On a CPU one sample at a time keeps the hidden layer in cache: twice as fast at 64×64.
-    group = 1 if state.device.type == "cpu" else len(state)
     with torch.no_grad():
-        frozen = [_advance(rules, part, steps - recorded) for part in state.split(group)]
-        state = torch.cat(frozen)
+        state = _advance(rules, state, steps - recorded)
     if not recorded:
         return state
     if not checkpointed:
@@ -62,6 +64,29 @@ def rollout(
 
 
 def _advance(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
+    if state.device.type != "cpu":
+        return _advance_folded(rules, state, steps)
+    # A few samples at a time, whose hidden layers fit a CPU's cache.
+    advance, cells = (_advance_compiled, 2**15) if compiled else (_advance_folded, 2**12)
+    group = max(1, cells // state[0, 0].numel())
+    return torch.cat([advance(rules, part, steps) for part in state.split(group)])
+
+
+def _advance_compiled(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
+    base, dynamic = split_base(state)
+    air = state[:, GEO_MASK]
+    perceived = perceive(base).movedim(1, -1)[air != 0]  # (N, 4 * 6)
+    layers = []
+    for rule in rules:
+        first = rule.w1.weight.unflatten(1, (rule.channels, -1))[..., 0, 0]  # (hidden, C, 4)
+        constant = F.linear(perceived, first[:, BASE].flatten(1), rule.w1.bias)
+        w1 = first[:, DYNAMIC].permute(2, 1, 0).flatten(0, 1)  # (4 (C - 6), hidden)
+        layers.append((constant, w1, rule.w2.weight[DYNAMIC, :, 0, 0].T))
+    dynamic = compiled.advance(dynamic.movedim(1, -1), air, layers, steps)
+    return torch.cat([base, dynamic.movedim(-1, 1)], dim=1)
+
+
+def _advance_folded(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     dynamic = dynamic.contiguous(memory_format=torch.channels_last)
     air = state[:, GEO_MASK, None]
@@ -73,7 +98,7 @@ def _advance(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
 
 
 class _FoldedRule:
-    """One rule over one city: relu(K * dynamic + K_base * base + b), then the second layer."""
+    """One rule over one city: perception and first layer are linear, hence one 3×3 convolution."""
 
     def __init__(self, rule: CA, base: Tensor):
         hidden = rule.w1.out_channels

@@ -1,15 +1,37 @@
-"""Rollouts: the folded rule equals the plain one, and so do the gradients."""
+"""Rollouts: compiled or in plain PyTorch, they equal the rule itself, and so do the gradients."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from reference import conv_step
 from test_automaton import city_state, trained
 
+from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
+from pinca_lib.channels import DYNAMIC
+from pinca_lib.checkpoints import load_rule
+from pinca_lib.datasets import load_dataset
+from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import rollout
 
 
-@pytest.mark.parametrize(("batch", "height", "width"), [(1, 3, 3), (6, 16, 16), (2, 5, 32)])
+@pytest.fixture(params=["compiled", "plain PyTorch"], autouse=True)
+def path(request, monkeypatch):
+    """Run every test on both of the CPU's paths."""
+    if request.param == "plain PyTorch":
+        monkeypatch.setattr(rollout_module, "compiled", None)
+    else:
+        assert rollout_module.compiled, "Numba is missing"
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(1, 3, 3), (6, 16, 16), (2, 5, 37), (3, 41, 64)]
+)
 def test_it_equals_the_rule_applied_step_by_step(batch, height, width):
     first, second = trained(seed=1), trained(seed=2)
     state = city_state(batch, height=height, width=width)
@@ -73,3 +95,93 @@ def test_gradients_through_the_last_steps_equal_the_full_graphs(recorded, checkp
         atol=1e-4,
         rtol=1e-3,
     )
+
+
+def test_gradients_through_several_rules_reach_all_of_them():
+    rules = [trained(seed=1).requires_grad_(True), trained(seed=2).requires_grad_(True)]
+    state = city_state(2, height=5, width=9)
+    expected = state
+    for _ in range(3):
+        for rule in rules:
+            expected = conv_step(expected, dict(rule.named_parameters()))
+    ours = rollout(rules, state, 3, recorded=3)
+    weights = torch.randn(expected.shape)
+    wanted = [*rules[0].parameters(), *rules[1].parameters()]
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), wanted),
+        torch.autograd.grad((expected * weights).sum(), wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_in_double_precision_nothing_is_lost():
+    rule, state = trained(seed=4).double(), city_state(2, height=7, width=11).double()
+    expected = state
+    for _ in range(20):
+        expected = rule(expected)
+    torch.testing.assert_close(rollout([rule], state, 20), expected, atol=1e-11, rtol=1e-11)
+
+
+def test_rules_of_other_widths_and_states_of_other_depths():
+    torch.manual_seed(0)
+    rules = [CA(12, hidden=16).requires_grad_(False), CA(12, hidden=33).requires_grad_(False)]
+    for rule in rules:
+        torch.nn.init.normal_(rule.w2.weight, std=0.02)
+    state = city_state()[:, :12]
+    expected = state
+    for _ in range(4):
+        expected = rules[1](rules[0](expected))
+    torch.testing.assert_close(rollout(rules, state, 4), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_partly_open_cells_move_in_part():
+    rule, state = trained(), city_state()
+    state[:, 2] *= 0.3
+    torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=1e-5, rtol=1e-5)
+
+
+def test_rounding_does_not_grow_over_a_long_rollout_of_the_shipped_rules():
+    rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    state = fresh_states(load_dataset(PROJECT_ROOT / "data" / "train").states[:2])
+    ours = rollout(rules, state, 300)
+    exact = rollout([rule.double() for rule in rules], state.double(), 300)
+    assert (ours - exact)[:, DYNAMIC].norm() < 1e-3 * exact[:, DYNAMIC].norm()
+
+
+def test_a_state_that_is_not_a_number_stays_so():
+    rule, state = trained(), city_state(1)
+    state[:, 2] = 1
+    state[0, 6, 4, 4] = torch.nan
+    assert torch.equal(rollout([rule], state, 3).isnan(), rule(rule(rule(state))).isnan())
+
+
+def test_two_at_once_do_not_disturb_each_other():
+    rules = [trained(seed=seed) for seed in range(4)]
+    state = city_state(2, height=32, width=32)
+    expected = [rollout([rule], state, 10) for rule in rules]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda rule: rollout([rule], state, 10), rules))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_more_threads_than_cells_change_nothing():
+    rule, state = trained(), city_state(1, height=3, width=3)
+    expected, threads = rollout([rule], state, 5), torch.get_num_threads()
+    try:
+        torch.set_num_threads(16)
+        torch.testing.assert_close(rollout([rule], state, 5), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_without_numba_plain_pytorch_takes_over():
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import torch; from pinca_lib.automaton import CA; from pinca_lib import rollout\n"
+        "assert rollout.compiled is None\n"
+        "print(rollout.rollout([CA()], torch.ones(1, 24, 8, 8), 2).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("torch.Size([1, 24, 8, 8])"), done.stderr
