@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -75,23 +76,30 @@ def load_dataset(
         If the folder holds no city file, one of them is unsound, the case is not there, or the
         sizes differ and none is given.
     """
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     paths = tqdm(city_paths(folder), desc="city files", unit="file", delay=2)
-    cases = [found for path in paths for found in read_city(path, row_order)]
+    # Each file's cases are resized as they are read: the raw ones may not fit memory together.
+    cases = [
+        replace(found, state=_resized(found.state, size) if image_size else found.state)
+        for path in paths
+        for found in read_city(path, row_order)
+    ]
     if case is not None:
         cases = [_find_case(cases, case)]
     sizes = {found.state.shape[1:] for found in cases}
-    if not image_size and len(sizes) > 1:
+    if len(sizes) > 1:
         listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
         raise InputError(f"{folder}: grids of {listed} cells; set image_size to bring all to one")
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    size = size if image_size else sizes.pop()
-    states = [resize_state(torch.from_numpy(found.state), size) for found in cases]
     return WindDataset(
-        states=torch.stack(states),
+        states=torch.from_numpy(np.stack([found.state for found in cases])),
         extents=torch.tensor([found.extent for found in cases]),
         has_dwdz=torch.tensor([found.has_dwdz for found in cases]),
         names=tuple(map(_full_name, cases)),
     )
+
+
+def _resized(state: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return resize_state(torch.from_numpy(state), size).numpy()
 
 
 def _full_name(case: WindCase) -> str:
