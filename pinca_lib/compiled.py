@@ -174,8 +174,7 @@ def _hidden(p, constant, w1, h):
     np.dot(p, w1, h)
     for i in range(h.shape[0]):
         for j in range(h.shape[1]):
-            before = h[i, j] + constant[i, j]
-            h[i, j] = 0 if before < 0 else before  # keeps NaN, as torch.relu does
+            h[i, j] = np.maximum(h[i, j] + constant[i, j], 0)
 
 
 @_compiled
