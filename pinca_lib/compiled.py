@@ -39,18 +39,29 @@ Team = Callable[..., list[tuple]]
 _rollouts = Lock()  # one at a time: each uses every core
 
 
-def advance(dynamic: Tensor, air: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
+def perceive(planes: Tensor, cells: Tensor) -> Tensor:
+    """Apply the filters to planes (B, H, W, K), at some cells: (N, 4 K), filter by filter."""
+    planes, cells = _arrays(planes, cells)
+    p = np.empty((len(cells), len(TAPS) * planes.shape[-1]), planes.dtype)
+    _perceive(cells, _sized(planes), planes, p)
+    return torch.from_numpy(p)
+
+
+def advance(
+    dynamic: Tensor, cells: Tensor, air: Tensor, rules: Sequence[Rule], steps: int
+) -> Tensor:
     """Advance dynamic channels by a number of steps, each applying all rules in turn.
 
     Parameters
     ----------
     dynamic : Tensor of shape (B, H, W, D)
         On the CPU, of any floating type that BLAS knows. Not changed.
-    air : Tensor of shape (B, H, W)
-        What increments are multiplied by. A cell where it is 0 costs nothing.
+    cells : Tensor of shape (N, 3), int32
+        Sample, row and column of the cells that change.
+    air : Tensor of shape (N,)
+        What their increments are multiplied by.
     rules : sequence of (constant, W1, W2)
-        ``constant`` (N, hidden) is for the N cells that ``air.nonzero()`` lists, W1 (4 D, hidden)
-        is ordered filter by filter, W2 is (hidden, D).
+        ``constant`` is (N, hidden), W1 (4 D, hidden), filter by filter, W2 (hidden, D).
     steps : int
 
     Returns
@@ -59,15 +70,14 @@ def advance(dynamic: Tensor, air: Tensor, rules: Sequence[Rule], steps: int) -> 
         Differentiable by ``dynamic`` and ``rules``. What is kept for that is ``dynamic`` before
         each application of a rule.
     """
-    cells = air.nonzero().int()  # (N, 3): sample, row, column
+    recorded = torch.is_grad_enabled()
     layers = [layer for rule in rules for layer in rule]
-    return _Advance.apply(dynamic, cells, air[air != 0], steps, *layers)
+    return _Advance.apply(dynamic, cells, air, steps, recorded, *layers)
 
 
 class _Advance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dynamic, cells, air, steps, *layers):
-        recorded = any(ctx.needs_input_grad)
+    def forward(ctx, dynamic, cells, air, steps, recorded, *layers):
         city, rules, before = _arrays(cells, air), _rules(layers), []
         old = dynamic.contiguous().numpy().copy()
         new = old.copy()
@@ -101,7 +111,7 @@ class _Advance(torch.autograd.Function):
                     rows = grad.shape[0] * grad.shape[1]
                     team(_perceive_backward, rows, _sized(grad), grad_p, grad)
         layers = [torch.from_numpy(layer) for rule in grads for layer in rule]
-        return torch.from_numpy(grad), None, None, None, *layers
+        return torch.from_numpy(grad), None, None, None, None, *layers
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pinca_lib.automaton import CA, FILTERS, perceive
+from pinca_lib.automaton import CA, FILTERS
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
 
 try:
@@ -75,14 +75,17 @@ def _advance(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
 def _advance_compiled(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
     base, dynamic = split_base(state)
     air = state[:, GEO_MASK]
-    perceived = perceive(base).movedim(1, -1)[air != 0]  # (N, 4 * 6)
+    cells = air.nonzero().int()  # (N, 3)
+    perceived = compiled.perceive(base.movedim(1, -1), cells)  # (N, 4 * 6)
     layers = []
     for rule in rules:
-        first = rule.w1.weight.unflatten(1, (rule.channels, -1))[..., 0, 0]  # (hidden, C, 4)
-        constant = F.linear(perceived, first[:, BASE].flatten(1), rule.w1.bias)
-        w1 = first[:, DYNAMIC].permute(2, 1, 0).flatten(0, 1)  # (4 (C - 6), hidden)
-        layers.append((constant, w1, rule.w2.weight[DYNAMIC, :, 0, 0].T))
-    dynamic = compiled.advance(dynamic.movedim(1, -1), air, layers, steps)
+        # (hidden, 4, C): the filters first, as compiled code has them
+        first = rule.w1.weight.unflatten(1, (rule.channels, -1))[..., 0, 0].transpose(1, 2)
+        constant = F.linear(perceived, first[..., BASE].flatten(1), rule.w1.bias)
+        layers.append(
+            (constant, first[..., DYNAMIC].flatten(1).T, rule.w2.weight[DYNAMIC, :, 0, 0].T)
+        )
+    dynamic = compiled.advance(dynamic.movedim(1, -1), cells, air[air != 0], layers, steps)
     return torch.cat([base, dynamic.movedim(-1, 1)], dim=1)
 
 
