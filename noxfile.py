@@ -13,7 +13,8 @@ import nox
 nox.options.sessions = ["demo"]
 nox.options.reuse_existing_virtualenvs = True
 
-NOTEBOOKS = ("01_init_nca", "02_pi_nca", "03_video_rollout")
+EXPERIMENT = ("01_init_nca", "02_pi_nca", "03_video_rollout")
+NOTEBOOKS = (*EXPERIMENT, "05_benchmark")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -27,7 +28,7 @@ def demo(session: nox.Session) -> None:
     _install(session, ".")
     folder = Path("outputs", "demo")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NOTEBOOKS:
+    for name in EXPERIMENT:
         output = folder / f"{name}.ipynb"
         session.run("papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
         session.run("jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
@@ -53,9 +54,16 @@ def lab(session: nox.Session) -> None:
 
 
 @nox.session
+def benchmark(session: nox.Session) -> None:
+    """Time the rule as written, ours, and CAX, on all grids."""
+    _install(session, ".[benchmark]")
+    session.run("python", "-m", "pinca_lib.benchmark", *session.posargs)
+
+
+@nox.session
 def notebooks(session: nox.Session) -> None:
     """Make the committed .ipynb files from their .py, with the outputs of the quick defaults."""
-    _install(session, ".")
+    _install(session, ".[benchmark]")
     with session.chdir("notebooks"):
         for name in session.posargs or NOTEBOOKS:
             session.run("jupytext", "--to", "ipynb", "--update", f"{name}.py")

@@ -7,6 +7,7 @@ the rule, its laws    ``automaton``, ``physics``, ``compiled``, ``rollout``
 cities                ``casemeta``, ``cityfiles``, ``datasets``, ``urbantales``
 what training needs   ``metrics``, ``texture``, ``pool``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
+how fast it is        ``contenders``, ``benchmark``
 what people look at   ``plotting``, ``video``, ``viewer``
 """
 

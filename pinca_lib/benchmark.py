@@ -1,139 +1,48 @@
 """The benchmark: the rule as written, ours, and CAX, timed in turn in one run, as ratios.
 
 ``python -m pinca_lib.benchmark`` prints the tables and writes them as CSV; ``--help`` lists the
-options. It imports torch, NumPy and what ``compiled`` needs, and CAX where that is installed, so
-that it runs on a bare machine. Every contender must give the reference's result before it is timed.
+options. It needs torch, NumPy and what ``compiled`` needs, so that it runs on a bare machine, and
+takes CAX along where that is installed. Every contender must give the reference's result before it
+is timed.
 """
 
 import argparse
 import csv
+import itertools
+import math
 import os
 import platform
 import re
 import statistics
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from unittest.mock import patch
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
-from pinca_lib.channels import BASE_COUNT, GEO_MASK, STATE_COUNT
+from pinca_lib.channels import BASE_COUNT, GEO_MASK
+from pinca_lib.contenders import (
+    OURS,
+    REFERENCE,
+    contenders,
+    random_rule,
+    random_state,
+    reference_rollout,
+)
 from pinca_lib.devices import choose_device
 from pinca_lib.rollout import rollout
 
-Contender = Callable[[Tensor, int], Tensor]  # a state and a number of steps to the state after
-
-REFERENCE, OURS, PLAIN, CAX = "rule as written", "ours", "ours, plain PyTorch", "CAX, tuned"
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
 STEPS = 32  # of a timed rollout: about what an iteration of the experiment takes
 REFERENCE_STEPS = 2  # the reference's cost does not depend on their number
 TRAINING_STEPS = 16
 BUILT = 0.3  # share of building cells in the cities; the rest is "open"
-
-
-def random_rule(seed: int) -> CA:
-    """Return a rule with the weights of a new one, but for a small second layer in place of 0."""
-    torch.manual_seed(seed)
-    rule = CA()
-    torch.nn.init.normal_(rule.w2.weight, std=0.005)
-    return rule
-
-
-def random_state(batch: int, size: int, built: float) -> Tensor:
-    """Return random states (B, C, size, size) over cities of blocks of 8×8 cells."""
-    random = torch.Generator().manual_seed(0)
-    state = torch.rand(batch, STATE_COUNT, size, size, generator=random)
-    blocks = torch.rand(batch, 1, -(-size // 8), -(-size // 8), generator=random) >= built
-    air = blocks.repeat_interleave(8, 2).repeat_interleave(8, 3)
-    state[:, GEO_MASK] = air[:, 0, :size, :size].float()
-    return state
-
-
-def reference_rollout(rules: Iterable[CA], state: Tensor, steps: int) -> Tensor:
-    """Apply the rules as ``automaton`` writes them down."""
-    for _ in range(steps):
-        for rule in rules:
-            state = rule(state)
-    return state
-
-
-def cax_rollout(rule: CA) -> Contender:
-    """Return CAX's rollout of a rule: perception by rolls, dense layers, one compiled scan.
-
-    This is faster on a CPU than its own ``ConvPerceive`` and ``MLPUpdate``, whose depthwise and
-    1×1 convolutions XLA does not turn into matrix products.
-
-    Raises
-    ------
-    ImportError
-        If CAX or JAX is not installed.
-    """
-    import jax
-    import jax.numpy as jnp
-    from cax.core import ComplexSystem
-    from flax import nnx
-
-    def perceive(state):
-        up, down = jnp.roll(state, 1, 1), jnp.roll(state, -1, 1)
-        smooth, slope = up + 2 * state + down, down - up
-        left, right = jnp.roll(smooth, 1, 2), jnp.roll(smooth, -1, 2)
-        across = jnp.roll(slope, 1, 2) + 2 * slope + jnp.roll(slope, -1, 2)
-        laplacian = left + 2 * smooth + right - 16 * state
-        return jnp.concatenate([state, right - left, across, laplacian], axis=-1)
-
-    class PedestrianWind(ComplexSystem):
-        def __init__(self):
-            hidden, seen = rule.w1.weight.shape[:2]
-            self.w1 = nnx.Linear(seen, hidden, rngs=nnx.Rngs(0))
-            self.w2 = nnx.Linear(hidden, rule.channels, use_bias=False, rngs=nnx.Rngs(0))
-            first = rule.w1.weight.detach().view(hidden, rule.channels, -1)
-            second = rule.w2.weight.detach()[:, :, 0, 0].clone()
-            second[:BASE_COUNT] = 0
-            self.w1.kernel[...] = jnp.array(first.permute(2, 1, 0).reshape(seen, hidden))
-            self.w1.bias[...] = jnp.array(rule.w1.bias.detach())
-            self.w2.kernel[...] = jnp.array(second.T)
-
-        def _step(self, state, input=None, *, sow=False):
-            increment = self.w2(nnx.relu(self.w1(perceive(state))))
-            return state + state[..., GEO_MASK, None] * increment
-
-    system = PedestrianWind()
-
-    def roll(state: Tensor, steps: int) -> Tensor:
-        after = system(jnp.array(state.movedim(1, -1)), num_steps=steps)
-        return torch.from_numpy(np.array(jax.block_until_ready(after))).movedim(-1, 1)
-
-    return roll
-
-
-def contenders(rule: CA, device: torch.device) -> dict[str, Contender]:
-    """Return every way to roll a rule out that this machine has, the reference first."""
-
-    def plain(state: Tensor, steps: int) -> Tensor:
-        with patch.object(rollout_module, "compiled", None):
-            return rollout([rule], state, steps)
-
-    found = {
-        REFERENCE: partial(reference_rollout, [rule]),
-        OURS: partial(rollout, [rule]),
-    }
-    if device.type == "cpu":
-        if rollout_module.compiled:
-            found[PLAIN] = plain
-        try:
-            found[CAX] = cax_rollout(rule)
-        except ImportError as error:
-            print(f"CAX: not measured ({error}); to have it: pip install cax flax", file=sys.stderr)
-    return found
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -147,10 +56,13 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def ceiling(device: torch.device, rounds: int) -> float:
-    """Return the FLOP/s of the best of several float32 matrix products of 2048²."""
+def ceiling(device: torch.device) -> float:
+    """Return the FLOP/s of the best of ten float32 matrix products of 2048², torch's or NumPy's."""
     a = torch.rand(2048, 2048, device=device)
-    best = min(seconds(lambda: a @ a, device) for _ in range(rounds + 1))
+    products = [lambda: a @ a]
+    if device.type == "cpu":
+        products.append(lambda: a.numpy() @ a.numpy())
+    best = min(seconds(product, device) for _ in range(10) for product in products)
     return 2 * 2048**3 / best
 
 
@@ -194,12 +106,14 @@ def rows(what: str, times: dict[str, list[float]], **about) -> list[dict]:
 @torch.no_grad()
 def time_rollouts(
     device: torch.device, grids: Iterable[tuple[int, int]], rounds: int
-) -> list[dict]:
-    """Time rollouts over open ground and over cities; also their share of the machine's ceiling."""
-    rule, top, table = random_rule(0).to(device), ceiling(device, rounds), []
+) -> Iterator[dict]:
+    """Yield rows of rollouts over open ground and over cities.
+
+    ``ceiling_share`` is the least work of a step over what a matrix product would do in its time.
+    """
+    rule, top = random_rule(0).to(device), ceiling(device)
     every = contenders(rule, device)
-    cases = [(batch, size, built) for built in (0.0, BUILT) for batch, size in grids]
-    for batch, size, built in tqdm(cases, desc="rollouts", unit="grid"):
+    for built, (batch, size) in itertools.product((0.0, BUILT), grids):
         state = random_state(batch, size, built).to(device)
         expected = every[REFERENCE](state, 4)
         works = {}
@@ -207,16 +121,14 @@ def time_rollouts(
             torch.testing.assert_close(roll(state, 4), expected, rtol=1e-4, atol=1e-4)
             steps = REFERENCE_STEPS if name == REFERENCE else STEPS
             works[name] = partial(roll, state, steps), steps
-        found = rows("rollout", interleaved(works, rounds, device),
-                     batch=batch, size=size, built=built)  # fmt: skip
-        needed = needed_flops(rule, state)
-        table += [row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top} for row in found]
-    return table
+        times, needed = interleaved(works, rounds, device), needed_flops(rule, state)
+        for row in rows("rollout", times, batch=batch, size=size, built=built):
+            yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
 
-def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> list[dict]:
-    """Time an iteration's rollout and gradient of both experiments, against the plain loop."""
-    frozen, rule, table = random_rule(1).to(device), random_rule(0).to(device), []
+def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
+    """Yield rows of an iteration's rollout and gradient, of both experiments."""
+    frozen, rule = random_rule(1).to(device), random_rule(0).to(device)
     frozen.requires_grad_(False)
 
     def as_written(state: Tensor, train_all: bool) -> Tensor:
@@ -237,19 +149,43 @@ def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> li
         loss = roll(state, train_all).square().mean()
         return torch.autograd.grad(loss, list(rule.parameters()))
 
-    cases = [(what, size) for what in ("Init-NCA", "PI-NCA") for size in sizes]
-    for what, size in tqdm(cases, desc="training", unit="grid"):
+    for what, size in itertools.product(("Init-NCA", "PI-NCA"), sizes):
         state, train_all = random_state(6, size, BUILT).to(device), what == "Init-NCA"
-        works = {}
-        expected = gradient(as_written, state, train_all)
+        works, expected = {}, gradient(as_written, state, train_all)
         for name, roll in ((REFERENCE, as_written), (OURS, ours)):
             work = partial(gradient, roll, state, train_all)
             for mine, theirs in zip(work(), expected, strict=True):
                 torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max())
             works[name] = work, TRAINING_STEPS
         times = interleaved(works, rounds, device)
-        table += rows(f"{what} gradient", times, batch=6, size=size, built=BUILT)
-    return table
+        yield from rows(f"{what} gradient", times, batch=6, size=size, built=BUILT)
+
+
+def peak_memory(name: str, batch: int, size: int) -> float:
+    """Return how far a rollout in a process of its own exceeds what was there, in states.
+
+    NaN where the system does not tell: only Linux does, without further libraries.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return math.nan
+    roll = contenders(random_rule(0), torch.device("cpu"))[name]
+    state = random_state(batch, size, 0.0)
+    with torch.no_grad():
+        roll(state[:1, :, :16, :16], 2)
+        before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
+        roll(state, 2)
+    most = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
+    return (most - before) * 1024 / state.nbytes
+
+
+def measure_memory(batch: int, size: int) -> Iterator[dict]:
+    """Yield rows of each contender's peak memory in a rollout, on the CPU."""
+    for name in contenders(random_rule(0), torch.device("cpu")):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            states = process.submit(peak_memory, name, batch, size).result()
+        yield {"what": "memory", "batch": batch, "size": size, "built": 0.0,
+               "contender": name, "states": states}  # fmt: skip
 
 
 def machine(device: torch.device) -> str:
@@ -264,28 +200,42 @@ def machine(device: torch.device) -> str:
     return f"{processor}, {threads}; Python {platform.python_version()}, torch {torch.__version__}"
 
 
-def table_text(table: list[dict]) -> str:
-    """Return the rows as text, a line each."""
-    lines = [
-        f"{'':28}{'contender':22}{'ms/step':>9} {'(least–most)':>17}{'ratio':>8}{'ceiling':>9}"
-    ]
-    for row in table:
-        ground = f"{row['built']:.0%} built" if row["built"] else "open"
-        where = f"{row['what']} {row['batch']}×{row['size']}² {ground}"
-        spread = f"({row['ms_least']:.2f}–{row['ms_most']:.2f})"
-        share = f"{row['ceiling_share']:.0%}" if "ceiling_share" in row else ""
-        lines.append(f"{where:28}{row['contender']:22}{row['ms_per_step']:9.2f} {spread:>17}"
-                     f"{row['times_as_fast']:7.1f}×{share:>9}")  # fmt: skip
-    return "\n".join(lines)
+def line(row: dict) -> str:
+    """Return a row as text."""
+    ground = f"{row['built']:.0%} built" if row["built"] else "open"
+    text = f"{row['what']:17} {row['batch']}×{row['size']}² {ground:10} {row['contender']:20}"
+    if "states" in row:
+        return f"{text}{row['states']:8.1f} times the state"
+    spread = f"({row['ms_least']:.2f}–{row['ms_most']:.2f})"
+    share = f", {row['ceiling_share']:.0%} of the ceiling" if "ceiling_share" in row else ""
+    speed = f"{row['ms_per_step']:8.2f} ms/step {spread:>17}{row['times_as_fast']:6.1f}×"
+    return text + speed + share
 
 
-def write_csv(path: Path, table: list[dict], about: str) -> None:
-    """Write the rows as CSV, with the machine's description in a column of its own."""
+def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict]:
+    """Measure everything, printing each row when it is there; return the rows."""
+    print(machine(device))
+    if device.type != "cuda":
+        print("GPU: not measured: no CUDA device")
+    table = []
+    for row in itertools.chain(
+        time_rollouts(device, QUICK_GRIDS if quick else GRIDS, rounds),
+        time_training(device, (64,) if quick else (64, 128), rounds),
+        measure_memory(6, 128),
+    ):
+        print(line(row), flush=True)
+        table.append(row | {"machine": machine(device)})
+    return table
+
+
+def write_csv(path: Path, table: list[dict]) -> None:
+    """Write the rows as CSV; a column that a row lacks stays empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    columns = dict.fromkeys(column for row in table for column in row)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [*table[0], "machine"])
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
-        writer.writerows(row | {"machine": about} for row in table)
+        writer.writerows(table)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -296,14 +246,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--output", type=Path, default=Path("outputs", "benchmark.csv"))
     given = parser.parse_args(arguments)
-    device = choose_device(given.device)
-    if device.type != "cuda":
-        print("GPU: not measured: no CUDA device", file=sys.stderr)
-    table = time_rollouts(device, QUICK_GRIDS if given.quick else GRIDS, given.rounds)
-    table += time_training(device, (64,) if given.quick else (64, 128), given.rounds)
-    about = machine(device)
-    print(about, table_text(table), sep="\n")
-    write_csv(given.output, table, about)
+    write_csv(given.output, run(choose_device(given.device), given.quick, given.rounds))
     print(f"written: {given.output}")
 
 

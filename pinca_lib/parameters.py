@@ -96,6 +96,8 @@ PARAMETERS = {
     "lambda_overflow": Parameter(float, 0.0, 1e6),
     "init_loss": Parameter(str, choices=("pixel", "filters", "vgg")),
     "gradient_checkpoints": Parameter(bool),
+    "quick": Parameter(bool),
+    "rounds": Parameter(int, 1, 1000),
 }
 
 

@@ -174,6 +174,51 @@ def plot_physics(rows: Sequence[dict[str, float]], terms: Sequence[str]) -> Figu
     return axes.figure
 
 
+def plot_speed(table: Sequence[dict]) -> Figure:
+    """Draw how many times as fast as the reference each contender is, grid by grid.
+
+    Parameters
+    ----------
+    table : sequence of dict
+        Rows of ``benchmark.run``.
+    """
+    rows = [row for row in table if "times_as_fast" in row]
+    where = {row["contender"]: {} for row in rows}
+    for row in rows:
+        ground = f"{row['built']:.0%} built" if row["built"] else "open"
+        grid = f"{row['what']}, {row['batch']}×{row['size']}², {ground}"
+        where[row["contender"]][grid] = row["times_as_fast"]
+    grids = list(next(iter(where.values())))
+    axes = Figure(figsize=(8, 1 + 0.45 * len(grids)), layout="constrained").subplots()
+    thickness = 0.8 / len(where)
+    for i, (name, ratios) in enumerate(where.items()):
+        places = [grids.index(grid) + (i - (len(where) - 1) / 2) * thickness for grid in ratios]
+        bars = axes.barh(places, ratios.values(), thickness, label=name)
+        axes.bar_label(bars, fmt="%.1f×", fontsize=6, padding=2)
+    axes.set_yticks(range(len(grids)), grids, fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="times as fast as the rule as written")
+    axes.legend(fontsize=8)
+    return axes.figure
+
+
+def plot_scaling(table: Sequence[dict]) -> Figure:
+    """Draw the time of a step over the number of cells, on open ground; rows as in plot_speed."""
+    rows = [row for row in table if row["what"] == "rollout" and not row["built"]]
+    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
+    for name in dict.fromkeys(row["contender"] for row in rows):
+        found = [row for row in rows if row["contender"] == name]
+        found.sort(key=lambda row: row["batch"] * row["size"] ** 2)
+        cells = [row["batch"] * row["size"] ** 2 for row in found]
+        middle, low, high = (np.array([row[key] for row in found])
+                             for key in ("ms_per_step", "ms_least", "ms_most"))  # fmt: skip
+        axes.errorbar(cells, middle, (middle - low, high - middle), marker="o", capsize=2,
+                      label=name)  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="cells", ylabel="ms a step (median, range)")
+    axes.legend(fontsize=8)
+    return axes.figure
+
+
 def moving_mean(values: Sequence[float], window: int) -> np.ndarray:
     """Mean of each value and those before it, up to ``window`` of them."""
     total = np.concatenate([[0.0], np.cumsum(values)])

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from pinca_lib.automaton import CA, FILTERS
-from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
+from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 
 try:
     from pinca_lib import compiled
@@ -43,79 +43,81 @@ def rollout(
         How many of the last steps build a graph. The state before them counts as constant.
     checkpointed : bool
         Keep the state of about every sqrt(recorded)-th step alone and compute the steps between
-        once more for the backward pass: memory O(sqrt(recorded)) in place of O(recorded).
+        once more for the backward pass: memory O(sqrt(recorded)) in place of O(recorded), which
+        on a CPU is C - 6 floats a cell for each recorded application of a rule.
 
     Returns
     -------
     Tensor of shape (B, C, H, W)
     """
     recorded = min(recorded, steps)
-    with torch.no_grad():
-        state = _advance(rules, state, steps - recorded)
-    if not recorded:
-        return state
-    if not checkpointed:
-        return _advance(rules, state, recorded)
-    segment = math.isqrt(recorded)
-    for first in range(0, recorded, segment):
-        count = min(segment, recorded - first)
-        state = checkpoint(_advance, rules, state, count, use_reentrant=False)
-    return state
+    group = len(state)
+    if state.device.type == "cpu":  # a few samples at a time, whose hidden layers fit its cache
+        group = max(1, (2**15 if compiled else 2**12) // state[0, 0].numel())
+    with torch.set_grad_enabled(recorded > 0 and torch.is_grad_enabled()):
+        parts = state.detach().split(group)
+        return torch.cat([_roll(rules, part, steps, recorded, checkpointed) for part in parts])
 
 
-def _advance(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
-    if state.device.type != "cpu":
-        return _advance_folded(rules, state, steps)
-    # A few samples at a time, whose hidden layers fit a CPU's cache.
-    advance, cells = (_advance_compiled, 2**15) if compiled else (_advance_folded, 2**12)
-    group = max(1, cells // state[0, 0].numel())
-    return torch.cat([advance(rules, part, steps) for part in state.split(group)])
-
-
-def _advance_compiled(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
-    base, dynamic = split_base(state)
-    air = state[:, GEO_MASK]
-    cells = air.nonzero().int()  # (N, 3)
-    perceived = compiled.perceive(base.movedim(1, -1), cells)  # (N, 4 * 6)
-    layers = []
-    for rule in rules:
-        # (hidden, 4, C): the filters first, as compiled code has them
-        first = rule.w1.weight.unflatten(1, (rule.channels, -1))[..., 0, 0].transpose(1, 2)
-        constant = F.linear(perceived, first[..., BASE].flatten(1), rule.w1.bias)
-        layers.append(
-            (constant, first[..., DYNAMIC].flatten(1).T, rule.w2.weight[DYNAMIC, :, 0, 0].T)
-        )
-    dynamic = compiled.advance(dynamic.movedim(1, -1), cells, air[air != 0], layers, steps)
-    return torch.cat([base, dynamic.movedim(-1, 1)], dim=1)
-
-
-def _advance_folded(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
+def _roll(
+    rules: Sequence[CA], state: Tensor, steps: int, recorded: int, checkpointed: bool
+) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
-    dynamic = dynamic.contiguous(memory_format=torch.channels_last)
-    air = state[:, GEO_MASK, None]
-    folded = [_FoldedRule(rule, base) for rule in rules]
-    for _ in range(steps):
-        for rule in folded:
-            dynamic = dynamic + air * rule.increment(dynamic)
+    kind = _CompiledRules if compiled and state.device.type == "cpu" else _FoldedRules
+    over_city = kind(rules, base)
+    with torch.no_grad():
+        dynamic = over_city.advance(dynamic, steps - recorded)
+    segment = math.isqrt(recorded) if checkpointed else recorded
+    for first in range(0, recorded, segment or 1):
+        count = min(segment, recorded - first)
+        if checkpointed:
+            dynamic = checkpoint(over_city.advance, dynamic, count, use_reentrant=False)
+        else:
+            dynamic = over_city.advance(dynamic, count)
     return torch.cat([base, dynamic], dim=1)
 
 
-class _FoldedRule:
-    """One rule over one city: perception and first layer are linear, hence one 3×3 convolution."""
+class _CompiledRules:
+    """Rules over some cities, as compiled code has them: each layer a matrix, cells listed."""
 
-    def __init__(self, rule: CA, base: Tensor):
-        hidden = rule.w1.out_channels
-        first_layer = rule.w1.weight.view(hidden, rule.channels, len(FILTERS))
-        kernel = torch.einsum("hcf,fij->hcij", first_layer, FILTERS.to(base))
-        base_kernel, kernel = kernel.split([BASE_COUNT, rule.channels - BASE_COUNT], dim=1)
-        self.kernel = kernel.contiguous(memory_format=torch.channels_last)
-        self.constant = _periodic_conv(base, base_kernel) + rule.w1.bias.view(-1, 1, 1)
-        self.constant = self.constant.contiguous(memory_format=torch.channels_last)
-        self.second_layer = rule.w2.weight[DYNAMIC]  # base channels are never written
+    def __init__(self, rules: Sequence[CA], base: Tensor):
+        air = base[:, GEO_MASK]
+        self.cells = air.nonzero().int()  # (N, 3)
+        self.air = air[air != 0]
+        perceived = compiled.perceive(base.movedim(1, -1), self.cells)  # (N, 4 * 6)
+        self.layers = []
+        for rule in rules:
+            by_filter = rule.w1.weight.view(-1, rule.channels, len(FILTERS)).transpose(1, 2)
+            constant = F.linear(perceived, by_filter[..., BASE].flatten(1), rule.w1.bias)
+            w1 = by_filter[..., DYNAMIC].flatten(1).T  # (4 (C - 6), hidden)
+            self.layers.append((constant, w1, rule.w2.weight[DYNAMIC, :, 0, 0].T))
 
-    def increment(self, dynamic: Tensor) -> Tensor:
-        hidden = torch.relu(self.constant + _periodic_conv(dynamic, self.kernel))
-        return F.conv2d(hidden, self.second_layer)
+    def advance(self, dynamic: Tensor, steps: int) -> Tensor:
+        dynamic = dynamic.movedim(1, -1)
+        return compiled.advance(dynamic, self.cells, self.air, self.layers, steps).movedim(-1, 1)
+
+
+class _FoldedRules:
+    """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
+
+    def __init__(self, rules: Sequence[CA], base: Tensor):
+        self.air = base[:, GEO_MASK, None]
+        self.layers = []
+        for rule in rules:
+            first = rule.w1.weight.view(-1, rule.channels, len(FILTERS))
+            kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(base))
+            constant = _periodic_conv(base, kernel[:, BASE]) + rule.w1.bias.view(-1, 1, 1)
+            layers = (constant, kernel[:, DYNAMIC])
+            layers = (layer.contiguous(memory_format=torch.channels_last) for layer in layers)
+            self.layers.append((*layers, rule.w2.weight[DYNAMIC]))
+
+    def advance(self, dynamic: Tensor, steps: int) -> Tensor:
+        dynamic = dynamic.contiguous(memory_format=torch.channels_last)
+        for _ in range(steps):
+            for constant, kernel, second in self.layers:
+                hidden = torch.relu(constant + _periodic_conv(dynamic, kernel))
+                dynamic = dynamic + self.air * F.conv2d(hidden, second)
+        return dynamic
 
 
 def _periodic_conv(planes: Tensor, kernel: Tensor) -> Tensor:

@@ -1,0 +1,80 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 5 · How fast
+#
+# A rollout is thousands of small steps, so a step is worth making fast. Here the rule as it is
+# written down in `pinca_lib/automaton.py` is timed against what `pinca_lib.rollout` makes of it,
+# and against CAX, the cellular automata library in JAX, where that is installed.
+#
+# Every figure is a *ratio*, measured in turn in one run on one machine; absolute times mean little
+# elsewhere. Before it is timed, each contender must give the reference's result.
+#
+# As committed, the notebook takes about two minutes. The same without a notebook, on all grids, up
+# to 1024² cells, and on a GPU if there is one:
+#
+# ```
+# python -m pinca_lib.benchmark
+# ```
+
+# %%
+# %matplotlib inline
+from pinca_lib import plotting
+from pinca_lib.benchmark import run, write_csv
+from pinca_lib.devices import choose_device
+from pinca_lib.parameters import output_path, read_parameters
+from pinca_lib.runs import new_folder
+
+# %% [markdown]
+# ## Parameters
+
+# %% tags=["parameters"]
+output_dir: str = "outputs"  # the table gets a folder of its own in here
+device: str = "auto"  # "auto", "cpu" or "cuda"
+quick: bool = True  # small grids only
+rounds: int = 3  # timings of each contender, in turn
+
+# %%
+p = read_parameters(globals())
+hardware = choose_device(p.device)
+
+# %% [markdown]
+# ## Rollouts, gradients, memory
+#
+# A grid of 6×128² is a batch of six cities of 128×128 cells; *open* ground has no building. Times
+# are medians, with the least and the most beside them. The *ceiling* is what the machine's matrix
+# product reaches; what a step needs of it is counted over cells in air, both layers, and the
+# channels that change. A *gradient* is an iteration's rollout of 16 steps and its derivative:
+# through every step for the Init-NCA, of the last step for the PI-NCA. Memory is a rollout's peak
+# beyond its state.
+
+# %%
+table = run(hardware, p.quick, p.rounds)
+
+# %% [markdown]
+# ## As a picture
+
+# %%
+plotting.plot_speed(table)
+
+# %% [markdown]
+# The cost of a step grows with the number of cells and with nothing else.
+
+# %%
+plotting.plot_scaling(table)
+
+# %%
+folder = new_folder(output_path(p.output_dir), "benchmark")
+write_csv(folder / "benchmark.csv", table)
+print("table:", folder.name)

@@ -1,0 +1,77 @@
+"""The benchmark: contenders agree, rows are complete, nothing beyond torch is needed. No times."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pinca_lib import benchmark
+from pinca_lib.contenders import REFERENCE, contenders, random_rule, random_state
+from pinca_lib.plotting import plot_scaling, plot_speed
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def table():
+    grids = [(1, 8), (2, 16)]
+    return [
+        *benchmark.time_rollouts(CPU, grids, 2),
+        *benchmark.time_training(CPU, (16,), 2),
+        *benchmark.measure_memory(1, 64),
+    ]
+
+
+def test_every_contender_is_in_every_row_of_the_rollouts(table):
+    names = list(contenders(random_rule(0), CPU))
+    rollouts = [row for row in table if row["what"] == "rollout"]
+    assert [row["contender"] for row in rollouts] == names * 4
+    for row in rollouts:
+        assert 0 < row["ms_least"] <= row["ms_per_step"] <= row["ms_most"]
+        assert (row["times_as_fast"] == 1) == (row["contender"] == REFERENCE)
+        assert row["ceiling_share"] > 0
+
+
+def test_a_contender_that_computes_something_else_is_refused(monkeypatch):
+    other = random_rule(7)
+    every = {REFERENCE: random_rule(0), "wrong": other}
+    rolls = {name: lambda state, steps, rule=rule: rule(state) for name, rule in every.items()}
+    monkeypatch.setattr(benchmark, "contenders", lambda rule, device: rolls)
+    with pytest.raises(AssertionError, match="not close"):
+        list(benchmark.time_rollouts(CPU, [(1, 8)], 1))
+
+
+def test_a_city_has_as_many_buildings_as_asked_for():
+    state = random_state(4, 128, 0.3)
+    assert 0.65 < state[:, 2].mean() < 0.75
+    assert random_state(1, 20, 0.0)[:, 2].min() == 1
+
+
+def test_the_least_work_is_that_of_both_layers_over_the_air():
+    state = random_state(1, 16, 0.0)
+    assert benchmark.needed_flops(random_rule(0), state) == 256 * (2 * 72 * 96 + 2 * 96 * 18)
+    state[:, 2, :4] = 0
+    assert benchmark.needed_flops(random_rule(0), state) == 192 * (2 * 72 * 96 + 2 * 96 * 18)
+
+
+def test_rows_are_printed_drawn_and_written(table, tmp_path):
+    assert all(len(benchmark.line(row)) > 60 for row in table)
+    assert len(plot_speed(table).axes[0].patches) == sum("times_as_fast" in r for r in table)
+    assert len(plot_scaling(table).axes[0].containers) == len(contenders(random_rule(0), CPU))
+    benchmark.write_csv(tmp_path / "new" / "table.csv", table)
+    with (tmp_path / "new" / "table.csv").open(encoding="utf-8") as file:
+        assert [row["what"] for row in csv.DictReader(file)] == [row["what"] for row in table]
+
+
+def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
+    code = (
+        "import sys\n"
+        "for name in ('jax', 'piq', 'IPython', 'matplotlib', 'h5py', 'torchvision', 'tqdm'):\n"
+        "    sys.modules[name] = None\n"
+        "import pinca_lib.benchmark as b; b.main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--rounds" in done.stdout
