@@ -69,7 +69,8 @@ def main() -> None:
     steps = {"min_steps": 8, "max_steps": 24}
     init = train("init_nca", folder, chosen.epochs, init_loss=chosen.init_loss, **steps, **full)
     steps = {"min_steps": 32, "max_steps": 96}
-    run = train("pi_nca", folder, chosen.epochs, init_checkpoint=str(init), **steps, **full)
+    below = init.relative_to(PROJECT_ROOT).as_posix()  # cards name no path of this machine
+    run = train("pi_nca", folder, chosen.epochs, init_checkpoint=below, **steps, **full)
     if not chosen.keep:
         ship("init_nca", init)
         ship("pi_nca", run)

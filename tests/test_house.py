@@ -13,7 +13,7 @@ from pinca_lib.parameters import PARAMETERS, PROJECT_ROOT
 ORDER = re.findall(r"``(\w+)``", pinca_lib.__doc__)
 MODULES = sorted((PROJECT_ROOT / "pinca_lib").glob("[!_]*.py"))
 SCRIPTS = sorted((PROJECT_ROOT / "notebooks").glob("*.py"))
-TEXT = {".py", ".md", ".toml", ".yml", ".txt", ".ipynb", ".cfg"}
+TEXT = {".py", ".md", ".toml", ".yml", ".txt", ".ipynb", ".cfg", ".json", ".csv"}
 
 
 def test_the_packages_docstring_lists_every_module_once():
