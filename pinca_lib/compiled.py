@@ -6,9 +6,9 @@ For a block of air cells, small enough to stay in a core's cache,
     h = relu(p W1 + constant)              (n, hidden)
     dynamic <- dynamic + air * (h W2)      (n, D)
 
-where D channels are dynamic, and ``constant`` is what base channels and bias add to the hidden
-layer. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS. Threads share the cells, and
-meet after every application of a rule.
+where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
+hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
+Threads share the cells, and meet after every application of a rule.
 
 Backward, p and h are computed again: a recorded step keeps its state and nothing else.
 """
@@ -16,6 +16,7 @@ Backward, p and h are computed again: a recorded step keeps its state and nothin
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from threading import Lock
@@ -23,45 +24,60 @@ from threading import Lock
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (what np.dot will call: loaded, so that it is limited)
 import torch
-from numba import njit
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pinca_lib import kernels
 from pinca_lib.automaton import FILTERS
+from pinca_lib.channels import GEO_MASK
 
-BLOCK = 128  # cells: with 96 hidden units, 100 kB of float32
-TAPS = FILTERS.flatten(1).numpy()  # (4, 9); constants to the compiler
-
-Rule = tuple[Tensor, Tensor, Tensor]  # constant, W1, W2
-Team = Callable[..., list[tuple]]
+Rule = tuple[Tensor, Tensor, Tensor]  # W1 (4 C, hidden), bias (hidden), W2 (hidden, D)
+Team = Callable[..., list]
 
 _rollouts = Lock()  # one at a time: each uses every core
 
 
-def perceive(planes: Tensor, cells: Tensor) -> Tensor:
-    """Apply the filters to planes (B, H, W, K), at some cells: (N, 4 K), filter by filter."""
-    planes, cells = _arrays(planes, cells)
-    p = np.empty((len(cells), len(TAPS) * planes.shape[-1]), planes.dtype)
-    _perceive(cells, _sized(planes), planes, p)
-    return torch.from_numpy(p)
+@dataclass(frozen=True)
+class City:
+    """What the automaton is given and never changes, at the N cells that do change.
+
+    Attributes
+    ----------
+    cells : Tensor of shape (N, 3), int32
+        Sample, row and column.
+    air : Tensor of shape (N,)
+        What their increments are multiplied by.
+    perceived : Tensor of shape (N, 4 * 6)
+        The base channels through the filters, filter by filter.
+    """
+
+    cells: Tensor
+    air: Tensor
+    perceived: Tensor
+
+    @classmethod
+    def of(cls, base: Tensor) -> "City":
+        """Return the city of base channels of shape (B, 6, H, W)."""
+        air = base[:, GEO_MASK]
+        cells = air.nonzero().int()
+        planes = base.movedim(1, -1).contiguous().numpy()
+        perceived = np.empty((len(cells), len(FILTERS) * planes.shape[-1]), planes.dtype)
+        kernels.perceive(cells.numpy(), _sized(planes), planes, perceived)
+        return cls(cells, air[air != 0], torch.from_numpy(perceived))
 
 
-def advance(
-    dynamic: Tensor, cells: Tensor, air: Tensor, rules: Sequence[Rule], steps: int
-) -> Tensor:
+def advance(dynamic: Tensor, city: City, rules: Sequence[Rule], steps: int) -> Tensor:
     """Advance dynamic channels by a number of steps, each applying all rules in turn.
 
     Parameters
     ----------
     dynamic : Tensor of shape (B, H, W, D)
         On the CPU, of any floating type that BLAS knows. Not changed.
-    cells : Tensor of shape (N, 3), int32
-        Sample, row and column of the cells that change.
-    air : Tensor of shape (N,)
-        What their increments are multiplied by.
-    rules : sequence of (constant, W1, W2)
-        ``constant`` is (N, hidden), W1 (4 D, hidden), filter by filter, W2 (hidden, D).
+    city : City
+    rules : sequence of (W1, bias, W2)
+        W1 (4 C, hidden) has the rows of the dynamic channels first, filter by filter, then those
+        of the base channels; bias is (hidden,), W2 (hidden, D).
     steps : int
 
     Returns
@@ -72,55 +88,63 @@ def advance(
     """
     recorded = torch.is_grad_enabled()
     layers = [layer for rule in rules for layer in rule]
-    return _Advance.apply(dynamic, cells, air, steps, recorded, *layers)
+    return _Advance.apply(dynamic, city, steps, recorded, *layers)
 
 
 class _Advance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dynamic, cells, air, steps, recorded, *layers):
-        city, rules, before = _arrays(cells, air), _rules(layers), []
+    def forward(ctx, dynamic, city, steps, recorded, *layers):
+        cells, air, perceived = _arrays(city.cells, city.air, city.perceived)
         old = dynamic.contiguous().numpy().copy()
         new = old.copy()
+        before = []
         with _team() as team:
+            rules = []
+            for w1, bias, w2 in _triples(_arrays(*layers)):
+                constant = np.empty((len(cells), len(bias)), w1.dtype)
+                own = len(FILTERS) * old.shape[-1]  # rows of the dynamic channels
+                team(kernels.constant, len(cells), perceived, w1[own:], bias, constant)
+                rules.append((constant, w1[:own], w2))
             for rule in rules * steps:
-                team(_step, len(cells), *city, rule, _sized(old), old, new)
+                team(kernels.step, len(cells), cells, air, rule, _sized(old), old, new)
                 if recorded:
                     before.append(torch.from_numpy(old))
                 old, new = new, new.copy() if recorded else old
-        ctx.count = len(layers)
-        ctx.save_for_backward(cells, air, *layers, *before)
+        ctx.city, ctx.count = city, len(layers)
+        ctx.save_for_backward(*layers, *before)
         return torch.from_numpy(old)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        cells, air, *saved = ctx.saved_tensors
-        layers, before = saved[: ctx.count], _arrays(*saved[ctx.count :])
-        city, rules = _arrays(cells, air), _rules(layers)
-        grads = [[np.zeros_like(layer) for layer in rule] for rule in rules]
+        cells, air, perceived = _arrays(ctx.city.cells, ctx.city.air, ctx.city.perceived)
+        saved = _arrays(*ctx.saved_tensors)
+        layers, before = saved[: ctx.count], saved[ctx.count :]
+        rules, grads = _triples(layers), [np.zeros_like(layer) for layer in layers]
+        wanted = [any(needed) for needed in _triples(ctx.needs_input_grad[4:])]
         grad = grad.contiguous().numpy().copy()
-        grad_p = np.zeros((*grad.shape[:3], len(TAPS) * grad.shape[3]), grad.dtype)
+        grad_p = np.zeros((*grad.shape[:3], len(FILTERS) * grad.shape[3]), grad.dtype)
+        # Nothing before the first of these is to be differentiated.
+        first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
         with _team() as team:
-            for i in reversed(range(len(before))):
-                rule, (grad_constant, *grad_weights) = rules[i % len(rules)], grads[i % len(rules)]
-                seen = (rule, _sized(grad), before[i], grad, grad_p, grad_constant)
-                for parts in team(_update_backward, len(cells), *city, *seen):
-                    for weights, part in zip(grad_weights, parts, strict=True):
-                        weights += part
-                if i or ctx.needs_input_grad[0]:
+            for i in reversed(range(first, len(before))):
+                rule, totals = rules[i % len(rules)], _triples(grads)[i % len(rules)]
+                seen = (perceived, rule, _sized(grad), before[i], grad, grad_p)
+                for parts in team(kernels.update_backward, len(cells), cells, air, *seen):
+                    for total, part in zip(totals, parts, strict=True):
+                        total += part
+                if i > first or ctx.needs_input_grad[0]:
                     rows = grad.shape[0] * grad.shape[1]
-                    team(_perceive_backward, rows, _sized(grad), grad_p, grad)
-        layers = [torch.from_numpy(layer) for rule in grads for layer in rule]
-        return torch.from_numpy(grad), None, None, None, None, *layers
+                    team(kernels.perceive_backward, rows, _sized(grad), grad_p, grad)
+        return torch.from_numpy(grad), None, None, None, *map(torch.from_numpy, grads)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
 
 
-def _rules(layers: Sequence[Tensor]) -> tuple[tuple[np.ndarray, ...], ...]:
-    arrays = _arrays(*layers)
-    return tuple(zip(arrays[0::3], arrays[1::3], arrays[2::3], strict=True))
+def _triples(layers: list) -> list[tuple]:
+    return [tuple(layers[first : first + 3]) for first in range(0, len(layers), 3)]
 
 
 def _sized(dynamic: np.ndarray) -> tuple[int, ...]:
@@ -154,111 +178,3 @@ def _team() -> Iterator[Team]:
         ThreadPoolExecutor(max(threads - 1, 1)) as pool,
     ):
         yield team
-
-
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
-
-
-@_compiled
-def _perceive(cells, sized, dynamic, p):
-    _, height, width, _ = dynamic.shape
-    for i in range(len(cells)):
-        b, y, x = cells[i]
-        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
-        left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-        for c in range(len(sized)):
-            near = (
-                dynamic[b, up, left, c], dynamic[b, up, x, c], dynamic[b, up, right, c],
-                dynamic[b, y, left, c], dynamic[b, y, x, c], dynamic[b, y, right, c],
-                dynamic[b, down, left, c], dynamic[b, down, x, c], dynamic[b, down, right, c],
-            )  # fmt: skip
-            for f in range(len(TAPS)):
-                seen = TAPS[f, 0] * near[0]
-                for tap in range(1, 9):
-                    seen += TAPS[f, tap] * near[tap]
-                p[i, f * len(sized) + c] = seen
-
-
-@_compiled
-def _hidden(p, constant, w1, h):
-    np.dot(p, w1, h)
-    for i in range(h.shape[0]):
-        for j in range(h.shape[1]):
-            h[i, j] = np.maximum(h[i, j] + constant[i, j], 0)
-
-
-@_compiled
-def _step(first, last, cells, air, rule, sized, old, new):
-    constant, w1, w2 = rule
-    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
-    h = np.empty((BLOCK, w1.shape[1]), old.dtype)
-    increment = np.empty((BLOCK, len(sized)), old.dtype)
-    for start in range(first, last, BLOCK):
-        stop = min(start + BLOCK, last)
-        n = stop - start
-        _perceive(cells[start:stop], sized, old, p)
-        _hidden(p[:n], constant[start:stop], w1, h[:n])
-        np.dot(h[:n], w2, increment[:n])
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for c in range(len(sized)):
-                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * increment[i, c]
-
-
-@_compiled
-def _update_backward(first, last, cells, air, rule, sized, old, grad, grad_p, grad_constant):
-    """Set the gradient of p, add to that of the constant, return this share's of W1 and W2."""
-    constant, w1, w2 = rule
-    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
-    h = np.empty((BLOCK, w1.shape[1]), old.dtype)
-    grad_h, block_p = np.empty_like(h), np.empty_like(p)
-    grad_increment = np.empty((BLOCK, len(sized)), old.dtype)
-    grad_w1, grad_w2 = np.zeros_like(w1), np.zeros_like(w2)
-    block_w1, block_w2 = np.empty_like(w1), np.empty_like(w2)
-    for start in range(first, last, BLOCK):
-        stop = min(start + BLOCK, last)
-        n = stop - start
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for c in range(len(sized)):
-                grad_increment[i, c] = air[start + i] * grad[b, y, x, c]
-        _perceive(cells[start:stop], sized, old, p)
-        _hidden(p[:n], constant[start:stop], w1, h[:n])
-        np.dot(grad_increment[:n], w2.T, grad_h[:n])
-        for i in range(n):
-            for j in range(h.shape[1]):
-                grad_h[i, j] = grad_h[i, j] if h[i, j] > 0 else 0
-                grad_constant[start + i, j] += grad_h[i, j]
-        np.dot(h[:n].T, grad_increment[:n], block_w2)
-        np.dot(p[:n].T, grad_h[:n], block_w1)
-        grad_w1 += block_w1
-        grad_w2 += block_w2
-        np.dot(grad_h[:n], w1.T, block_p[:n])
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for k in range(w1.shape[0]):
-                grad_p[b, y, x, k] = block_p[i, k]
-    return grad_w1, grad_w2
-
-
-@_compiled
-def _perceive_backward(first, last, sized, grad_p, grad):
-    """Add to the gradient of the rows first…last what their neighbours perceived of them."""
-    _, height, width, _ = grad.shape
-    for row in range(first, last):
-        b, y = divmod(row, height)
-        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
-        for x in range(width):
-            left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-            for c in range(len(sized)):
-                total = grad[b, y, x, c]
-                for f in range(len(TAPS)):
-                    k = f * len(sized) + c
-                    near = (  # each sees this cell through the opposite tap
-                        grad_p[b, down, right, k], grad_p[b, down, x, k], grad_p[b, down, left, k],
-                        grad_p[b, y, right, k], grad_p[b, y, x, k], grad_p[b, y, left, k],
-                        grad_p[b, up, right, k], grad_p[b, up, x, k], grad_p[b, up, left, k],
-                    )  # fmt: skip
-                    for tap in range(9):
-                        total += TAPS[f, tap] * near[tap]
-                grad[b, y, x, c] = total

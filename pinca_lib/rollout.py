@@ -78,23 +78,19 @@ def _roll(
 
 
 class _CompiledRules:
-    """Rules over some cities, as compiled code has them: each layer a matrix, cells listed."""
+    """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        air = base[:, GEO_MASK]
-        self.cells = air.nonzero().int()  # (N, 3)
-        self.air = air[air != 0]
-        perceived = compiled.perceive(base.movedim(1, -1), self.cells)  # (N, 4 * 6)
+        self.city = compiled.City.of(base)
         self.layers = []
         for rule in rules:
-            by_filter = rule.w1.weight.view(-1, rule.channels, len(FILTERS)).transpose(1, 2)
-            constant = F.linear(perceived, by_filter[..., BASE].flatten(1), rule.w1.bias)
-            w1 = by_filter[..., DYNAMIC].flatten(1).T  # (4 (C - 6), hidden)
-            self.layers.append((constant, w1, rule.w2.weight[DYNAMIC, :, 0, 0].T))
+            first = rule.w1.weight.view(-1, rule.channels, len(FILTERS)).transpose(1, 2)
+            w1 = torch.cat([first[..., DYNAMIC].flatten(1), first[..., BASE].flatten(1)], dim=1).T
+            self.layers.append((w1, rule.w1.bias, rule.w2.weight[DYNAMIC, :, 0, 0].T))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
-        return compiled.advance(dynamic, self.cells, self.air, self.layers, steps).movedim(-1, 1)
+        return compiled.advance(dynamic, self.city, self.layers, steps).movedim(-1, 1)
 
 
 class _FoldedRules:

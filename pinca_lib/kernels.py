@@ -1,0 +1,140 @@
+"""The compiled inner loops of the automaton's step on a CPU, and of its derivative.
+
+Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
+a block at a time that stays in a core's cache, without Python's lock.
+
+Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their increments are times,
+``perceived`` (N, 24) their filtered base channels; ``dynamic``, ``old``, ``new`` and ``grad`` are
+(B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what the filters see being ordered filter by filter.
+``sized`` is a tuple of D entries: its length is a constant to the compiler.
+"""
+
+import numpy as np
+from numba import njit
+
+from pinca_lib.automaton import FILTERS
+
+BLOCK = (
+    96  # cells: products of 96³ are the largest that OpenBLAS runs without its buffers and locks
+)
+TAPS = FILTERS.flatten(1).numpy()  # (4, 9); constants to the compiler
+
+_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+
+
+@_compiled
+def perceive(cells, sized, dynamic, p):
+    """Write what the filters see of ``dynamic`` to the first 4 D columns of ``p``."""
+    _, height, width, _ = dynamic.shape
+    for i in range(len(cells)):
+        b, y, x = cells[i]
+        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
+        left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
+        for c in range(len(sized)):
+            near = (
+                dynamic[b, up, left, c], dynamic[b, up, x, c], dynamic[b, up, right, c],
+                dynamic[b, y, left, c], dynamic[b, y, x, c], dynamic[b, y, right, c],
+                dynamic[b, down, left, c], dynamic[b, down, x, c], dynamic[b, down, right, c],
+            )  # fmt: skip
+            for f in range(len(TAPS)):
+                seen = TAPS[f, 0] * near[0]
+                for tap in range(1, 9):
+                    seen += TAPS[f, tap] * near[tap]
+                p[i, f * len(sized) + c] = seen
+
+
+@_compiled
+def constant(first, last, perceived, w1, bias, constant):
+    """Write what base channels and bias add to the hidden layer: (N, hidden)."""
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        np.dot(perceived[start:stop], w1, constant[start:stop])
+        constant[start:stop] += bias
+
+
+@_compiled
+def step(first, last, cells, air, rule, sized, old, new):
+    """Write the next state of the cells; ``rule`` is constant, W1 (4 D, hidden), W2 (hidden, D)."""
+    constant, w1, w2 = rule
+    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
+    h = np.empty((BLOCK, w1.shape[1]), old.dtype)
+    increment = np.empty((BLOCK, len(sized)), old.dtype)
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        n = stop - start
+        perceive(cells[start:stop], sized, old, p)
+        np.dot(p[:n], w1, h[:n])
+        for i in range(n):
+            for j in range(w1.shape[1]):
+                h[i, j] = np.maximum(h[i, j] + constant[start + i, j], 0)
+        np.dot(h[:n], w2, increment[:n])
+        for i in range(n):
+            b, y, x = cells[start + i]
+            for c in range(len(sized)):
+                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * increment[i, c]
+
+
+@_compiled
+def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, grad_p):
+    """Write the gradient of what the filters saw; return this share's of W1, bias and W2.
+
+    ``rule`` is W1 (4 C, hidden), its rows of dynamic channels first, bias and W2 (hidden, D).
+    """
+    w1, bias, w2 = rule
+    dynamic_rows = grad_p.shape[3]
+    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
+    h = np.empty((BLOCK, len(bias)), old.dtype)
+    grad_h = np.empty((BLOCK, len(bias)), old.dtype)
+    grad_p_block = np.empty((BLOCK, dynamic_rows), old.dtype)
+    grad_increment = np.empty((BLOCK, len(sized)), old.dtype)
+    grad_w1, grad_bias, grad_w2 = np.zeros_like(w1), np.zeros_like(bias), np.zeros_like(w2)
+    block_w1, block_w2 = np.empty_like(w1), np.empty_like(w2)
+    for start in range(first, last, BLOCK):
+        stop = min(start + BLOCK, last)
+        n = stop - start
+        for i in range(n):
+            b, y, x = cells[start + i]
+            for c in range(len(sized)):
+                grad_increment[i, c] = air[start + i] * grad[b, y, x, c]
+        perceive(cells[start:stop], sized, old, p)
+        p[:n, dynamic_rows:] = perceived[start:stop]
+        np.dot(p[:n], w1, h[:n])
+        np.dot(grad_increment[:n], w2.T, grad_h[:n])
+        for i in range(n):
+            for j in range(len(bias)):
+                h[i, j] = np.maximum(h[i, j] + bias[j], 0)
+                grad_h[i, j] = grad_h[i, j] if h[i, j] > 0 else 0
+                grad_bias[j] += grad_h[i, j]
+        np.dot(h[:n].T, grad_increment[:n], block_w2)
+        np.dot(p[:n].T, grad_h[:n], block_w1)
+        grad_w1 += block_w1
+        grad_w2 += block_w2
+        np.dot(grad_h[:n], w1[:dynamic_rows].T, grad_p_block[:n])
+        for i in range(n):
+            b, y, x = cells[start + i]
+            for k in range(dynamic_rows):
+                grad_p[b, y, x, k] = grad_p_block[i, k]
+    return grad_w1, grad_bias, grad_w2
+
+
+@_compiled
+def perceive_backward(first, last, sized, grad_p, grad):
+    """Add to the gradient of each cell what its neighbours' filters saw of it."""
+    _, height, width, _ = grad.shape
+    for row in range(first, last):
+        b, y = divmod(row, height)
+        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
+        for x in range(width):
+            left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
+            for c in range(len(sized)):
+                total = grad[b, y, x, c]
+                for f in range(len(TAPS)):
+                    k = f * len(sized) + c
+                    near = (  # each sees this cell through the opposite tap
+                        grad_p[b, down, right, k], grad_p[b, down, x, k], grad_p[b, down, left, k],
+                        grad_p[b, y, right, k], grad_p[b, y, x, k], grad_p[b, y, left, k],
+                        grad_p[b, up, right, k], grad_p[b, up, x, k], grad_p[b, up, left, k],
+                    )  # fmt: skip
+                    for tap in range(9):
+                        total += TAPS[f, tap] * near[tap]
+                grad[b, y, x, c] = total
