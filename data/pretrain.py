@@ -47,7 +47,8 @@ def ship(experiment: str, run: Path) -> None:
         "data_fingerprint": config["data_fingerprint"],
         "versions": config["versions"],
     }
-    weights = {"model_state_dict": saved["model_state_dict"], "epoch": saved["epoch"]}
+    kept = ("model_state_dict", "epoch", "init_fingerprint")
+    weights = {key: saved[key] for key in kept if key in saved}
     PRETRAINED.mkdir(exist_ok=True)
     save_atomically(weights, PRETRAINED / f"{experiment}.pth")
     card_path = PRETRAINED / f"{experiment}.json"

@@ -173,8 +173,8 @@ pictures["pool"]
 # %% [markdown]
 # ## What it learned
 #
-# A case from zero, after as many steps as training ever saw: left the automaton, in the middle the
-# simulation, right the difference. Notebook 02 goes on from here.
+# A case from zero, after about as many steps as training ever saw: left the automaton, in the
+# middle the simulation, right the difference. Notebook 02 goes on from here.
 
 # %%
 final = rollout([init_nca], fresh_states(pool.targets[:1]), p.max_steps)

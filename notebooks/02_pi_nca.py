@@ -111,7 +111,7 @@ print("physics terms and weights:", loss.physics.weights)
 
 # %%
 dashboard = plotting.Dashboard()
-for iteration in run.iterations(training, dataset.fingerprint()):
+for iteration in run.iterations(training, dataset.fingerprint(), init_nca):
     if iteration % 500 == 0:
         pool.refresh()
     batch = pool.sample(p.batch_size, restart_first=iteration % 8 == 0)
@@ -150,8 +150,8 @@ plotting.plot_physics(run.rows, loss.physics.TERMS)
 # %% [markdown]
 # ## What it learned
 #
-# A case from zero, after as many steps as training ever saw: left the automaton, in the middle the
-# simulation, right the difference. Notebook 03 shows how it gets there.
+# A case from zero, after about as many steps as training ever saw: left the automaton, in the
+# middle the simulation, right the difference. Notebook 03 shows how it gets there.
 
 # %%
 final = rollout([init_nca, pi_nca], fresh_states(pool.targets[:1]), p.max_steps)

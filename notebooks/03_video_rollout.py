@@ -14,8 +14,9 @@
 # %% [markdown]
 # # 3 · The wind rolls out
 #
-# Both trained rules, a city that neither has seen, and a field that starts at zero. Every cell
-# follows its neighbours, and within a few dozen steps the wind finds its way between the buildings.
+# Both trained rules, a city (by default one that neither has seen), and a field that starts at
+# zero. Every cell follows its neighbours, and within a few dozen steps the wind finds its way
+# between the buildings.
 #
 # It takes about a minute on two CPU cores. For another case or your own cities:
 #
@@ -28,7 +29,7 @@
 from IPython.display import Video, display
 
 from pinca_lib import plotting
-from pinca_lib.channels import GEO_MASK, TOPO, WIND_X, WIND_Y
+from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
@@ -59,14 +60,14 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 p = read_parameters(globals())
 hardware = choose_device(p.device)
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
-pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint).to(hardware)
+pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
 
 # %% [markdown]
 # ## The city
 #
 # What the automaton is given: where there is air, how high the buildings are, and from where the
-# wind blows. The case is part of the test data; no rule was trained on its geometry.
+# wind blows. By default a case of the test data: no rule was trained on its geometry.
 
 # %%
 target, extent, has_dwdz = dataset.states[0], dataset.extents[0], bool(dataset.has_dwdz[0])
@@ -82,7 +83,8 @@ plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
 
 # %% tags=["nbval-check-output"]
 start = fresh_states(dataset.states).to(hardware)
-snapshots = [(n, s.cpu()) for n, s in rollout_frames([init_nca, pi_nca], start, p.frames)]
+rolled = rollout_frames([init_nca, pi_nca], start, p.frames)
+snapshots = [(steps, state[:KNOWN_COUNT].cpu()) for steps, state in rolled]  # no hidden channels
 print(f"{snapshots[-1][0]} steps in {len(snapshots)} frames")
 
 # %% [markdown]
@@ -110,7 +112,7 @@ display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 # Slide through the rollout and choose a field. (The sliders need a running kernel.)
 
 # %%
-RolloutViewer(snapshots[:: max(1, p.frames // 50)], target, extent, has_dwdz)
+RolloutViewer(snapshots[:: -max(1, p.frames // 50)][::-1], target, extent, has_dwdz)
 
 # %% [markdown]
 # ## Scores

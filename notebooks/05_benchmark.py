@@ -69,7 +69,7 @@ table = run(hardware, p.quick, p.rounds)
 plotting.plot_speed(table)
 
 # %% [markdown]
-# The cost of a step grows with the number of cells and with nothing else.
+# On open ground, the cost of a step grows with the number of cells and with nothing else.
 
 # %%
 plotting.plot_scaling(table)

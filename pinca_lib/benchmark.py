@@ -35,6 +35,7 @@ from pinca_lib.contenders import (
     reference_rollout,
 )
 from pinca_lib.devices import choose_device
+from pinca_lib.errors import InputError
 from pinca_lib.rollout import rollout
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
@@ -57,12 +58,12 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def ceiling(device: torch.device) -> float:
-    """Return the FLOP/s of the best of ten float32 matrix products of 2048², torch's or NumPy's."""
+    """Return the FLOP/s of the best of some float32 matrix products of 2048²."""
     a = torch.rand(2048, 2048, device=device)
     products = [lambda: a @ a]
     if device.type == "cpu":
         products.append(lambda: a.numpy() @ a.numpy())
-    best = min(seconds(product, device) for _ in range(10) for product in products)
+    best = min(seconds(product, device) for _ in range(5) for product in products)
     return 2 * 2048**3 / best
 
 
@@ -111,7 +112,7 @@ def time_rollouts(
 
     ``ceiling_share`` is the least work of a step over what a matrix product would do in its time.
     """
-    rule, top = random_rule(0).to(device), ceiling(device)
+    rule = random_rule(0).to(device)
     every = contenders(rule, device)
     for built, (batch, size) in itertools.product((0.0, BUILT), grids):
         state = random_state(batch, size, built).to(device)
@@ -122,6 +123,7 @@ def time_rollouts(
             steps = REFERENCE_STEPS if name == REFERENCE else STEPS
             works[name] = partial(roll, state, steps), steps
         times, needed = interleaved(works, rounds, device), needed_flops(rule, state)
+        top = ceiling(device)
         for row in rows("rollout", times, batch=batch, size=size, built=built):
             yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
@@ -174,6 +176,8 @@ def peak_memory(name: str, batch: int, size: int) -> float:
     with torch.no_grad():
         roll(state[:1, :, :16, :16], 2)
         before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
+        roll(state, 2)  # compiles for this shape
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         roll(state, 2)
     most = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
     return (most - before) * 1024 / state.nbytes
@@ -215,7 +219,7 @@ def line(row: dict) -> str:
 def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict]:
     """Measure everything, printing each row when it is there; return the rows."""
     print(machine(device))
-    if device.type != "cuda":
+    if not torch.cuda.is_available():
         print("GPU: not measured: no CUDA device")
     table = []
     for row in itertools.chain(
@@ -242,11 +246,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m pinca_lib.benchmark", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small grids only")
-    parser.add_argument("--rounds", type=int, default=5, help="timings of each contender")
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1001), metavar="N",
+                        help="timings of each contender")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--output", type=Path, default=Path("outputs", "benchmark.csv"))
     given = parser.parse_args(arguments)
-    write_csv(given.output, run(choose_device(given.device), given.quick, given.rounds))
+    try:
+        device = choose_device(given.device)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
+    write_csv(given.output, run(device, given.quick, given.rounds))
     print(f"written: {given.output}")
 
 

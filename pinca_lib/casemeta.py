@@ -9,7 +9,7 @@ import math
 import h5py
 
 from pinca_lib.channels import GEOMETRY, NAMES
-from pinca_lib.errors import InputError, shown
+from pinca_lib.errors import InputError, first_line, shown
 
 LONGEST_META = 65_536  # characters
 ROW_ORDERS = ("south_first", "north_first")
@@ -42,7 +42,7 @@ def read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
         meta = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise InputError(
-            f"{where}: meta is no Python literal ({shown(error)}); "
+            f"{where}: meta is no Python literal ({first_line(error)}); "
             "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
         ) from error
     if not isinstance(meta, dict):

@@ -1,5 +1,6 @@
 """Checkpoints: files of tensors that a crash cannot halve, and rules loaded from them."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -11,11 +12,11 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import STATE_COUNT
 from pinca_lib.devices import to_device
-from pinca_lib.errors import InputError, shown
+from pinca_lib.errors import InputError, first_line
 from pinca_lib.parameters import input_path
 
 
-def load_rule(name: str, value: str, channels: int = STATE_COUNT) -> CA:
+def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
     """Load a trained rule, frozen.
 
     Parameters
@@ -25,11 +26,14 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT) -> CA:
         ``model_state_dict``, or a run folder, of which the newest checkpoint is taken.
     channels : int
         Channels that the rule must have.
+    init_nca : CA, optional
+        The Init-NCA that the rule is to work on top of.
 
     Raises
     ------
     InputError
-        If there is no checkpoint there, or it does not hold a rule of that shape.
+        If there is no checkpoint there, it does not hold a rule of that shape, or it says that it
+        was trained on top of another Init-NCA.
     """
     path = input_path(name, value)
     if path.is_dir():
@@ -55,9 +59,23 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT) -> CA:
             )
         if not found.isfinite().all():
             raise InputError(f"{path}: {key} holds NaN or infinity; that training had diverged")
+    if init_nca and saved.get("init_fingerprint", found := fingerprint_of(init_nca)) != found:
+        raise InputError(
+            f"{path}: was trained on top of another Init-NCA than init_checkpoint holds; name the "
+            "two that belong together"
+        )
     rule = CA(channels)
     rule.load_state_dict(weights)
     return rule.eval().requires_grad_(False)
+
+
+def fingerprint_of(rule: CA) -> str:
+    """Return a SHA-256 over the weights of a rule: equal for equal rules only."""
+    digest = hashlib.sha256()
+    for key, tensor in rule.state_dict().items():
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_tensors(path: Path) -> Any:
@@ -71,9 +89,7 @@ def load_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a different type for every kind of damage
-        raise InputError(
-            f"{path}: not a readable checkpoint ({shown(str(error).splitlines()[0])})"
-        ) from error
+        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
 def save_atomically(data: Any, path: Path) -> None:

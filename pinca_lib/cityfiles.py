@@ -32,15 +32,17 @@ from pinca_lib.channels import (
     KNOWN_COUNT,
     NAMES,
     PREDICTED,
+    SPEED,
+    TKE,
     TOPO,
     WIND_FIELD,
 )
-from pinca_lib.errors import InputError, shown
+from pinca_lib.errors import InputError, first_line, shown
 
 GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
 CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
-LONGEST_SIDE = 8192  # cells
+LONGEST_SIDE = 4096  # cells
 LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; beyond it a number is a fill value
 
 
@@ -130,10 +132,10 @@ def _open_city(path: Path) -> Iterator[h5py.File]:
             yield file
     except InputError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        # What h5py raises on damaged files and on types that NumPy does not have.
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
+        # What h5py raises on damaged files, on types that NumPy lacks and on absurd sizes.
         raise InputError(
-            f"{path.name}: not a readable HDF5 file ({shown(error)}); "
+            f"{path.name}: not a readable HDF5 file ({first_line(error)}); "
             "it is truncated, damaged or of another format: copy or download it again"
         ) from error
 
@@ -204,6 +206,18 @@ def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
     return base
 
 
+def _warn_of_impossible(state: np.ndarray, where: str) -> None:
+    """Warn of numbers that no mean flow has, and of coordinates that tell no place."""
+    for index in (SPEED, TKE):
+        low = state[index].min()
+        if low < -1e-3 * max(state[index].max(), 1e-3):
+            warnings.warn(f"{where}: {NAMES[index]} falls to {low:g}; it cannot be negative",
+                          stacklevel=2)  # fmt: skip
+    for index, axis, line in ((COORD_Y, 0, "row to row"), (COORD_X, 1, "column to column")):
+        if not np.ptp(state[index], axis=axis).all():
+            warnings.warn(f"{where}: {NAMES[index]} does not change from {line}", stacklevel=2)
+
+
 def _read_case(
     path: Path, cases: h5py.Group, name: str, base: np.ndarray, row_order: str | None
 ) -> WindCase:
@@ -226,6 +240,9 @@ def _read_case(
     state[GEOMETRY] = base
     state[WIND_FIELD][: len(names)] = _checked_array(data, f"{where}: wind_field", names)
     state[PREDICTED] *= base[GEO_MASK]
+    if not state[PREDICTED].any():
+        raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")
+    _warn_of_impossible(state, where)
     if meta.get("row_order", row_order) == "north_first":
         state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
     if "cityHW" not in meta:

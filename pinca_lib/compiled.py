@@ -7,7 +7,7 @@ For a block of air cells, small enough to stay in a core's cache,
     dynamic <- dynamic + air * (h W2)      (n, D)
 
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
-hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
+hidden layer: computed once a call. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
 Threads share the cells, and meet after every application of a rule.
 
 Backward, p and h are computed again: a recorded step keeps its state and nothing else.
@@ -31,6 +31,9 @@ from torch.autograd.function import once_differentiable
 from pinca_lib import kernels
 from pinca_lib.automaton import FILTERS
 from pinca_lib.channels import GEO_MASK
+
+if not np.array_equal(kernels.TAPS, FILTERS.flatten(1)):
+    raise AssertionError("kernels.TAPS must be automaton.FILTERS, row by row")
 
 Rule = tuple[Tensor, Tensor, Tensor]  # W1 (4 C, hidden), bias (hidden), W2 (hidden, D)
 Team = Callable[..., list]
@@ -103,7 +106,7 @@ class _Advance(torch.autograd.Function):
             for w1, bias, w2 in _triples(_arrays(*layers)):
                 constant = np.empty((len(cells), len(bias)), w1.dtype)
                 own = len(FILTERS) * old.shape[-1]  # rows of the dynamic channels
-                team(kernels.constant, len(cells), perceived, w1[own:], bias, constant)
+                team(kernels.base_share, len(cells), perceived, w1[own:], bias, constant)
                 rules.append((constant, w1[:own], w2))
             for rule in rules * steps:
                 team(kernels.step, len(cells), cells, air, rule, _sized(old), old, new)

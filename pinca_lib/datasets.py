@@ -128,7 +128,7 @@ def city_paths(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder of city files (<city>.h5)")
-    paths = sorted(path for path in folder.glob("*.h5") if path.name != NOT_A_CITY)
+    paths = sorted(path for path in folder.glob("[!.]*.h5") if path.name != NOT_A_CITY)
     if not paths:
         raise InputError(
             f"{folder}: no city files (<city>.h5) in this folder; to make them of raw UrbanTALES "

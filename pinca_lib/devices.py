@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pinca_lib.errors import InputError
+from pinca_lib.errors import InputError, first_line
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -22,10 +22,12 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        first_line = str(error).splitlines()[0]
         raise InputError(
-            f"device={name!r} is not available here ({first_line}); use 'auto', 'cpu' or 'cuda'"
+            f"device={name!r} is not available here ({first_line(error)}); "
+            "use 'auto', 'cpu' or 'cuda'"
         ) from error
+    if device.type == "meta":
+        raise InputError("device='meta' computes nothing; use 'auto', 'cpu' or 'cuda'")
     return device
 
 

@@ -22,5 +22,14 @@ def shown(text: object, limit: int = 80) -> str:
     limit : int
         Longest result, in characters.
     """
-    line = "".join(c if c.isprintable() else "?" for c in str(text)[: limit + 1])
+    try:
+        text = str(text)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
+        text = f"a {type(text).__name__} too long to show"
+    line = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, fit to print, or its type if it has none."""
+    return shown(next(iter(str(error).splitlines()), type(error).__name__))

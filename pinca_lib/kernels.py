@@ -12,12 +12,20 @@ Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their inc
 import numpy as np
 from numba import njit
 
-from pinca_lib.automaton import FILTERS
-
 BLOCK = (
     96  # cells: products of 96³ are the largest that OpenBLAS runs without its buffers and locks
 )
-TAPS = FILTERS.flatten(1).numpy()  # (4, 9); constants to the compiler
+# The filters of ``automaton``, row by row: (4, 9). Written out, since they are constants to the
+# compiler, whose cache knows of changes to this file alone; ``compiled`` compares the two.
+TAPS = np.array(
+    [
+        [0, 0, 0, 0, 1, 0, 0, 0, 0],
+        [-1, 0, 1, -2, 0, 2, -1, 0, 1],
+        [-1, -2, -1, 0, 0, 0, 1, 2, 1],
+        [1, 2, 1, 2, -12, 2, 1, 2, 1],
+    ],
+    np.float32,
+)
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
@@ -44,7 +52,7 @@ def perceive(cells, sized, dynamic, p):
 
 
 @_compiled
-def constant(first, last, perceived, w1, bias, constant):
+def base_share(first, last, perceived, w1, bias, constant):
     """Write what base channels and bias add to the hidden layer: (N, hidden)."""
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)

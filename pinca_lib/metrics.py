@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pinca_lib.channels import DWDZ, FIELDS, SPEED
+from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED
 from pinca_lib.physics import (
     Extents,
     continuity_residual,
@@ -92,6 +92,8 @@ class ScaledPhysicsMetrics:
         dict of str to Tensor
             The six scores and ``mean``, each a scalar in 0…1; NaN if the prediction has NaN.
         """
+        if not state[:, PREDICTED].isfinite().all():
+            return dict.fromkeys((*self.SCORES, "mean"), state.new_full((), torch.nan))
         fields, truth = state[:, FIELDS], target[:, FIELDS]
         error, zero = (fields - truth).abs().mean(), fields.new_zeros(())
         figures = {
@@ -119,7 +121,5 @@ def structural_similarity(fields: Tensor, truth: Tensor) -> Tensor:
     low, high = truth.amin((2, 3), keepdim=True), truth.amax((2, 3), keepdim=True)
     span = torch.where(high > low, high - low, 1)
     planes = [((x - low) / span).clamp(0, 1).flatten(0, 1)[:, None] for x in (fields, truth)]
-    if not planes[0].isfinite().all():  # piq refuses NaN
-        return fields.new_full((), torch.nan)
     side = min(WINDOW, *fields.shape[-2:])
     return piq.ssim(*planes, kernel_size=side - 1 + side % 2, data_range=1.0).clamp(0, 1)

@@ -40,6 +40,8 @@ class Parameter:
         """
         wrong = InputError(f"parameter {name}={shown(value)!r}: expected {self.expected}")
         if self.type is str:
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                value = str(value)  # papermill reads `-p case 45` as a number
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 raise wrong
             return value

@@ -88,7 +88,9 @@ def plot_channels(
     return figure
 
 
-def plot_comparison(state: Tensor, target: Tensor, extent, channels=range(12)[FIELDS]) -> Figure:
+def plot_comparison(
+    state: Tensor, target: Tensor, extent, channels=range(KNOWN_COUNT)[FIELDS]
+) -> Figure:
     """Draw prediction, target and error of fields, a row each: (C, H, W) and (12, H, W)."""
     figure = Figure(figsize=(10.5, 2.9 * len(channels)), layout="constrained")
     grid = figure.subplots(len(channels), 3, squeeze=False)

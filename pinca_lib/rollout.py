@@ -1,8 +1,8 @@
 """Rollouts: many steps of one rule, or of several in turn, frozen or recorded for a gradient.
 
 A step applies each rule of a sequence once; PI-NCA's step is the frozen Init-NCA followed by the
-trained rule. The base channels never change, so what they add to the hidden layer is computed once
-a rollout. From there a CPU takes compiled code; a GPU, or a system without Numba, plain PyTorch.
+trained rule. The base channels never change, so what they add to the hidden layer is computed
+ahead. From there a CPU takes compiled code; a GPU, or a system without Numba, plain PyTorch.
 """
 
 import math
@@ -18,7 +18,7 @@ from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 
 try:
     from pinca_lib import compiled
-except ImportError:  # no Numba for this Python or system
+except (ImportError, RuntimeError):  # no Numba for this system, or no place for its cache
     compiled = None
 
 
@@ -49,7 +49,15 @@ def rollout(
     Returns
     -------
     Tensor of shape (B, C, H, W)
+
+    Raises
+    ------
+    ValueError
+        If a rule is for another number of channels.
     """
+    for rule in rules:
+        if rule.channels != state.shape[1]:
+            raise ValueError(f"a rule of {rule.channels} channels, a state of {state.shape[1]}")
     recorded = min(recorded, steps)
     group = len(state)
     if state.device.type == "cpu":  # a few samples at a time, whose hidden layers fit its cache
@@ -65,8 +73,9 @@ def _roll(
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     kind = _CompiledRules if compiled and state.device.type == "cpu" else _FoldedRules
     over_city = kind(rules, base)
-    with torch.no_grad():
-        dynamic = over_city.advance(dynamic, steps - recorded)
+    if steps > recorded:
+        with torch.no_grad():
+            dynamic = over_city.advance(dynamic, steps - recorded)
     segment = math.isqrt(recorded) if checkpointed else recorded
     for first in range(0, recorded, segment or 1):
         count = min(segment, recorded - first)

@@ -27,7 +27,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinca_lib import __version__
-from pinca_lib.checkpoints import checkpoint_path, checkpoints, load_tensors, save_atomically
+from pinca_lib.automaton import CA
+from pinca_lib.checkpoints import (
+    checkpoint_path,
+    checkpoints,
+    fingerprint_of,
+    load_tensors,
+    save_atomically,
+)
 from pinca_lib.errors import InputError, shown
 from pinca_lib.parameters import PARAMETERS, PROJECT_ROOT, input_path, output_path
 from pinca_lib.progress import Progress
@@ -35,7 +42,7 @@ from pinca_lib.training import Training
 
 CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
 CHECKPOINTS_KEPT = 3
-FREE_ON_RESUME = {"epochs", "device", "data_dir", "output_dir", "resume"}  # may be given anew
+FREE_ON_RESUME = {"epochs", "device", "data_dir", "init_checkpoint", "output_dir", "resume"}
 
 
 class Run:
@@ -47,8 +54,9 @@ class Run:
         Name of the experiment, the first part of the folder's name.
     parameters : SimpleNamespace
         From ``parameters.read_parameters``. If ``resume`` names a run folder, or is
-        ``"latest"``, that run goes on with its own parameters; only ``epochs``, ``device`` and
-        ``data_dir`` (of the same data) may be given anew.
+        ``"latest"``, that run goes on with its own parameters; only ``epochs``, ``device``,
+        ``data_dir`` (of the same data) and ``init_checkpoint`` (of the same weights) may be given
+        anew.
 
     Attributes
     ----------
@@ -65,9 +73,9 @@ class Run:
     """
 
     def __init__(self, experiment: str, parameters: SimpleNamespace):
-        self.experiment = experiment
-        self.parameters = parameters
+        self.experiment, self.parameters = experiment, parameters
         self.rows: list[dict[str, float]] = []
+        self.below: dict[str, str] = {}  # the fingerprint of the Init-NCA under this rule, if any
         self.folder: Path | None = None  # a new run's is made when its first iteration starts
         if parameters.resume:
             self.folder = _folder_to_resume(experiment, parameters)
@@ -78,7 +86,9 @@ class Run:
             return f"a new run of {self.experiment}"
         return f"{self.folder.name}, from iteration {_resumable_step(self.folder)}"
 
-    def iterations(self, training: Training, fingerprint: str) -> Iterator[int]:
+    def iterations(
+        self, training: Training, fingerprint: str, init_nca: CA | None = None
+    ) -> Iterator[int]:
         """Yield the numbers of the iterations to do, saving checkpoints between them.
 
         Parameters
@@ -87,12 +97,15 @@ class Run:
             Holds all state that a checkpoint must keep; restored first when resuming.
         fingerprint : str
             Of the data (``WindDataset.fingerprint``).
+        init_nca : CA, optional
+            The frozen rule that this one is trained on top of.
 
         Raises
         ------
         InputError
-            If a resumed run was made from other data.
+            If a resumed run was made from other data, or on top of another Init-NCA.
         """
+        self.below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
         epochs = self.parameters.epochs
         if self.folder:  # resumed, or this cell is run once more after an interrupt
             done = self._restore(training, fingerprint)
@@ -133,6 +146,7 @@ class Run:
             "experiment": self.experiment,
             "parameters": values,
             "data_fingerprint": fingerprint,
+            **self.below,
             "git_revision": _git_revision(),
             "versions": {
                 "pinca_lib": __version__,
@@ -151,7 +165,8 @@ class Run:
             _flush_to_disk(log)
         pool = self.folder / f"ca_pool_step_{done}.pth"
         save_atomically(training.pool.state_dict(), pool)
-        save_atomically(training.state_dict() | {"epoch": done}, checkpoint_path(self.folder, done))
+        saved = training.state_dict() | self.below | {"epoch": done}
+        save_atomically(saved, checkpoint_path(self.folder, done))
         for old in checkpoints(self.folder)[:-CHECKPOINTS_KEPT]:
             old.unlink()
         for old in self.folder.glob("ca_pool_step_*.pth"):
@@ -164,6 +179,12 @@ class Run:
             raise InputError(
                 f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
                 "this run was trained on; restore it, or start a new run with resume=''"
+            )
+        if config.get("init_fingerprint") != self.below.get("init_fingerprint"):
+            raise InputError(
+                f"{self.folder}: init_checkpoint={self.parameters.init_checkpoint!r} is not the "
+                "Init-NCA that this run was trained on top of; name that one, or start a new run "
+                "with resume=''"
             )
         done = _resumable_step(self.folder)
         pool = load_tensors(self.folder / f"ca_pool_step_{done}.pth")
@@ -204,7 +225,7 @@ def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
 
 
 def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
-    """The run's own parameters, with those that may change taken from the notebook."""
+    """The run's own parameters, with those of FREE_ON_RESUME that are given anew."""
     then = _read_json(folder / "config.json")["parameters"]
     for name in sorted(now.given - FREE_ON_RESUME):
         if getattr(now, name) != then.get(name):
@@ -212,9 +233,10 @@ def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
                 f"parameter {name}={getattr(now, name)!r}: the run to resume ({folder}) has "
                 f"{then.get(name)!r}; leave it out, or start a new run with resume=''"
             )
-    epochs = now.epochs if "epochs" in now.given else max(now.epochs, then["epochs"])
     anew = {name: getattr(now, name) for name in now.given & FREE_ON_RESUME}
-    return SimpleNamespace(**(then | anew | {"epochs": epochs}), given=now.given)
+    if not now.given:  # not papermill: an edited cell can make the run longer
+        anew["epochs"] = max(now.epochs, then["epochs"])
+    return SimpleNamespace(**(then | anew), given=now.given)
 
 
 def new_folder(output_dir: Path, experiment: str) -> Path:
@@ -225,15 +247,17 @@ def new_folder(output_dir: Path, experiment: str) -> Path:
     InputError
         If nothing can be written there.
     """
-    while True:
-        folder = output_dir / f"{experiment}_{datetime.now():%Y%m%d-%H%M%S}"
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:  # another run began in this very second
-            time.sleep(1)
-        except OSError as error:
-            raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = output_dir / f"{experiment}_{datetime.now():%Y%m%d-%H%M%S}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:  # another run began in this very second
+                time.sleep(1)
+    except OSError as error:
+        raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

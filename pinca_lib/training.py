@@ -52,18 +52,20 @@ class Training:
         Raises
         ------
         FloatingPointError
-            If the loss is NaN or infinite; nothing is changed then.
+            If the loss or its gradient is NaN or infinite; nothing is changed then.
         """
-        if not loss.isfinite():
-            raise FloatingPointError(
-                f"the loss is {loss.item()}: training has diverged; resume from the last "
-                "checkpoint, or start anew with a smaller learning_rate or fewer steps"
-            )
         self.optimiser.zero_grad()
         loss.backward()
-        for parameter in self.rule.parameters():
-            if parameter.grad is not None:
-                parameter.grad /= parameter.grad.norm() + 1e-8
+        gradients = [p.grad for p in self.rule.parameters() if p.grad is not None]
+        norms = [gradient.norm() for gradient in gradients]
+        if not torch.stack([loss.detach(), *norms]).isfinite().all():
+            raise FloatingPointError(
+                f"training has diverged: the loss is {loss.item():g}, its gradients' norms are "
+                f"{', '.join(f'{norm.item():g}' for norm in norms)}; start anew with a smaller "
+                "learning_rate or fewer steps"
+            )
+        for gradient, norm in zip(gradients, norms, strict=True):
+            gradient /= norm + 1e-8
         self.optimiser.step()
         self.schedule.step()
 

@@ -64,11 +64,6 @@ class RawCase:
     cell_size: float
     report: str
 
-    @property
-    def city(self) -> str:
-        """Name of the geometry: the case's without its direction."""
-        return self.name.rpartition("_d")[0]
-
 
 def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | None = None):
     """Turn a folder of raw cases into city files.
@@ -93,24 +88,29 @@ def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | 
     InputError
         If a case is unsound or its city file exists; nothing is written then.
     """
-    folders = case_folders(raw_folder)
-    progress = tqdm(folders, desc="raw cases", unit="case", delay=2)
-    by_city = defaultdict(list)
-    for folder in progress:
-        case = read_raw_case(folder, cell_size)
-        by_city[case.city].append(case)
-    city_folder = Path(city_folder)
-    for city, cases in by_city.items():
-        _check_same_geometry(cases)
+    if cell_size is not None and not 0 < cell_size < np.inf:
+        raise InputError(f"cell size {cell_size:g}: expected metres, more than 0")
+    folders, city_folder = case_folders(raw_folder), Path(city_folder)
+    for city in sorted({_city(folder.name) for folder in folders}):
         if (city_folder / f"{city}.h5").exists():
             raise InputError(
                 f"{city_folder / city}.h5 exists already; move it away, or name another folder"
             )
+    by_city = defaultdict(list)
+    for folder in tqdm(folders, desc="raw cases", unit="case", delay=2):
+        by_city[_city(folder.name)].append(read_raw_case(folder, cell_size))
+    for cases in by_city.values():
+        _check_same_geometry(cases)
     city_folder.mkdir(parents=True, exist_ok=True)
     for city, cases in by_city.items():
         winds = {case.name: (_wind_field(case), _meta(case)) for case in cases}
         write_city(city_folder / f"{city}.h5", _city_base(cases), winds)
     return [case.report for cases in by_city.values() for case in cases]
+
+
+def _city(case: str) -> str:
+    """Return the name of the geometry: the case's without its direction."""
+    return case.rpartition("_d")[0]
 
 
 def case_folders(raw_folder: Path | str) -> list[Path]:
@@ -138,12 +138,15 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
     InputError
         If a part is missing or unsound; the message names case and fault.
     """
-    folder = Path(folder)
-    name = folder.name
+    folder, name = Path(folder), Path(folder).name
     if not re.fullmatch(r".+_d\d+(\.\d+)?", name):
         raise InputError(f"{shown(name)}: expected a name that ends in its direction, e.g. _d45")
     planes, stored_as = _read_planes(folder / f"{name}_ped.nc")
     topo = _read_topo(folder / f"{name}_topo", planes.shape[1:])
+    if np.isinf(planes).any():
+        raise InputError(
+            f"{name}: planes hold infinite values; only buildings may lack one, as NaN"
+        )
     air = np.isfinite(planes).all(0)
     if not air.any():
         raise InputError(f"{name}: no cell has a value in all of {', '.join(PLANE_NAMES)}")
@@ -159,7 +162,7 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
         f"{name}: {air.shape[0]}×{air.shape[1]} cells of {cell_size:g} m "
         f"({height:g} m × {width:g} m); {orientation}; {convention}"
     )
-    return RawCase(name, planes, air, topo, degrees, cell_size, report)
+    return RawCase(name, planes.astype(np.float32), air, topo, degrees, cell_size, report)
 
 
 def _read_planes(path: Path) -> tuple[np.ndarray, str]:
@@ -227,8 +230,9 @@ def _direction(name: str, planes: np.ndarray, air: np.ndarray) -> tuple[float, s
     flow = float(np.rad2deg(np.arctan2(v, u)))
     conventions = {"(cos, sin)": stated % 360, "(sin, cos)": (90 - stated) % 360}
     turns = {key: abs((flow - angle + 180) % 360 - 180) for key, angle in conventions.items()}
-    found = min(turns, key=turns.get)
-    if turns[found] > LARGEST_TURN:
+    # Streets turn the flow: the documented convention stands unless the flow rules it out.
+    found = next((key for key, turn in turns.items() if turn <= LARGEST_TURN), None)
+    if found is None:
         raise InputError(
             f"{name}: the mean flow goes to {flow:.0f}°, which fits neither convention of "
             f"d{stated:g} (off by {turns['(cos, sin)']:.0f}° and {turns['(sin, cos)']:.0f}°); "

@@ -57,6 +57,7 @@ def test_the_least_work_is_that_of_both_layers_over_the_air():
 
 
 def test_rows_are_printed_drawn_and_written(table, tmp_path):
+    assert all(row["states"] > 0 for row in table if row["what"] == "memory")
     assert all(len(benchmark.line(row)) > 60 for row in table)
     assert len(plot_speed(table).axes[0].patches) == sum("times_as_fast" in r for r in table)
     assert len(plot_scaling(table).axes[0].containers) == len(contenders(random_rule(0), CPU))

@@ -250,3 +250,37 @@ def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):
         h5py.h5d.create(file.id, b"city_base", h5py.h5t.UNIX_D32LE, space)
     with pytest.raises(InputError, match=r"town\.h5: "):
         read_city(path)
+
+
+def test_fields_that_vanish_in_air_stop(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["city_base"][2] = 1 - file["city_base"][2]
+    with pytest.raises(InputError, match=r"town\.h5: case 'town_d000': .* inverted"):
+        read_city(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "message"),
+    [
+        ("cases/town_d000/wind_field", 4, "Uped falls to -1"),
+        ("cases/town_d000/wind_field", 5, "TKEped falls to -1"),
+        ("city_base", 0, "coord_y does not change from row to row"),
+        ("city_base", 1, "coord_x does not change from column to column"),
+    ],
+)
+def test_what_no_flow_has_is_read_with_a_warning(tmp_path, name, index, message):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file[name][index] = -1
+    with pytest.warns(UserWarning, match=rf"town\.h5: case 'town_d000': {message}"):
+        read_city(path)
+
+
+@pytest.mark.parametrize("key", ["wind_dir_deg", "cityHW", "row_order"])
+def test_numbers_of_thousands_of_digits_stop_with_the_right_fault(tmp_path, key):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["cases/town_d000"].attrs["meta"] = f"{{'{key}': 0x{'f' * 20_000}}}"
+    with pytest.raises(InputError, match=rf"case 'town_d000'.*meta\['{key}'\] is"):
+        read_city(path)

@@ -76,3 +76,8 @@ def test_one_broken_file_stops_the_whole_folder(city_folder):
     (city_folder / "ruin.h5").write_bytes(b"")
     with pytest.raises(InputError, match=r"ruin\.h5"):
         load_dataset(city_folder, 24)
+
+
+def test_files_that_a_system_hides_are_passed_over(city_folder):
+    (city_folder / "._town0.h5").write_bytes(b"of macOS")
+    assert len(load_dataset(city_folder)) == 6

@@ -23,11 +23,12 @@ def test_the_packages_docstring_lists_every_module_once():
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_module_imports_only_from_those_before_it(path):
     earlier = set(ORDER[: ORDER.index(path.stem)])
-    imported = {
-        node.module.partition(".")[2]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and node.module and "pinca_lib." in node.module
-    }
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "pinca_lib":
+            imported |= {name.name for name in node.names} & set(ORDER)
+        elif isinstance(node, ast.ImportFrom) and "pinca_lib." in (node.module or ""):
+            imported.add(node.module.partition(".")[2])
     assert imported <= earlier, f"{path.stem} imports {imported - earlier}"
 
 

@@ -79,7 +79,7 @@ def test_a_parameter_of_another_notebook_is_unknown_here():
         ("epochs = float('inf')", "epochs='inf'"),
         ("learning_rate = float('nan')", "learning_rate='nan'"),
         ("learning_rate = 0", "learning_rate"),
-        ("data_dir = 3", "data_dir='3': expected text"),
+        ("data_dir = [3]", "expected text"),
         ("init_loss = 'best'", "init_loss='best': expected one of 'pixel', 'filters', 'vgg'"),
         ("gradient_checkpoints = 'yes'", "gradient_checkpoints='yes': expected True or False"),
         ("max_steps = 8", r"max_steps=8: expected more than min_steps=8"),
@@ -113,3 +113,7 @@ def test_paths_start_at_the_projects_root_else_at_the_working_folder(tmp_path, m
 
 def test_a_notebook_shows_the_message_without_a_traceback():
     assert InputError("what was wrong")._render_traceback_() == ["InputError: what was wrong"]
+
+
+def test_a_name_made_of_digits_is_text():
+    assert read_parameters({"case": 45, "In": ["case: str = ''"]}).case == "45"

@@ -176,6 +176,11 @@ def test_more_threads_than_cells_change_nothing():
         torch.set_num_threads(threads)
 
 
+def test_a_rule_for_other_states_is_refused():
+    with pytest.raises(ValueError, match="a rule of 12 channels, a state of 24"):
+        rollout([CA(12)], city_state(), 1)
+
+
 def test_without_numba_plain_pytorch_takes_over():
     code = (
         "import sys; sys.modules['numba'] = None\n"

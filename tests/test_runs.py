@@ -165,6 +165,38 @@ def test_resuming_keeps_the_runs_own_parameters(dataset, tmp_path):
         Run("tiny", now)
 
 
+def test_a_resumed_run_is_no_longer_than_it_was_asked_to_be(dataset, tmp_path):
+    train(dataset, settings(tmp_path, epochs=3))
+    now = settings(tmp_path, resume="latest")  # the notebook's default: 7
+    now.given = frozenset({"resume"})
+    assert Run("tiny", now).parameters.epochs == 3
+    now.given = frozenset()  # the cell was edited
+    assert Run("tiny", now).parameters.epochs == 7
+
+
+def test_a_run_goes_on_only_over_the_init_nca_that_it_began_with(dataset, tmp_path):
+    run = Run("tiny", settings(tmp_path, init_checkpoint="there.pth"))
+    pool = SamplePool(dataset, 8, seed_everything(3))
+    training = Training(CA(), pool, 1e-3)
+    below, other = trained(seed=1), trained(seed=2)
+    assert len(list(run.iterations(training, "data", below))) == 7
+    again = settings(tmp_path, resume="latest", epochs=9, init_checkpoint="moved.pth")
+    with pytest.raises(InputError, match=r"init_checkpoint='moved.pth' is not the Init-NCA"):
+        next(Run("tiny", again).iterations(training, "data", other))
+    assert next(Run("tiny", again).iterations(training, "data", below)) == 7
+    assert load_rule("pi_checkpoint", str(run.folder), init_nca=below)
+    with pytest.raises(InputError, match="trained on top of another Init-NCA"):
+        load_rule("pi_checkpoint", str(run.folder), init_nca=other)
+
+
+def test_an_output_folder_that_cannot_be_made_stops(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "gone").symlink_to(tmp_path / "unmounted" / "disk")
+    for place in ("file", "gone"):
+        with pytest.raises(InputError, match="output_dir: cannot write to"):
+            runs.new_folder(tmp_path / place, "tiny")
+
+
 def test_what_cannot_be_resumed_stops_with_a_reason(dataset, tmp_path, city_folder):
     with pytest.raises(InputError, match="no run of tiny"):
         Run("tiny", settings(tmp_path, resume="latest"))
@@ -244,6 +276,9 @@ def test_a_missing_or_hostile_checkpoint_stops_and_runs_nothing(tmp_path):
     with pytest.raises(InputError, match="not a readable checkpoint"):
         load_rule("init_checkpoint", str(tmp_path / "trap.pth"))
     assert not (tmp_path / "owned").exists()
+    (tmp_path / "empty.pth").touch()
+    with pytest.raises(InputError, match=r"empty\.pth: not a readable checkpoint \(EOFError"):
+        load_rule("init_checkpoint", str(tmp_path / "empty.pth"))
 
 
 def test_checkpoints_are_sorted_by_number_and_written_whole(tmp_path):

@@ -127,4 +127,7 @@ def test_a_diverged_loss_stops_before_the_weights_are_spoilt(pool):
     before = [parameter.detach().clone() for parameter in training.rule.parameters()]
     with pytest.raises(FloatingPointError, match="diverged"):
         training.descend(training.rule.w2.weight.sum() * torch.nan)
+    training.rule.w2.weight.data[0] = before[2][0] = 0  # where the slope of a root is infinite
+    with pytest.raises(FloatingPointError, match="norms are"):
+        training.descend(training.rule.w2.weight.abs().sqrt().sum())
     assert all(map(torch.equal, training.rule.parameters(), before))

@@ -84,6 +84,21 @@ def test_the_other_wind_convention_is_recognised_and_written_as_cos_sin(tmp_path
     assert "wind (sin, cos)" in case.report
 
 
+@pytest.mark.parametrize(("stated", "flow"), [(30, 50), (10, 50), (120, 85)])
+def test_streets_may_turn_the_flow_without_changing_the_convention(tmp_path, stated, flow):
+    case = read_raw_case(write_raw(tmp_path, name=f"Town_d{stated}", flow_to=float(flow)))
+    assert case.degrees == stated
+    assert "wind (cos, sin)" in case.report
+
+
+@pytest.mark.parametrize("size", ["-1", "0", "inf"])
+def test_a_cell_has_a_size(tmp_path, size):
+    write_raw(tmp_path / "raw")
+    with pytest.raises(SystemExit, match="expected metres, more than 0"):
+        main([str(tmp_path / "raw"), str(tmp_path / "cities"), "--cell-size", size])
+    assert not (tmp_path / "cities").exists()
+
+
 def test_cases_of_one_city_share_a_file_though_their_holes_differ(tmp_path):
     for degrees in (0, 90):
         speed = np.ones((20, 28))
@@ -113,6 +128,7 @@ def test_extents_follow_the_kind_of_grid_or_what_is_given(tmp_path, dtype, given
         ({"TKEped": None}, "TKEped missing"),
         ({"uped": np.full((20, 28), np.nan)}, "no cell has a value"),
         ({"uped": np.full((20, 28), 9.9e36)}, "fill value"),
+        ({"uped": np.full((20, 28), np.inf)}, "infinite values"),
         ({"flow_to": 200.0}, "fits neither convention"),
         ({"name": "Town"}, "ends in its direction"),
     ],
