@@ -70,7 +70,8 @@ def notebooks(session: nox.Session) -> None:
             session.run(
                 "jupyter", "nbconvert", "--to", "notebook", "--execute", "--inplace",
                 "--ExecutePreprocessor.record_timing=False",
-                "--ExecutePreprocessor.store_widget_state=False", f"{name}.ipynb",
+                "--ExecutePreprocessor.store_widget_state=False",
+                "--ExecutePreprocessor.coalesce_streams=True", f"{name}.ipynb",
             )  # fmt: skip
 
 
