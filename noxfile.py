@@ -14,7 +14,7 @@ nox.options.sessions = ["demo"]
 nox.options.reuse_existing_virtualenvs = True
 
 EXPERIMENT = ("01_init_nca", "02_pi_nca", "03_video_rollout")
-NOTEBOOKS = (*EXPERIMENT, "05_benchmark")
+NOTEBOOKS = (*EXPERIMENT, "05_benchmark", "06_viewer")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -51,6 +51,13 @@ def lab(session: nox.Session) -> None:
     """Open JupyterLab on the notebooks."""
     _install(session, ".")
     session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+
+
+@nox.session
+def viewer(session: nox.Session) -> None:
+    """Show the viewer alone in the browser, to this machine only."""
+    _install(session, ".")
+    session.run("voila", "notebooks/06_viewer.ipynb", "--Voila.ip=127.0.0.1", *session.posargs)
 
 
 @nox.session

@@ -70,7 +70,7 @@ dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
 # wind blows. By default a case of the test data: no rule was trained on its geometry.
 
 # %%
-target, extent, has_dwdz = dataset.states[0], dataset.extents[0], bool(dataset.has_dwdz[0])
+target, extent = dataset.states[0], dataset.extents[0]
 wind = target[[WIND_X, WIND_Y]].mean((1, 2))
 print(f"{dataset.names[0]}: {extent[0]:.0f} m × {extent[1]:.0f} m")
 print(f"driving wind along ({wind[0]:.2f}, {wind[1]:.2f}) in (x, y)")
@@ -107,12 +107,18 @@ print("film:", f"{folder.name}/film.mp4")
 display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 
 # %% [markdown]
-# ## Step by step
+# ## Touch it
 #
-# Slide through the rollout and choose a field. (The sliders need a running kernel.)
+# Play the rollout, choose another case or field, and change the city while the wind blows: with
+# *build*, paint a house into a street; with *clear*, erase one; drag the dial to turn the wind.
+# The field is not reset, it heals. *cold start* beside it shows what a new rollout would give.
 
 # %%
-RolloutViewer(snapshots[:: -max(1, p.frames // 50)][::-1], target, extent, has_dwdz)
+RolloutViewer(
+    input_path("data_dir", p.data_dir),
+    {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]},
+    dataset.names[0], p.image_size, output_path(p.output_dir), folder / "film.mp4",
+)  # fmt: skip
 
 # %% [markdown]
 # ## Scores

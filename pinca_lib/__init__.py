@@ -8,7 +8,9 @@ cities                ``casemeta``, ``cityfiles``, ``datasets``, ``urbantales``
 what training needs   ``metrics``, ``texture``, ``pool``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
 how fast it is        ``contenders``, ``benchmark``
-what people look at   ``plotting``, ``video``, ``viewer``
+what people look at   ``plotting``, ``video``
+a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``
+the viewer            ``panels``, ``controls``, ``viewer``
 """
 
 __version__ = "0.1.0"

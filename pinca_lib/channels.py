@@ -19,9 +19,9 @@ class Channel:
     name : str
         Name in the data files.
     label : str
-        Label for figures, in matplotlib's mathtext.
+        Label for figures and pages.
     unit : str
-        SI unit, in matplotlib's mathtext; empty for dimensionless channels.
+        SI unit; empty for dimensionless channels.
     signed : bool
         Whether the field takes both signs, so that its colour map is centred on zero.
     """
@@ -38,18 +38,18 @@ class Channel:
 
 
 CHANNELS = (
-    Channel("coord_y", "$y$ coordinate", signed=True),
-    Channel("coord_x", "$x$ coordinate", signed=True),
+    Channel("coord_y", "y coordinate", signed=True),
+    Channel("coord_x", "x coordinate", signed=True),
     Channel("geo_mask", "air mask"),
     Channel("topo", "building height", "m"),
-    Channel("windInitX", "driving wind, $x$", signed=True),
-    Channel("windInitY", "driving wind, $y$", signed=True),
-    Channel("uped", r"$\langle u\rangle$", "m/s", signed=True),
-    Channel("vped", r"$\langle v\rangle$", "m/s", signed=True),
+    Channel("windInitX", "driving wind, x", signed=True),
+    Channel("windInitY", "driving wind, y", signed=True),
+    Channel("uped", "⟨u⟩", "m/s", signed=True),
+    Channel("vped", "⟨v⟩", "m/s", signed=True),
     Channel("Uped", "mean speed", "m/s"),
     Channel("TKEped", "TKE", "m²/s²"),
-    Channel("Tuwped", r"$\langle u'w'\rangle$", "m²/s²", signed=True),
-    Channel("dwdz", r"$\partial\langle w\rangle/\partial z$", "1/s", signed=True),
+    Channel("Tuwped", "⟨u′w′⟩", "m²/s²", signed=True),
+    Channel("dwdz", "∂⟨w⟩/∂z", "1/s", signed=True),
 )
 NAMES = tuple(channel.name for channel in CHANNELS)
 

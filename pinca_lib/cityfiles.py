@@ -16,7 +16,7 @@ checked before it is used.
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,13 +73,30 @@ class WindCase:
     meta: dict = field(repr=False)
 
 
-def read_city(path: Path | str, row_order: str | None = None) -> list[WindCase]:
-    """Read and check all cases of a city file.
+def case_names(path: Path | str) -> list[str]:
+    """Return the names of the cases in a city file, without reading their fields.
+
+    Raises
+    ------
+    InputError
+        If the file is not HDF5, or holds no case.
+    """
+    path = Path(path)
+    with _open_city(path) as file:
+        return list(_cases(path, file))
+
+
+def read_city(
+    path: Path | str, row_order: str | None = None, names: Sequence[str] | None = None
+) -> list[WindCase]:
+    """Read and check cases of a city file.
 
     Parameters
     ----------
     path : Path or str
         The file.
+    names : sequence of str, optional
+        The cases to read; all without it.
     row_order : {"south_first", "north_first"}, optional
         How to read cases whose ``meta`` does not say. Without it they are read as they stand.
         North-first cases are turned upside down, so that v and the y derivative run one way.
@@ -92,10 +109,9 @@ def read_city(path: Path | str, row_order: str | None = None) -> list[WindCase]:
     path = Path(path)
     with _open_city(path) as file:
         base = _checked_base(path, _dataset(path, file, "city_base"))
-        cases = _child(path, file, "cases", h5py.Group)
-        if not len(cases):
-            raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
-        return [_read_case(path, cases, name, base, row_order) for name in cases]
+        cases = _cases(path, file)
+        wanted = cases if names is None else names
+        return [_read_case(path, cases, name, base, row_order) for name in wanted]
 
 
 def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):
@@ -138,6 +154,13 @@ def _open_city(path: Path) -> Iterator[h5py.File]:
             f"{path.name}: not a readable HDF5 file ({first_line(error)}); "
             "it is truncated, damaged or of another format: copy or download it again"
         ) from error
+
+
+def _cases(path: Path, file: h5py.File) -> h5py.Group:
+    cases = _child(path, file, "cases", h5py.Group)
+    if not len(cases):
+        raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
+    return cases
 
 
 def _child(path: Path, parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED
-from pinca_lib.cityfiles import NOT_A_CITY, WindCase, read_city
+from pinca_lib.cityfiles import NOT_A_CITY, case_names, read_city
 from pinca_lib.errors import InputError, shown
 
 
@@ -77,15 +77,16 @@ def load_dataset(
         sizes differ and none is given.
     """
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    paths = tqdm(city_paths(folder), desc="city files", unit="file", delay=2)
+    found = {path: None for path in city_paths(folder)}
+    if case is not None:
+        path, name = _find_case(list_cases(folder), case)
+        found = {path: [name]}
     # Each file's cases are resized as they are read: the raw ones may not fit memory together.
     cases = [
-        replace(found, state=_resized(found.state, size) if image_size else found.state)
-        for path in paths
-        for found in read_city(path, row_order)
+        replace(read, state=_resized(read.state, size) if image_size else read.state)
+        for path, names in tqdm(found.items(), desc="city files", unit="file", delay=2)
+        for read in read_city(path, row_order, names)
     ]
-    if case is not None:
-        cases = [_find_case(cases, case)]
     sizes = {found.state.shape[1:] for found in cases}
     if len(sizes) > 1:
         listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
@@ -94,7 +95,7 @@ def load_dataset(
         states=torch.from_numpy(np.stack([found.state for found in cases])),
         extents=torch.tensor([found.extent for found in cases]),
         has_dwdz=torch.tensor([found.has_dwdz for found in cases]),
-        names=tuple(map(_full_name, cases)),
+        names=tuple(_full_name(read.city, read.name) for read in cases),
     )
 
 
@@ -102,18 +103,32 @@ def _resized(state: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resize_state(torch.from_numpy(state), size).numpy()
 
 
-def _full_name(case: WindCase) -> str:
-    return f"{shown(case.city)}/{shown(case.name)}"
+def list_cases(folder: Path | str) -> dict[str, tuple[Path, str]]:
+    """Return the file and the name in it of every case of a folder, by ``city/case``.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no city file, or one of them has no cases.
+    """
+    return {
+        _full_name(path.stem, name): (path, name)
+        for path in city_paths(folder)
+        for name in case_names(path)
+    }
 
 
-def _find_case(cases: Sequence[WindCase], name: str) -> WindCase:
+def _full_name(city: str, case: str) -> str:
+    return f"{shown(city)}/{shown(case)}"
+
+
+def _find_case(cases: dict[str, tuple[Path, str]], name: str) -> tuple[Path, str]:
     """Return the case of that name, the only one that contains it, or the first if it is empty."""
-    fitting = [case for case in cases if name in _full_name(case)]
-    exact = [case for case in cases if name == _full_name(case)]
-    if exact or not name or len(fitting) == 1:
-        return (exact or fitting)[0]
+    fitting = [full for full in cases if name in full]
+    if name in cases or len(fitting) == 1 or not name:
+        return cases[name if name in cases else fitting[0]]
     what = "no case" if not fitting else f"{len(fitting)} cases"
-    choice = ", ".join(map(_full_name, fitting or cases))
+    choice = ", ".join(fitting or cases)
     raise InputError(f"parameter case={shown(name)!r} fits {what}; choose from: {choice}")
 
 

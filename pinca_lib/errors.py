@@ -33,3 +33,9 @@ def shown(text: object, limit: int = 80) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of an error's message, fit to print, or its type if it has none."""
     return shown(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def error_line(error: Exception) -> str:
+    """Return one line for the user about any error: of our own ones, their message alone."""
+    kind = "" if isinstance(error, InputError | FloatingPointError) else type(error).__name__
+    return ": ".join(filter(None, [kind, shown(error, 300)]))

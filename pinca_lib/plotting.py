@@ -14,6 +14,7 @@ from pinca_lib.channels import CHANNELS, FIELDS, GEO_MASK, KNOWN_COUNT, PREDICTE
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.pool import Batch, SamplePool
 
+PREDICTED_CHANNELS = range(KNOWN_COUNT)[PREDICTED]
 BUILDING = "0.6"  # grey
 DASHBOARD_EVERY = 5.0  # s
 
@@ -23,6 +24,11 @@ def describe(channel: int) -> Channel:
     if channel < KNOWN_COUNT:
         return CHANNELS[channel]
     return Channel(f"hidden_{channel}", f"hidden {channel}", signed=True)
+
+
+def error_of(channel: Channel) -> Channel:
+    """Return the channel of a prediction's error: of the same unit, and signed."""
+    return Channel("error", f"error of {channel.label}", channel.unit, signed=True)
 
 
 def colour_map(channel: Channel):
@@ -100,8 +106,7 @@ def plot_comparison(
         norm = colour_range(channel, planes[1])
         draw_plane(row[0], planes[0], channel, extent, norm, f"prediction: {channel.label}")
         draw_plane(row[1], planes[1], channel, extent, norm, f"simulation: {channel.label}")
-        error = Channel("error", f"error of {channel.label}", channel.unit, signed=True)
-        draw_plane(row[2], planes[0] - planes[1], error, extent)
+        draw_plane(row[2], planes[0] - planes[1], error_of(channel), extent)
     return figure
 
 

@@ -46,15 +46,16 @@ def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[
 
 
 def draw_film(
-    snapshots: Iterable[tuple[int, Tensor]], target: Tensor, extent, channel: int = SPEED
+    snapshots: Sequence[tuple[int, Tensor]], target: Tensor | None, extent, channel: int = SPEED
 ) -> Iterator[np.ndarray]:
     """Draw each snapshot beside the target.
 
     Parameters
     ----------
-    snapshots : iterable of (int, Tensor of shape (C, H, W))
+    snapshots : sequence of (int, Tensor of shape (C, H, W))
         From ``rollout_frames``.
-    target : Tensor of shape (12, H, W)
+    target : Tensor of shape (12, H, W), or None
+        Without one the film shows the snapshots alone, in the colours of the last.
     extent : (height, width) in metres
     channel : int
         The channel to show.
@@ -64,13 +65,16 @@ def draw_film(
     ndarray of shape (height, width, 3), uint8
         RGB, with even sides as h264 wants them.
     """
-    kind, wanted = describe(channel), air_plane(target, channel)
+    kind = describe(channel)
+    wanted = air_plane(snapshots[-1][1] if target is None else target, channel)
     norm = colour_range(kind, wanted)
-    figure = Figure(figsize=(9, 4), dpi=80, layout="constrained")
+    panels = 1 if target is None else 2
+    figure = Figure(figsize=(4.5 * panels, 4), dpi=80, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
+    left, *right = figure.subplots(1, panels, squeeze=False)[0]
     image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, "PI-NCA")
-    draw_plane(right, wanted, kind, extent, norm, "large-eddy simulation")
+    for axes in right:
+        draw_plane(axes, wanted, kind, extent, norm, "large-eddy simulation")
     for steps, state in snapshots:
         image.set_data(air_plane(state, channel))
         left.set_title(f"PI-NCA, step {steps}")

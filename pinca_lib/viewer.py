@@ -1,63 +1,292 @@
-"""A viewer for notebooks: slide through the states of a rollout, channel by channel."""
+"""The viewer: a rollout in a notebook that one can watch, scrub, edit and save.
 
-import io
-from collections.abc import Sequence
+Python holds the rollout, the browser draws. A thread carries out what the user asked for, advances
+the rollout, sends a picture and waits until the browser has drawn it: so nothing queues up, the
+kernel stays free, and nothing goes on when nobody looks.
+"""
 
-import ipywidgets as widgets
-from IPython.display import display
-from torch import Tensor
+import math
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from threading import Event, Thread
 
-from pinca_lib.channels import FIELDS, GEO_MASK, NAMES, PREDICTED, SPEED
-from pinca_lib.plotting import plot_comparison
+import numpy as np
+from IPython import get_ipython
+from IPython.display import HTML, display
+
+from pinca_lib import saving
+from pinca_lib.automaton import CA
+from pinca_lib.controls import DOUBLING, Controls
+from pinca_lib.datasets import list_cases, load_dataset
+from pinca_lib.editing import brush
+from pinca_lib.errors import InputError, error_line
+from pinca_lib.live import LiveRollout
+from pinca_lib.netcdf import write_netcdf
+from pinca_lib.panels import COLD_START, View, compose
+from pinca_lib.video import steps_before
+
+FRAMES_PER_SECOND = 30  # at most
+PATIENCE = 5.0  # s, how long the browser may take to draw
+
+_shown: dict[str, "RolloutViewer"] = {}  # the viewer of each notebook cell
 
 
 class RolloutViewer:
-    """Sliders over stored snapshots of a rollout, beside the target and the error.
+    """Watch a city's wind roll out, and change the city while it does.
 
     Parameters
     ----------
-    snapshots : sequence of (int, Tensor of shape (C, H, W))
-        Steps taken, and the state then; from ``video.rollout_frames``.
-    target : Tensor of shape (12, H, W)
-    extent : (height, width) in metres
-    has_dwdz : bool
-        Whether the target holds dwdz, so that it is among the channels to choose.
+    data_dir : Path or str
+        Folder of city files.
+    checkpoints : mapping of str to sequence of CA
+        Rules to choose from; those of a sequence are applied in turn within every step.
+    case : str
+        The case to begin with, as for ``datasets.load_dataset``.
+    image_size : int
+        Cells a side; 0 keeps each case's own grid.
+    output_dir : Path or str
+        Where the folder of what is saved is made.
+    film : Path, optional
+        An h264 film to show where there is no running kernel.
+
+    Raises
+    ------
+    InputError
+        If folder or case cannot be used.
     """
 
     def __init__(
-        self, snapshots: Sequence[tuple[int, Tensor]], target: Tensor, extent, has_dwdz: bool
+        self,
+        data_dir: Path | str,
+        checkpoints: Mapping[str, Sequence[CA]],
+        case: str = "",
+        image_size: int = 0,
+        output_dir: Path | str = "outputs",
+        film: Path | None = None,
     ):
-        self.snapshots, self.target, self.extent = snapshots, target, extent
-        shown = range(len(NAMES))[PREDICTED if has_dwdz else FIELDS]
-        self.frame = widgets.SelectionSlider(
-            options=[(f"step {steps}", index) for index, (steps, _) in enumerate(snapshots)],
-            value=len(snapshots) - 1,
-            description="rollout",
-            continuous_update=False,
-            layout=widgets.Layout(width="60%"),
-        )
-        self.channel = widgets.Dropdown(
-            options=[(NAMES[index], index) for index in shown], value=SPEED, description="channel"
-        )
-        self.picture = widgets.Image(format="png")
-        self.error = widgets.HTML()
-        for control in (self.frame, self.channel):
-            control.observe(self._draw, names="value")
-        self.widget = widgets.VBox(
-            [widgets.HBox([self.frame, self.channel]), self.error, self.picture]
-        )
-        self._draw()
+        self.data_dir, self.checkpoints = data_dir, checkpoints
+        self.image_size, self.film = image_size, film
+        self.album = saving.Album(Path(output_dir), self._tell)
+        self.view, self.message = View(), ""
+        self.controls = Controls(list(list_cases(data_dir)), list(checkpoints))
+        self.controls.canvas.still = uuid.uuid4().hex
+        self._load(case)
+        self.controls.case.value = self.live.name
+        self._wanted: deque[Callable[[], None]] = deque()  # what the user asked for
+        self._awake, self._drawn = Event(), Event()
+        self._thread = Thread(target=self._work, daemon=True, name="rollout viewer")
+        self._closed = False
+        self._frame = self._single_steps = 0
+        self._ticks: deque[tuple[float, int]] = deque(maxlen=20)  # time, steps of late frames
+        self._placing = False  # the slider is being moved by the viewer, not by the user
+        self._listen()
 
-    def _draw(self, change=None) -> None:
-        index = self.channel.value
-        state = self.snapshots[self.frame.value][1]
-        air = self.target[GEO_MASK] > 0
-        misfit = (state[index] - self.target[index])[air].norm() / self.target[index][air].norm()
-        self.error.value = f"relative L2 error of {NAMES[index]} over air: {float(misfit):.2f}"
-        figure = plot_comparison(state, self.target, self.extent, channels=[index])
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        self.picture.value = png.getvalue()
+    def close(self) -> None:
+        """End the viewer's work and take it off the page."""
+        self._closed = True
+        self._awake.set()
+        self._drawn.set()
+        self.controls.close()
+        self.live.history.clear()
 
     def _ipython_display_(self) -> None:
-        display(self.widget)
+        shell = get_ipython()
+        parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+        cell = parent.get("metadata", {}).get("cellId")
+        if cell:  # a cell that is run again shows a new viewer: the old one's work is done
+            former, _shown[cell] = _shown.get(cell, self), self
+            if former is not self:
+                former.close()
+        display(self.controls.box)
+        mark = self.controls.canvas.still
+        display(HTML(saving.still_page(self.live.rules, self.case, self.film, mark)))
+
+    # What the user can ask for
+
+    def _listen(self) -> None:
+        c = self.controls
+
+        def on_change(*controls, act: Callable[[], None]) -> None:
+            for control in controls:
+                control.observe(lambda _: self._ask(act), names="value")
+
+        def on_click(control, act: Callable[[], None], now: bool = False) -> None:
+            control.on_click(lambda _: self._ask(act, now))
+
+        c.case.observe(lambda change: self._ask(partial(self._open, change.new)), names="value")
+        on_change(c.checkpoint, act=self._change_rules)
+        on_change(c.channel, c.reference, c.arrows, c.automatic, c.tool, c.radius, act=self._look)
+        c.play.observe(lambda change: self._ask(self._ticks.clear, now=change.new), names="value")
+        c.moment.observe(lambda change: self._placing or self._ask(self._look_back), names="value")
+        on_click(c.step, self._single_step, now=True)
+        on_click(c.restart, lambda: self.live.restart(), now=True)
+        on_click(c.revert, lambda: self.live.revert(), now=True)
+        on_click(c.undo, self._undo, now=True)
+        on_click(c.film, self._save_film)
+        on_click(c.picture, self._save_picture)
+        on_click(c.fields, self._save_fields)
+        c.canvas.on_msg(self._receive)
+
+    def _receive(self, _, content: dict, buffers) -> None:
+        """Take a message of the canvas."""
+        kind = content.get("kind")
+        if kind == "ready":
+            if self._thread.ident is None:
+                self._thread.start()
+            self._ask(self._look)
+        elif kind == "drawn" and content["id"] == self._frame:
+            self._drawn.set()
+        elif kind == "hover":
+            self._wanted.append(lambda: self._point(content["cell"]))
+            self._awake.set()
+        elif kind == "brush":
+            self._ask(lambda: self._paint(content["points"], content["stroke"]), now=True)
+        elif kind == "wind":
+            turn = content["degrees"], content["stroke"]
+            self._ask(lambda: self.live.turn_wind(*turn), now=True)
+
+    def _ask(self, act: Callable[[], None], now: bool = False) -> None:
+        """Have something done before the next picture; ``now`` ends looking back."""
+        if not self.album.writing:
+            self.message = ""  # it was about something earlier
+        if now:
+            self.view.moment = None
+        self._wanted.append(act)
+        self._awake.set()
+
+    def _load(self, case: str) -> None:
+        self.case = load_dataset(self.data_dir, self.image_size, case)
+        rules = self.checkpoints[self.controls.checkpoint.value]
+        self.live = LiveRollout(rules, self.case, rules[0].w1.weight.device)
+        self.view.moment = self.view.pointer = None
+        self._look()
+
+    def _open(self, case: str) -> None:
+        if case == self.live.name:
+            return
+        try:
+            self._load(case)
+        except InputError:
+            self.controls.case.value = self.live.name
+            raise
+
+    def _change_rules(self) -> None:
+        self.live.rules = self.checkpoints[self.controls.checkpoint.value]
+        self.live.restart()
+
+    def _look(self) -> None:
+        c, view = self.controls, self.view
+        view.channel, view.reference = c.channel.value, c.reference.value
+        view.automatic, view.arrows = c.automatic.value, c.arrows.value
+        self.live.compare_with_cold_start(view.reference == COLD_START)
+        cell_size = math.sqrt(math.prod(self.live.extent) / math.prod(self.live.shape))
+        c.canvas.tool, c.canvas.radius = c.tool.value, c.radius.value / cell_size
+
+    def _look_back(self) -> None:
+        at = self.controls.moment.value
+        self.view.moment = None if at >= len(self.live.history) else at
+        self.controls.play.value = False
+
+    def _single_step(self) -> None:
+        self._single_steps += 1
+
+    def _undo(self) -> None:
+        if not self.live.undo():
+            self.message = "nothing to undo"
+
+    def _paint(self, points: Sequence, stroke: str) -> None:
+        canvas = self.controls.canvas
+        cells = brush(self.live.shape, points, canvas.radius)
+        if canvas.tool == "build":
+            self.live.build(cells, self.controls.height.value, stroke)
+        elif canvas.tool == "clear":
+            self.live.clear(cells, stroke)
+
+    def _point(self, cell: Sequence[int] | None) -> None:
+        inside = cell and 0 <= cell[0] < self.live.shape[0] and 0 <= cell[1] < self.live.shape[1]
+        self.view.pointer = tuple(cell) if inside else None
+
+    def _save_fields(self) -> None:
+        steps, state = self.live.moment(self.view.moment)
+        about = {"case": self.live.name, "automaton_steps": steps}
+        write = partial(write_netcdf, state=state, extent=self.live.extent, attributes=about)
+        self.album.keep(f"step_{steps}.nc", write)
+
+    def _save_picture(self) -> None:
+        steps, state = self.live.moment(self.view.moment)
+        figure = saving.plot_fields(self.live, state)
+        self.album.keep(f"step_{steps}.png", partial(figure.savefig, dpi=150))
+
+    def _save_film(self) -> None:
+        about = {"snapshots": list(self.live.history.snapshots), "channel": self.view.channel}
+        write = partial(saving.write_history, live=self.live, tell=self._tell, **about)
+        self.album.keep(f"step_{self.live.steps}.mp4", write)
+
+    def _tell(self, message: str) -> None:
+        self.message = message
+        self._awake.set()
+
+    # The work
+
+    def _work(self) -> None:
+        while True:
+            self._awake.wait()
+            self._awake.clear()
+            if self._closed:
+                return
+            began = time.monotonic()
+            try:
+                while self._wanted:
+                    self._wanted.popleft()()
+                if self.controls.play.value or self._single_steps:
+                    self._advance()
+            except Exception as error:  # whatever it was: the user is to know, and to go on
+                self.controls.play.value = False
+                self.message = error_line(error)
+            self._show()
+            time.sleep(max(0, began + 1 / FRAMES_PER_SECOND - time.monotonic()))
+            if self.controls.play.value or self._single_steps:
+                self._awake.set()
+
+    def _advance(self) -> None:
+        self._single_steps = max(0, self._single_steps - 1)
+        steps = self.controls.speed.value
+        steps = steps_before(self.live.frames) if steps == DOUBLING else steps
+        self.live.advance(steps)
+        self._ticks.append((time.monotonic(), steps))
+
+    def _show(self) -> None:
+        """Send a picture and wait until it is drawn; pause if nobody draws it."""
+        content, buffers = compose(self.live, self.view)
+        self._frame += 1
+        self._drawn.clear()
+        texts = {"counters": self._counters(content["steps"]), "message": self.message}
+        content |= {"kind": "frame", "id": self._frame, **texts}
+        self.controls.canvas.send(content, [np.ascontiguousarray(b).data for b in buffers])
+        self._place_slider()
+        if not self._drawn.wait(PATIENCE) and self.controls.play.value:
+            self.controls.play.value = False
+            self.message = "paused while nobody looked"
+
+    def _counters(self, steps: int) -> str:
+        text = f"step {steps} · frame {self.live.frames}"
+        if len(self._ticks) > 2 and self.controls.play.value:
+            times, counts = zip(*self._ticks, strict=True)
+            rate = 1 / max(times[-1] - times[0], 1e-6)
+            text += (
+                f" · {sum(counts[1:]) * rate:.0f} steps/s · {len(times[1:]) * rate:.0f} frames/s"
+            )
+        return text
+
+    def _place_slider(self) -> None:
+        if self.controls.play.value and self._frame % 10:
+            return
+        count = len(self.live.history)
+        self._placing = True
+        self.controls.moment.max = count
+        self.controls.moment.value = count if self.view.moment is None else self.view.moment
+        self._placing = False

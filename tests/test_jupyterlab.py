@@ -1,28 +1,15 @@
-"""Notebook 03 in a real JupyterLab in a real browser: the film plays and the sliders work."""
+"""Notebook 03 in a real JupyterLab in a real browser: the film plays, the viewer does its work."""
 
-import hashlib
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import papermill
 import pytest
-from playwright.sync_api import Error, Page, sync_playwright
+from browser import MINUTE, browsing, check_viewer, keep_screenshot, serving
+from playwright.sync_api import Page
 
 from pinca_lib.parameters import PROJECT_ROOT
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
-QUIET = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-MINUTE = 60_000  # ms
 
 RUN_ALL_CELLS = """async () => {
     const app = window.jupyterapp;
@@ -36,68 +23,44 @@ RUN_ALL_CELLS = """async () => {
         cell.model.outputs.toJSON().filter(output => output.output_type === 'error')
             .map(output => output.ename + ': ' + output.evalue)).flat();
 }"""
+NOTEBOOK = "03_video_rollout"
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Iterator[str]:
-    """A JupyterLab server over a folder with a copy of the notebooks; its address."""
+def folder(tmp_path_factory) -> Path:
+    """A folder with notebook 03, as committed and with what it makes to be kept here."""
     folder = tmp_path_factory.mktemp("lab")
-    for path in (PROJECT_ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(path, folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--ip=127.0.0.1",
-         f"--port={port}", f"--notebook-dir={folder}", "--allow-root",
-         "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env=os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".config")},
+    source = PROJECT_ROOT / "notebooks" / f"{NOTEBOOK}.ipynb"
+    shutil.copy(source, folder / "committed.ipynb")
+    papermill.execute_notebook(
+        source, folder / f"{NOTEBOOK}.ipynb", {"output_dir": str(folder / "saved")},
+        prepare_only=True,
     )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(f"{address}/api", server)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder: Path) -> Iterator[str]:
+    """A JupyterLab server over the folder; its address."""
+    with serving(
+        "jupyter", "lab", "--no-browser", "--ip=127.0.0.1", "--port={port}",
+        f"--notebook-dir={folder}", "--allow-root", "--IdentityProvider.token=",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        answers="/api", JUPYTER_CONFIG_DIR=str(folder / ".config"),
+    ) as address:  # fmt: skip
         yield address
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _wait_until_up(address: str, server: subprocess.Popen) -> None:
-    for _ in range(120):
-        assert server.poll() is None, "JupyterLab stopped"
-        try:
-            urllib.request.urlopen(address, timeout=1)
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise TimeoutError("JupyterLab did not start within a minute")
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    """A page of an installed Chromium, else of Playwright's own."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=QUIET)
-        except Error:
-            message = "NOT TESTED: JupyterLab in a browser. No Chromium here; install one."
-            warnings.warn(message, stacklevel=1)
-            pytest.skip(message)
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
-        browser.close()
+    with browsing() as page:
+        yield page
 
 
-@pytest.fixture(scope="module")
-def notebook(lab: str, page: Page) -> Page:
-    """Notebook 03, opened and run through without an error."""
-    page.goto(f"{lab}/lab/tree/03_video_rollout.ipynb?reset")
+def open_notebook(page: Page, lab: str, name: str) -> Page:
+    page.goto(f"{lab}/lab/tree/{name}.ipynb?reset")
     ready = "() => window.jupyterapp?.shell?.currentWidget?.sessionContext"
     page.wait_for_function(ready, timeout=2 * MINUTE)
-    page.set_default_timeout(4 * MINUTE)
-    errors = page.evaluate(RUN_ALL_CELLS)
-    assert errors == []
     return page
 
 
@@ -113,11 +76,24 @@ def scroll_to(page: Page, text: str) -> None:
     )
 
 
-def keep_screenshot(page: Page, name: str) -> None:
-    """Save what the browser shows, for people to look at; never under version control."""
-    folder = Path(os.environ.get("PINCA_SCREENSHOTS", PROJECT_ROOT / "outputs" / "screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}.png")
+def test_the_committed_notebook_shows_figure_and_film_without_a_kernel(page: Page, lab: str):
+    open_notebook(page, lab, "committed")
+    scroll_to(page, "## Touch it")
+    figure = page.locator("img[alt*='steps']").first
+    figure.wait_for(state="attached")
+    figure.scroll_into_view_if_needed()
+    page.wait_for_timeout(1000)
+    keep_screenshot(page, "without_kernel")
+    assert figure.evaluate("img => img.naturalWidth") > 300
+    assert page.locator("video").count() > 0
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: str, page: Page) -> Page:
+    """Notebook 03, opened and run through without an error."""
+    open_notebook(page, lab, NOTEBOOK)
+    assert page.evaluate(RUN_ALL_CELLS) == []
+    return page
 
 
 def test_the_film_plays(notebook: Page):
@@ -139,30 +115,6 @@ def test_the_film_plays(notebook: Page):
     assert facts["time"] > 0
 
 
-def test_the_sliders_change_the_picture(notebook: Page):
-    scroll_to(notebook, "## Step by step")
-    picture = notebook.locator(".jupyter-widgets.widget-image").first
-    picture.wait_for(state="visible")
-    picture.scroll_into_view_if_needed()
-
-    def shown() -> str:
-        source = "async img => await (await fetch(img.src)).text()"
-        return hashlib.sha256(picture.evaluate(source).encode()).hexdigest()
-
-    def shown_after(action) -> str:
-        before = shown()
-        action()
-        for _ in range(60):
-            notebook.wait_for_timeout(250)
-            if shown() != before:
-                return shown()
-        raise AssertionError("the picture did not change")
-
-    last = shown()
-    slider = notebook.locator(".jupyter-widgets .noUi-handle").first
-    first = shown_after(lambda: (slider.focus(), notebook.keyboard.press("Home")))
-    channel = notebook.locator(".widget-dropdown select").first
-    keep_screenshot(notebook, "viewer_first_frame")
-    other = shown_after(lambda: channel.select_option(label="TKEped"))
-    keep_screenshot(notebook, "viewer_tke")
-    assert len({last, first, other}) == 3
+def test_the_viewer_plays_looks_back_builds_undoes_and_saves(notebook: Page, folder: Path):
+    scroll_to(notebook, "## Touch it")
+    check_viewer(notebook, folder / "saved", "lab")

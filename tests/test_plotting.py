@@ -11,7 +11,6 @@ from pinca_lib.datasets import load_dataset
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.pool import SamplePool
-from pinca_lib.viewer import RolloutViewer
 
 
 @pytest.fixture
@@ -84,19 +83,3 @@ def test_the_moving_mean_is_the_mean_of_the_last_values():
     values = [1.0, 3.0, 5.0, 7.0]
     assert plotting.moving_mean(values, 2).tolist() == [1.0, 2.0, 4.0, 6.0]
     assert plotting.moving_mean(values, 100).tolist() == [1.0, 2.0, 3.0, 4.0]
-
-
-def test_the_viewer_redraws_for_every_choice(dataset):
-    target = dataset.states[0]
-    snapshots = [(step, target * step / 3) for step in (1, 2, 3)]
-    viewer = RolloutViewer(snapshots, target, dataset.extents[0], has_dwdz=True)
-    assert "0.00" in viewer.error.value  # the last snapshot is the target itself
-    pictures = {viewer.picture.value}
-    viewer.frame.value = 0
-    assert "0.67" in viewer.error.value
-    pictures.add(viewer.picture.value)
-    viewer.channel.value = 11
-    pictures.add(viewer.picture.value)
-    assert len(pictures) == 3
-    without = RolloutViewer(snapshots, target, dataset.extents[0], has_dwdz=False)
-    assert "dwdz" not in [name for name, _ in without.channel.options]

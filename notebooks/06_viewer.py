@@ -1,0 +1,47 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Wind between buildings
+#
+# A neural cellular automaton shows the mean wind at pedestrian level. Press **play**; then
+# **build** a house into a street, **clear** one, or drag the dial to turn the wind, and watch the
+# field heal.
+
+# %%
+from IPython.display import display
+
+from pinca_lib.checkpoints import load_rule
+from pinca_lib.devices import choose_device
+from pinca_lib.parameters import input_path, output_path, read_parameters
+from pinca_lib.viewer import RolloutViewer
+
+# %% tags=["parameters"]
+data_dir: str = "data/test"  # folder of city files
+output_dir: str = "outputs"  # what is saved gets a folder of its own in here
+init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
+pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
+case: str = ""  # city/case to begin with, or a part of it; the first if empty
+image_size: int = 0  # cells a side; 0 keeps each case's own grid
+device: str = "auto"  # "auto", "cpu" or "cuda"
+
+# %%
+p = read_parameters(globals())
+hardware = choose_device(p.device)
+init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
+pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
+rules = {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]}
+
+# %%
+cities = input_path("data_dir", p.data_dir)
+display(RolloutViewer(cities, rules, p.case, p.image_size, output_path(p.output_dir)))
