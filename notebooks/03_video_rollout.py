@@ -117,7 +117,7 @@ display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 RolloutViewer(
     input_path("data_dir", p.data_dir),
     {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]},
-    dataset.names[0], p.image_size, output_path(p.output_dir), folder / "film.mp4",
+    dataset.names[0], p.image_size, output_path(p.output_dir),
 )  # fmt: skip
 
 # %% [markdown]

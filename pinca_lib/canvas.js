@@ -2,6 +2,7 @@
 // All text from the kernel goes in as text, never as markup.
 
 const GREY_LOW = 150, GREY_HIGH = 70; // of the lowest and of the highest building
+const TOOLS = ["look", "build", "clear"]; // as in controls.py
 const BUILDING = 255; // in a plane; other values are places on the colour map
 
 function make(parent, tag, name, text) {
@@ -156,7 +157,7 @@ function makeDial(parent, turned) {
   canvas.setAttribute("role", "slider");
   canvas.setAttribute("aria-label", "direction of the driving wind, degrees");
   const text = make(box, "div", "pinca-number");
-  let degrees = 0, stroke = 0, held = false;
+  let degrees = 0, stroke = 0, held = false, turnedAt = 0;
   function show(value) {
     degrees = value;
     canvas.setAttribute("aria-valuenow", Math.round(degrees));
@@ -183,6 +184,7 @@ function makeDial(parent, turned) {
   }
   function turn(value) {
     show((value % 360 + 360) % 360);
+    turnedAt = Date.now();
     turned(degrees, stroke);
   }
   function follow(event) {
@@ -208,7 +210,8 @@ function makeDial(parent, turned) {
     stroke++;
     turn(degrees + change);
   });
-  return {show: value => held || show(value)};
+  // A picture on its way when the dial was turned would turn it back.
+  return {show: value => held || Date.now() - turnedAt < 700 || show(value)};
 }
 
 function makeChart(parent, heading) {
@@ -244,7 +247,7 @@ function render({model, el}) {
   const laws = makeChart(below, "mean violation of the laws (SI units)");
   const shown = [];
   let shape = [1, 1], city = new Uint8Array(1), stroke = 0;
-  let points = [], hover = null, waiting = false, painting = false;
+  let points = [], hover = null, waiting = false, last = null, drawn = null;
 
   function tell(content) { model.send(content); }
 
@@ -254,7 +257,8 @@ function render({model, el}) {
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      if (points.length) tell({kind: "brush", points, stroke: id + stroke});
+      const tool = TOOLS[model.get("tool")];
+      if (points.length) tell({kind: "brush", tool, points, stroke: id + stroke});
       points = [];
       tell({kind: "hover", cell: hover});
     });
@@ -279,12 +283,10 @@ function render({model, el}) {
 
   function watch(panel) {
     const canvas = panel.frame;
-    let last = null;
     canvas.addEventListener("pointerdown", event => {
       const cell = cellAt(event, canvas);
-      if (model.get("tool") === "look" || !cell || event.button !== 0) return;
+      if (model.get("tool") === 0 || !cell || event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
-      painting = true;
       stroke++;
       last = cell;
       points.push(cell);
@@ -294,15 +296,14 @@ function render({model, el}) {
       const cell = cellAt(event, canvas);
       hover = cell;
       moveCursor(panel, cell);
-      if (painting && cell) {
-        if (last) points.push(...between(last, cell));
+      if (last && cell && event.buttons & 1) {
+        points.push(...between(last, cell));
         last = cell;
+      } else if (last) {
+        last = cell && event.buttons & 1 ? cell : null; // the hand left, or let go elsewhere
       }
       tellSoon();
     });
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => { painting = false; last = null; });
-    }
     canvas.addEventListener("pointerleave", () => {
       hover = null;
       moveCursor(panel, null);
@@ -310,8 +311,10 @@ function render({model, el}) {
     });
   }
 
+  function endStroke() { last = null; }
+
   function moveCursor(panel, cell) {
-    const radius = model.get("tool") === "look" ? 0.5 : model.get("radius") + 0.5;
+    const radius = model.get("tool") === 0 ? 0.5 : model.get("radius") + 0.5;
     for (const {cursor} of shown) {
       cursor.style.display = cell ? "block" : "none";
       if (!cell) continue;
@@ -345,7 +348,7 @@ function render({model, el}) {
       const panel = shown[k], colours = bytes(rest[2 * k + 1]);
       panel.title.textContent = about.title;
       panel.frame.style.aspectRatio = String(frame.extent[1] / frame.extent[0]);
-      panel.frame.style.cursor = model.get("tool") === "look" ? "default" : "crosshair";
+      panel.frame.style.cursor = model.get("tool") === 0 ? "default" : "crosshair";
       paint(panel.plane, bytes(rest[2 * k]), city, colours, shape);
       fillBar(panel, colours, about);
     });
@@ -366,8 +369,13 @@ function render({model, el}) {
     if (content.kind !== "frame") return;
     try {
       draw(content, buffers);
+      coverStill();
     } finally {
-      tell({kind: "drawn", id: content.id}); // only now will the kernel send another
+      drawn = content.id;
+      if (!document.hidden && el.offsetWidth) {
+        tell({kind: "drawn", id: drawn}); // only now will the kernel send another
+        drawn = null;
+      }
     }
   }
 
@@ -378,11 +386,19 @@ function render({model, el}) {
   }
 
   model.on("msg:custom", receive);
-  const timer = setInterval(coverStill, 500);
-  coverStill();
+  // Whoever does not look needs no further picture: the kernel is told when it can be seen.
+  const timer = setInterval(() => {
+    if (drawn === null || document.hidden || !el.offsetWidth) return;
+    tell({kind: "drawn", id: drawn});
+    drawn = null;
+  }, 200);
+  window.addEventListener("pointerup", endStroke);
+  window.addEventListener("pointercancel", endStroke);
   tell({kind: "ready"});
   return () => {
     clearInterval(timer);
+    window.removeEventListener("pointerup", endStroke);
+    window.removeEventListener("pointercancel", endStroke);
     model.off("msg:custom", receive);
   };
 }

@@ -1,8 +1,8 @@
 """The layout of a state: what each channel holds, in which unit, and who may change it.
 
 A state is a tensor of shape (B, C, H, W) with C = 24 by default. Channels 0-5 describe the city
-and its wind and never change, 6-10 are the simulated pedestrian-level mean fields, 11 is the
-vertical gradient that continuity implies, and the rest are the automaton's own memory.
+and its wind, and the rule never changes them; 6-10 are the simulated pedestrian-level mean fields,
+11 is the vertical gradient that continuity implies, and the rest are the automaton's own memory.
 """
 
 from dataclasses import dataclass

@@ -10,6 +10,7 @@ import traitlets
 from pinca_lib.channels import CHANNELS, PREDICTED, SPEED
 from pinca_lib.panels import REFERENCES
 
+TOOLS = ("look", "build", "clear")
 DOUBLING = 0  # steps a frame: those of the film
 
 
@@ -18,7 +19,8 @@ class Canvas(anywidget.AnyWidget):
 
     Attributes
     ----------
-    tool : {"look", "build", "clear"}
+    tool : int
+        Index into ``TOOLS``.
     radius : float
         Of the brush, cells.
     still : str
@@ -27,7 +29,7 @@ class Canvas(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("canvas.js")
     _css = Path(__file__).with_name("canvas.css")
-    tool = traitlets.Unicode("look").tag(sync=True)
+    tool = traitlets.Int(0).tag(sync=True)
     radius = traitlets.Float(2.0).tag(sync=True)
     still = traitlets.Unicode().tag(sync=True)
 
@@ -59,7 +61,7 @@ class Controls:
         self.automatic = _tick("automatic colours")
 
         self.tool = widgets.ToggleButtons(
-            options=["look", "build", "clear"],
+            options=TOOLS,
             tooltips=["point to read values", "paint buildings", "erase buildings"],
             style={"button_width": "4.5em"},
         )
@@ -69,6 +71,7 @@ class Controls:
         self.revert = _button("original city", "home", "take all edits back and restart")
 
         self.canvas = Canvas()
+        self.link = widgets.jslink((self.tool, "index"), (self.canvas, "tool"))  # without delay
         self.film = _button("film", "film", "save the rollout so far as an h264 film")
         self.picture = _button("picture", "picture-o", "save all fields as a PNG")
         self.fields = _button("fields", "download", "save all fields as NetCDF")
@@ -86,11 +89,13 @@ class Controls:
 
     def close(self) -> None:
         """Take every control off the page and out of the kernel's memory."""
-        for row in self.box.children:
-            for control in getattr(row, "children", ()):
-                control.close()
-            row.close()
-        self.box.close()
+        rows = self.box.children
+        controls = [control for row in rows for control in getattr(row, "children", ())]
+        for widget in (*controls, *rows, self.box, self.link):
+            for part in ("style", "layout"):
+                if isinstance(getattr(widget, part, None), widgets.Widget):
+                    getattr(widget, part).close()
+            widget.close()
 
 
 def _choice(text: str, options: Sequence, **settings) -> widgets.Dropdown:

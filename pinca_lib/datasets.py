@@ -1,7 +1,8 @@
 """Data sets: a folder of city files as one tensor, at one size, with each case's extent."""
 
 import hashlib
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED
-from pinca_lib.cityfiles import NOT_A_CITY, case_names, read_city
+from pinca_lib.cityfiles import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
 
 
@@ -76,57 +77,93 @@ def load_dataset(
         If the folder holds no city file, one of them is unsound, the case is not there, or the
         sizes differ and none is given.
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     found = {path: None for path in city_paths(folder)}
     if case is not None:
-        path, name = _find_case(list_cases(folder), case)
+        listed = list_cases(folder)
+        path, name = listed[find_case(listed, case)]
         found = {path: [name]}
     # Each file's cases are resized as they are read: the raw ones may not fit memory together.
     cases = [
-        replace(read, state=_resized(read.state, size) if image_size else read.state)
+        resized
         for path, names in tqdm(found.items(), desc="city files", unit="file", delay=2)
-        for read in read_city(path, row_order, names)
+        for resized in _read(path, names, image_size, row_order)
     ]
     sizes = {found.state.shape[1:] for found in cases}
     if len(sizes) > 1:
         listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
         raise InputError(f"{folder}: grids of {listed} cells; set image_size to bring all to one")
+    return _stacked(cases)
+
+
+def load_case(path: Path, name: str, image_size: int | tuple[int, int] = 0) -> WindDataset:
+    """Read one case of a city file; see ``load_dataset``."""
+    return _stacked(_read(path, [name], image_size))
+
+
+def _read(path: Path, names, image_size, row_order: str | None = None) -> list[WindCase]:
+    cases = read_city(path, row_order, names)
+    if not image_size:
+        return cases
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    states = [resize_state(torch.from_numpy(case.state), size).numpy() for case in cases]
+    return [replace(case, state=state) for case, state in zip(cases, states, strict=True)]
+
+
+def _stacked(cases: Sequence[WindCase]) -> WindDataset:
     return WindDataset(
-        states=torch.from_numpy(np.stack([found.state for found in cases])),
-        extents=torch.tensor([found.extent for found in cases]),
-        has_dwdz=torch.tensor([found.has_dwdz for found in cases]),
+        states=torch.from_numpy(np.stack([read.state for read in cases])),
+        extents=torch.tensor([read.extent for read in cases]),
+        has_dwdz=torch.tensor([read.has_dwdz for read in cases]),
         names=tuple(_full_name(read.city, read.name) for read in cases),
     )
 
 
-def _resized(state: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return resize_state(torch.from_numpy(state), size).numpy()
-
-
-def list_cases(folder: Path | str) -> dict[str, tuple[Path, str]]:
+def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Path, str]]:
     """Return the file and the name in it of every case of a folder, by ``city/case``.
+
+    Parameters
+    ----------
+    folder : Path or str
+    lenient : bool
+        Pass unreadable files over with a warning, if there are others.
 
     Raises
     ------
     InputError
         If the folder holds no city file, or one of them has no cases.
     """
-    return {
-        _full_name(path.stem, name): (path, name)
-        for path in city_paths(folder)
-        for name in case_names(path)
-    }
+    found, errors = {}, []
+    for path in city_paths(folder):
+        try:
+            names = case_names(path)
+        except InputError as error:
+            errors.append(error)
+            continue
+        found |= {_full_name(path.stem, name): (path, name) for name in names}
+    if errors and not (lenient and found):
+        raise errors[0]
+    for error in errors:
+        warnings.warn(f"passed over: {error}", stacklevel=2)
+    return found
 
 
 def _full_name(city: str, case: str) -> str:
     return f"{shown(city)}/{shown(case)}"
 
 
-def _find_case(cases: dict[str, tuple[Path, str]], name: str) -> tuple[Path, str]:
-    """Return the case of that name, the only one that contains it, or the first if it is empty."""
+def find_case(cases: Collection[str], name: str) -> str:
+    """Return the case of that name, the only one that contains it, or the first if it is empty.
+
+    Raises
+    ------
+    InputError
+        If none fits, or more than one.
+    """
     fitting = [full for full in cases if name in full]
-    if name in cases or len(fitting) == 1 or not name:
-        return cases[name if name in cases else fitting[0]]
+    if name in cases:
+        return name
+    if len(fitting) == 1 or not name:
+        return fitting[0]
     what = "no case" if not fitting else f"{len(fitting)} cases"
     choice = ", ".join(fitting or cases)
     raise InputError(f"parameter case={shown(name)!r} fits {what}; choose from: {choice}")

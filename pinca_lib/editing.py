@@ -87,6 +87,8 @@ def clear(state: Tensor, cells: Tensor) -> Tensor:
 def turn_wind(state: Tensor, degrees: float) -> Tensor:
     """Return a state whose driving wind blows towards a direction, as strong as before.
 
+    Where there was none, its strength becomes 1.
+
     Parameters
     ----------
     state : Tensor of shape (B, C, H, W)

@@ -15,9 +15,13 @@ from pinca_lib.physics import PhysicsLoss
 from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import rollout
 
-UNDO_LIMIT = 100  # edits
-HISTORY_BYTES = 96 * 2**20
+MEMORY = 96 * 2**20  # bytes, for the history, and for the cities to be undone to
 HISTORY_COUNT = (16, 240)  # fewest and most snapshots that are kept
+UNDO_COUNT = (4, 100)  # fewest and most edits that can be undone
+
+
+Snapshot = tuple[int, Tensor, dict[str, float]]
+"""Steps taken, the state's known channels (12, H, W) and its scores."""
 
 
 class History:
@@ -38,13 +42,13 @@ class History:
 
     def clear(self) -> None:
         """Forget everything."""
-        self.snapshots: list[tuple[int, Tensor, dict[str, float]]] = []
+        self.snapshots: list[Snapshot] = []
         self.every, self.offered = 1, 0
 
-    def offer(self, steps: int, state: Tensor, scores: dict[str, float]) -> None:
-        """Keep a state (12, H, W) and its scores after so many steps, if it is its turn."""
+    def offer(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot if it is its turn."""
         if self.offered % self.every == 0:
-            self.snapshots.append((steps, state, scores))
+            self.snapshots.append(snapshot)
         self.offered += 1
         if len(self.snapshots) > self.room:
             del self.snapshots[1::2]
@@ -82,11 +86,10 @@ class LiveRollout:
         self.simulation = case.states[0]
         self.has_dwdz = bool(case.has_dwdz[0])
         self.extent = tuple(map(float, case.extents[0]))
-        bytes_each = 4 * KNOWN_COUNT * self.simulation[0].numel()
-        fewest, most = HISTORY_COUNT
-        self.history = History(max(fewest, min(most, HISTORY_BYTES // bytes_each)))
+        cells = self.simulation[0].numel()
+        self.history = History(_room(HISTORY_COUNT, 4 * KNOWN_COUNT * cells))
         self.physics = PhysicsLoss()
-        self.undo_stack: deque[Tensor] = deque(maxlen=UNDO_LIMIT)
+        self.undo_stack: deque[Tensor] = deque(maxlen=_room(UNDO_COUNT, 4 * BASE.stop * cells))
         self._stroke: Hashable = None  # of the last edit
         self._states = fresh_states(case.states).to(device)  # (1, C, H, W), or 2 with a cold start
         self.restart()
@@ -112,12 +115,17 @@ class LiveRollout:
             return self.steps, self.state
         return self.history.snapshots[index][:2]
 
+    def record(self) -> list[Snapshot]:
+        """Return the history up to the last advance."""
+        kept = list(self.history.snapshots)
+        return kept if kept[-1] is self._latest else [*kept, self._latest]
+
     def curves(self) -> tuple[list[str], np.ndarray]:
         """Return the scores' names, and steps and scores over the history.
 
         The array is of shape (1 + names, snapshots), float32; NaN where a score was not defined.
         """
-        kept = self.history.snapshots
+        kept = self.record()
         names = list(dict.fromkeys(name for *_, scores in kept for name in scores))
         rows = [[steps, *(scores.get(name, np.nan) for name in names)] for steps, _, scores in kept]
         return names, np.array(rows, np.float32).reshape(len(kept), -1).T.copy()
@@ -221,8 +229,14 @@ class LiveRollout:
         self._states = torch.cat([state, *fresh])
 
     def _remember(self) -> None:
-        known = self.state[:KNOWN_COUNT].cpu()
-        self.history.offer(self.steps, known.clone(), self.scores())
+        known = self.state[:KNOWN_COUNT].to("cpu", copy=True)
+        self._latest = (self.steps, known, self.scores())
+        self.history.offer(self._latest)
+
+
+def _room(count: tuple[int, int], bytes_each: int) -> int:
+    fewest, most = count
+    return max(fewest, min(most, MEMORY // bytes_each))
 
 
 def _over(state: Tensor, base: Tensor) -> Tensor:

@@ -65,8 +65,8 @@ def to_xarray(state: Tensor, extent, attributes: Mapping[str, str] | None = None
     general = {
         "Conventions": "CF-1.11",
         "title": "Mean wind at pedestrian level between buildings",
-        "source": f"PI-NCA {__version__}, a neural cellular automaton",
-        "history": f"{made} computed by pinca_lib {__version__}",
+        "source": f"neural cellular automaton, pinca_lib {__version__}",
+        "history": f"{made} computed",
         "wind_towards_degrees": wind_direction(state),
         "comment": "x along columns, y along rows; the driving wind's direction counts "
         "counter-clockwise from x and tells where it blows to",
@@ -77,5 +77,6 @@ def to_xarray(state: Tensor, extent, attributes: Mapping[str, str] | None = None
 def write_netcdf(path: Path, state: Tensor, extent, attributes=None) -> None:
     """Write ``to_xarray`` to a file, which appears only when it is complete."""
     partial = path.with_name(path.name + ".part")
-    to_xarray(state, extent, attributes).to_netcdf(partial, engine="netcdf4")
+    no_gaps = {axis: {"_FillValue": None} for axis in "xy"}  # CF wants none in coordinates
+    to_xarray(state, extent, attributes).to_netcdf(partial, engine="netcdf4", encoding=no_gaps)
     partial.replace(path)

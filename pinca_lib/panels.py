@@ -71,7 +71,7 @@ def compose(live: LiveRollout, view: View) -> tuple[dict, list[np.ndarray]]:
     content : dict
         Texts, ranges and sizes; ``canvas.js`` draws it.
     buffers : list of ndarray
-        Building heights (H, W) as uint8, 255 the highest; arrows (rows, columns, 2) as float32,
+        Building heights (H, W) as uint8, 254 the highest; arrows (rows, columns, 2) as float32,
         NaN in buildings; steps and scores (1 + curves, count) as float32; then for each panel
         its plane (H, W) and its colours (255, 3), as uint8.
     """
@@ -87,7 +87,7 @@ def compose(live: LiveRollout, view: View) -> tuple[dict, list[np.ndarray]]:
         "degrees": wind_direction(state),
         "stride": stride,
         "across": arrows.shape[1],
-        "longest": float(np.nan_to_num(arrows).max(initial=0)),
+        "longest": float(np.nan_to_num(np.hypot(arrows[..., 0], arrows[..., 1])).max(initial=0)),
         "curves": [{"name": LAWS.get(name, name), "law": name in LAWS} for name in names],
         "count": curves.shape[1],
         "readout": _read_out(live, view, state, other),
@@ -109,6 +109,11 @@ def _reference(live: LiveRollout, view: View, state: Tensor) -> Tensor | None:
     return None
 
 
+def _name_of_reference(live: LiveRollout, view: View, state: Tensor) -> str:
+    outdated = view.reference == SIMULATION and live.target_of(state) is None
+    return f"{view.reference} (before the edit)" if outdated else view.reference
+
+
 def _panels(live: LiveRollout, view: View, state: Tensor, other: Tensor | None) -> list[Panel]:
     channel, own = CHANNELS[view.channel], air_plane(state, view.channel)
     known = live.simulation if view.channel != DWDZ or live.has_dwdz else state
@@ -118,10 +123,9 @@ def _panels(live: LiveRollout, view: View, state: Tensor, other: Tensor | None) 
     if other is None:
         return panels
     wanted = air_plane(other, view.channel)
-    outdated = view.reference == SIMULATION and live.target_of(state) is None
-    note = " (before the edit)" if outdated else ""
-    panels.append(Panel(f"{view.reference}{note}: {channel.label}", channel, wanted, low, high))
-    if not outdated:
+    name = _name_of_reference(live, view, state)
+    panels.append(Panel(f"{name}: {channel.label}", channel, wanted, low, high))
+    if name == view.reference:
         error, misfit = error_of(channel), own - wanted
         limit = float(colour_range(error, misfit).vmax) if view.automatic else (high - low) / 2
         panels.append(Panel(f"automaton − {view.reference}", error, misfit, -limit, limit))
@@ -150,7 +154,7 @@ def _read_out(live: LiveRollout, view: View, state: Tensor, other: Tensor | None
     if state[GEO_MASK, row, column] == 0:
         return [*rows, ["building", f"{float(state[TOPO, row, column]):.0f}", "m"]]
     if other is not None:
-        rows.append(["", "automaton", "", view.reference])
+        rows.append(["", "automaton", "", _name_of_reference(live, view, state)])
     for index in range(len(CHANNELS))[PREDICTED]:
         channel, digits = CHANNELS[index], 4 if index > SPEED else 2
         line = [channel.label, f"{float(state[index, row, column]):.{digits}f}", channel.unit]

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 
 from tqdm import tqdm
 
@@ -44,3 +45,25 @@ class Progress:
 
     def __exit__(self, *exception) -> None:
         self.bar.close()
+
+
+class Pace:
+    """Steps and frames a second over the last frames; empty text until there are some."""
+
+    def __init__(self):
+        self._ticks: deque[tuple[float, int]] = deque(maxlen=20)
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._ticks.clear()
+
+    def tick(self, steps: int) -> None:
+        """Count a frame of so many steps that ends now."""
+        self._ticks.append((time.monotonic(), steps))
+
+    def __str__(self) -> str:
+        if len(self._ticks) < 3:
+            return ""
+        times, (_, *steps) = zip(*self._ticks, strict=True)
+        rate = 1 / max(times[-1] - times[0], 1e-6)
+        return f" · {sum(steps) * rate:.0f} steps/s · {len(steps) * rate:.0f} frames/s"

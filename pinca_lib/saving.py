@@ -5,22 +5,25 @@ import html
 import io
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock, Thread
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinca_lib.automaton import CA
+from pinca_lib.channels import DWDZ, SPEED
 from pinca_lib.datasets import WindDataset
 from pinca_lib.errors import error_line
-from pinca_lib.live import LiveRollout
+from pinca_lib.live import LiveRollout, Snapshot
 from pinca_lib.plotting import PREDICTED_CHANNELS, plot_channels, plot_comparison
 from pinca_lib.runs import new_folder
-from pinca_lib.video import draw_film, write_film
+from pinca_lib.video import draw_film, steps_before, write_film
 
-STILL_STEPS = 128
-STILL_COST = 2**21  # at most so many steps times cells: about a second
+STILL_FRAMES = 75
+STILL_COST = 2**21  # at most about so many steps times cells: a second or two
 
 
 class Album:
@@ -73,17 +76,32 @@ def plot_fields(live: LiveRollout, state: Tensor) -> Figure:
 def write_history(
     path: Path,
     live: LiveRollout,
-    snapshots: Sequence[tuple],
+    snapshots: Sequence[Snapshot],
     channel: int,
-    tell: Callable[[str], None],
+    name: str,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write a film of one channel over snapshots of the history, and tell how far it is."""
+    """Write a film of one channel over snapshots of a rollout, and tell how far it is.
+
+    Parameters
+    ----------
+    path : Path
+        An mp4 file.
+    live : LiveRollout
+    snapshots : sequence of Snapshot
+    channel : int
+    name : str
+        Of the rules, for the title.
+    tell : callable
+        Called with a line of text for each frame.
+    """
     target = live.target_of(snapshots[-1][1])
-    if channel == PREDICTED_CHANNELS[-1] and not live.has_dwdz:
+    if channel == DWDZ and not live.has_dwdz:
         target = None
-    pictures = draw_film([snapshot[:2] for snapshot in snapshots], target, live.extent, channel)
+    states = [(steps, state) for steps, state, _ in snapshots]
 
     def counted():
+        pictures = draw_film(states, target, live.extent, channel, name)
         for number, picture in enumerate(pictures, 1):
             tell(f"drawing the film: {number} of {len(snapshots)} frames")
             yield picture
@@ -91,27 +109,32 @@ def write_history(
     write_film(path, counted())
 
 
-def still_page(rules: Sequence[CA], case: WindDataset, film: Path | None, mark: str) -> str:
-    """Return HTML for a notebook without a kernel: fields after a rollout, and a film.
+def still_page(rules: Sequence[CA], case: WindDataset, name: str, mark: str) -> str:
+    """Return HTML for a notebook without a kernel: a film of a rollout, and its last fields.
 
     Parameters
     ----------
     rules, case
         As for ``LiveRollout``.
-    film : Path or None
-        An h264 film to embed.
+    name : str
+        Of the rules.
     mark : str
         By which a viewer finds the page, to hide it while there is a kernel.
     """
     live = LiveRollout(rules, case, rules[0].w1.weight.device)
-    live.advance(max(1, min(STILL_STEPS, STILL_COST // math.prod(live.shape))))
+    with suppress(FloatingPointError):  # then the rollout ends where it diverges
+        while live.frames < STILL_FRAMES and live.steps * math.prod(live.shape) < STILL_COST:
+            live.advance(steps_before(live.frames))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        write_history(path, live, live.record(), SPEED, name)
+        film = base64.b64encode(path.read_bytes()).decode()
     png = io.BytesIO()
     plot_fields(live, live.state).savefig(png, format="png", dpi=60)
     picture = base64.b64encode(png.getvalue()).decode()
     title = html.escape(f"{live.name} after {live.steps} steps")
-    page = f"<p>{title}. To watch it, and to edit the city, run this cell.</p>"
-    if film:
-        data = base64.b64encode(Path(film).read_bytes()).decode()
-        page += f'<video controls loop src="data:video/mp4;base64,{data}"></video><br>'
-    page += f'<img alt="{title}" src="data:image/png;base64,{picture}">'
-    return f'<div data-pinca="{mark}">{page}</div>'
+    return (
+        f'<div data-pinca="{mark}"><p>{title}. To watch it, and to edit the city, run this cell.'
+        f'</p><video controls loop src="data:video/mp4;base64,{film}"></video><br>'
+        f'<img alt="{title}" src="data:image/png;base64,{picture}"></div>'
+    )

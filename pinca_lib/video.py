@@ -46,7 +46,11 @@ def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[
 
 
 def draw_film(
-    snapshots: Sequence[tuple[int, Tensor]], target: Tensor | None, extent, channel: int = SPEED
+    snapshots: Sequence[tuple[int, Tensor]],
+    target: Tensor | None,
+    extent,
+    channel: int = SPEED,
+    name: str = "PI-NCA",
 ) -> Iterator[np.ndarray]:
     """Draw each snapshot beside the target.
 
@@ -59,6 +63,8 @@ def draw_film(
     extent : (height, width) in metres
     channel : int
         The channel to show.
+    name : str
+        Of the automaton, for the title.
 
     Yields
     ------
@@ -72,12 +78,12 @@ def draw_film(
     figure = Figure(figsize=(4.5 * panels, 4), dpi=80, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     left, *right = figure.subplots(1, panels, squeeze=False)[0]
-    image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, "PI-NCA")
+    image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, name)
     for axes in right:
         draw_plane(axes, wanted, kind, extent, norm, "large-eddy simulation")
     for steps, state in snapshots:
         image.set_data(air_plane(state, channel))
-        left.set_title(f"PI-NCA, step {steps}")
+        left.set_title(f"{name}, step {steps}")
         canvas.draw()
         figure.set_layout_engine("none")  # laid out once: the panels must not move
         picture = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -21,18 +21,19 @@ from IPython.display import HTML, display
 from pinca_lib import saving
 from pinca_lib.automaton import CA
 from pinca_lib.controls import DOUBLING, Controls
-from pinca_lib.datasets import list_cases, load_dataset
+from pinca_lib.datasets import find_case, list_cases, load_case
 from pinca_lib.editing import brush
-from pinca_lib.errors import InputError, error_line
+from pinca_lib.errors import error_line
 from pinca_lib.live import LiveRollout
 from pinca_lib.netcdf import write_netcdf
 from pinca_lib.panels import COLD_START, View, compose
+from pinca_lib.progress import Pace
 from pinca_lib.video import steps_before
 
 FRAMES_PER_SECOND = 30  # at most
 PATIENCE = 5.0  # s, how long the browser may take to draw
 
-_shown: dict[str, "RolloutViewer"] = {}  # the viewer of each notebook cell
+_shown: dict[str, tuple[str, list["RolloutViewer"]]] = {}  # by cell: a run of it, its viewers
 
 
 class RolloutViewer:
@@ -43,15 +44,13 @@ class RolloutViewer:
     data_dir : Path or str
         Folder of city files.
     checkpoints : mapping of str to sequence of CA
-        Rules to choose from; those of a sequence are applied in turn within every step.
+        Rules to choose from, by name; those of a sequence are applied in turn within every step.
     case : str
-        The case to begin with, as for ``datasets.load_dataset``.
+        The case to begin with: its ``city/case``, or a part of it; the first if empty.
     image_size : int
         Cells a side; 0 keeps each case's own grid.
     output_dir : Path or str
         Where the folder of what is saved is made.
-    film : Path, optional
-        An h264 film to show where there is no running kernel.
 
     Raises
     ------
@@ -66,22 +65,21 @@ class RolloutViewer:
         case: str = "",
         image_size: int = 0,
         output_dir: Path | str = "outputs",
-        film: Path | None = None,
     ):
-        self.data_dir, self.checkpoints = data_dir, checkpoints
-        self.image_size, self.film = image_size, film
+        self.checkpoints, self.image_size = checkpoints, image_size
+        self.cases = list_cases(data_dir, lenient=True)
         self.album = saving.Album(Path(output_dir), self._tell)
         self.view, self.message = View(), ""
-        self.controls = Controls(list(list_cases(data_dir)), list(checkpoints))
+        self.controls = Controls(list(self.cases), list(checkpoints))
         self.controls.canvas.still = uuid.uuid4().hex
-        self._load(case)
-        self.controls.case.value = self.live.name
+        self.controls.case.value = find_case(self.cases, case)
+        self._load(self.controls.case.value)
         self._wanted: deque[Callable[[], None]] = deque()  # what the user asked for
         self._awake, self._drawn = Event(), Event()
         self._thread = Thread(target=self._work, daemon=True, name="rollout viewer")
         self._closed = False
-        self._frame = self._single_steps = 0
-        self._ticks: deque[tuple[float, int]] = deque(maxlen=20)  # time, steps of late frames
+        self._frame = 0
+        self._pace = Pace()
         self._placing = False  # the slider is being moved by the viewer, not by the user
         self._listen()
 
@@ -91,38 +89,41 @@ class RolloutViewer:
         self._awake.set()
         self._drawn.set()
         self.controls.close()
-        self.live.history.clear()
 
     def _ipython_display_(self) -> None:
         shell = get_ipython()
         parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-        cell = parent.get("metadata", {}).get("cellId")
-        if cell:  # a cell that is run again shows a new viewer: the old one's work is done
-            former, _shown[cell] = _shown.get(cell, self), self
-            if former is not self:
-                former.close()
+        about, run = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
+        cell = about.get("cellId")
+        former, viewers = _shown.get(cell, (run, []))
+        gone = [*about.get("deletedCells", ()), *([cell] if former != run else [])]
+        for viewer in [viewer for other in gone for viewer in _shown.pop(other, ("", []))[1]]:
+            viewer.close()  # its cell was run again, or deleted: its work is done
+        if cell:
+            _shown[cell] = (run, [*(viewers if former == run else []), self])
         display(self.controls.box)
-        mark = self.controls.canvas.still
-        display(HTML(saving.still_page(self.live.rules, self.case, self.film, mark)))
+        c = self.controls
+        mark = c.canvas.still
+        display(HTML(saving.still_page(self.live.rules, self.case, c.checkpoint.value, mark)))
 
     # What the user can ask for
 
     def _listen(self) -> None:
         c = self.controls
 
-        def on_change(*controls, act: Callable[[], None]) -> None:
-            for control in controls:
-                control.observe(lambda _: self._ask(act), names="value")
+        def on_change(control, act: Callable[[], None]) -> None:
+            control.observe(lambda _: self._ask(act), names="value")
 
         def on_click(control, act: Callable[[], None], now: bool = False) -> None:
             control.on_click(lambda _: self._ask(act, now))
 
         c.case.observe(lambda change: self._ask(partial(self._open, change.new)), names="value")
-        on_change(c.checkpoint, act=self._change_rules)
-        on_change(c.channel, c.reference, c.arrows, c.automatic, c.tool, c.radius, act=self._look)
-        c.play.observe(lambda change: self._ask(self._ticks.clear, now=change.new), names="value")
-        c.moment.observe(lambda change: self._placing or self._ask(self._look_back), names="value")
-        on_click(c.step, self._single_step, now=True)
+        on_change(c.checkpoint, self._change_rules)
+        for control in (c.channel, c.reference, c.arrows, c.automatic, c.radius):
+            on_change(control, self._look)
+        c.play.observe(lambda change: self._ask(self._pace.clear, now=change.new), names="value")
+        c.moment.observe(self._scrubbed, names="value")
+        on_click(c.step, self._advance, now=True)
         on_click(c.restart, lambda: self.live.restart(), now=True)
         on_click(c.revert, lambda: self.live.revert(), now=True)
         on_click(c.undo, self._undo, now=True)
@@ -137,6 +138,7 @@ class RolloutViewer:
         if kind == "ready":
             if self._thread.ident is None:
                 self._thread.start()
+            self._drawn.set()  # another page: it cannot have drawn what was sent before
             self._ask(self._look)
         elif kind == "drawn" and content["id"] == self._frame:
             self._drawn.set()
@@ -144,7 +146,8 @@ class RolloutViewer:
             self._wanted.append(lambda: self._point(content["cell"]))
             self._awake.set()
         elif kind == "brush":
-            self._ask(lambda: self._paint(content["points"], content["stroke"]), now=True)
+            stroke = content["tool"], content["points"], content["stroke"]
+            self._ask(lambda: self._paint(*stroke), now=True)
         elif kind == "wind":
             turn = content["degrees"], content["stroke"]
             self._ask(lambda: self.live.turn_wind(*turn), now=True)
@@ -154,14 +157,14 @@ class RolloutViewer:
         if not self.album.writing:
             self.message = ""  # it was about something earlier
         if now:
-            self.view.moment = None
+            self._wanted.append(lambda: setattr(self.view, "moment", None))
         self._wanted.append(act)
         self._awake.set()
 
     def _load(self, case: str) -> None:
-        self.case = load_dataset(self.data_dir, self.image_size, case)
         rules = self.checkpoints[self.controls.checkpoint.value]
-        self.live = LiveRollout(rules, self.case, rules[0].w1.weight.device)
+        loaded = load_case(*self.cases[case], self.image_size)
+        self.case, self.live = loaded, LiveRollout(rules, loaded, rules[0].w1.weight.device)
         self.view.moment = self.view.pointer = None
         self._look()
 
@@ -170,7 +173,7 @@ class RolloutViewer:
             return
         try:
             self._load(case)
-        except InputError:
+        except Exception:
             self.controls.case.value = self.live.name
             raise
 
@@ -184,26 +187,25 @@ class RolloutViewer:
         view.automatic, view.arrows = c.automatic.value, c.arrows.value
         self.live.compare_with_cold_start(view.reference == COLD_START)
         cell_size = math.sqrt(math.prod(self.live.extent) / math.prod(self.live.shape))
-        c.canvas.tool, c.canvas.radius = c.tool.value, c.radius.value / cell_size
+        c.canvas.radius = c.radius.value / cell_size
 
-    def _look_back(self) -> None:
-        at = self.controls.moment.value
-        self.view.moment = None if at >= len(self.live.history) else at
-        self.controls.play.value = False
+    def _scrubbed(self, change) -> None:
+        if not self._placing:
+            self.controls.play.value = False
+            self._ask(partial(self._look_back, change.new))
 
-    def _single_step(self) -> None:
-        self._single_steps += 1
+    def _look_back(self, moment: int) -> None:
+        self.view.moment = None if moment >= len(self.live.history) else moment
 
     def _undo(self) -> None:
         if not self.live.undo():
             self.message = "nothing to undo"
 
-    def _paint(self, points: Sequence, stroke: str) -> None:
-        canvas = self.controls.canvas
-        cells = brush(self.live.shape, points, canvas.radius)
-        if canvas.tool == "build":
+    def _paint(self, tool: str, points: Sequence, stroke: str) -> None:
+        cells = brush(self.live.shape, points, self.controls.canvas.radius)
+        if tool == "build":
             self.live.build(cells, self.controls.height.value, stroke)
-        elif canvas.tool == "clear":
+        elif tool == "clear":
             self.live.clear(cells, stroke)
 
     def _point(self, cell: Sequence[int] | None) -> None:
@@ -212,7 +214,9 @@ class RolloutViewer:
 
     def _save_fields(self) -> None:
         steps, state = self.live.moment(self.view.moment)
-        about = {"case": self.live.name, "automaton_steps": steps}
+        city = "as simulated" if self.live.target_of(state) is not None else "edited"
+        about = {"case": self.live.name, "city_and_wind": city, "automaton_steps": steps,
+                 "rules": self.controls.checkpoint.value}  # fmt: skip
         write = partial(write_netcdf, state=state, extent=self.live.extent, attributes=about)
         self.album.keep(f"step_{steps}.nc", write)
 
@@ -222,8 +226,10 @@ class RolloutViewer:
         self.album.keep(f"step_{steps}.png", partial(figure.savefig, dpi=150))
 
     def _save_film(self) -> None:
-        about = {"snapshots": list(self.live.history.snapshots), "channel": self.view.channel}
-        write = partial(saving.write_history, live=self.live, tell=self._tell, **about)
+        write = partial(
+            saving.write_history, live=self.live, snapshots=self.live.record(),
+            channel=self.view.channel, name=self.controls.checkpoint.value, tell=self._tell,
+        )  # fmt: skip
         self.album.keep(f"step_{self.live.steps}.mp4", write)
 
     def _tell(self, message: str) -> None:
@@ -239,25 +245,33 @@ class RolloutViewer:
             if self._closed:
                 return
             began = time.monotonic()
-            try:
-                while self._wanted:
-                    self._wanted.popleft()()
-                if self.controls.play.value or self._single_steps:
-                    self._advance()
-            except Exception as error:  # whatever it was: the user is to know, and to go on
-                self.controls.play.value = False
-                self.message = error_line(error)
-            self._show()
+            while self._wanted:
+                self._try(self._wanted.popleft())
+            if self.controls.play.value and not self._try(self._advance):
+                self._pause(self.message)
+            self._try(self._show)
             time.sleep(max(0, began + 1 / FRAMES_PER_SECOND - time.monotonic()))
-            if self.controls.play.value or self._single_steps:
+            if self.controls.play.value:
                 self._awake.set()
 
+    def _try(self, act: Callable[[], None]) -> bool:
+        """Do something; whatever goes wrong, the user is to know, and to go on."""
+        try:
+            act()
+            return True
+        except Exception as error:
+            self.message = error_line(error)
+            return False
+
+    def _pause(self, message: str) -> None:
+        self.controls.play.value = False  # which clears the message
+        self.message = message
+
     def _advance(self) -> None:
-        self._single_steps = max(0, self._single_steps - 1)
         steps = self.controls.speed.value
         steps = steps_before(self.live.frames) if steps == DOUBLING else steps
         self.live.advance(steps)
-        self._ticks.append((time.monotonic(), steps))
+        self._pace.tick(steps)
 
     def _show(self) -> None:
         """Send a picture and wait until it is drawn; pause if nobody draws it."""
@@ -269,21 +283,16 @@ class RolloutViewer:
         self.controls.canvas.send(content, [np.ascontiguousarray(b).data for b in buffers])
         self._place_slider()
         if not self._drawn.wait(PATIENCE) and self.controls.play.value:
-            self.controls.play.value = False
-            self.message = "paused while nobody looked"
+            self._pause("paused while nobody looked")
 
     def _counters(self, steps: int) -> str:
-        text = f"step {steps} · frame {self.live.frames}"
-        if len(self._ticks) > 2 and self.controls.play.value:
-            times, counts = zip(*self._ticks, strict=True)
-            rate = 1 / max(times[-1] - times[0], 1e-6)
-            text += (
-                f" · {sum(counts[1:]) * rate:.0f} steps/s · {len(times[1:]) * rate:.0f} frames/s"
-            )
-        return text
+        if self.view.moment is not None:
+            return f"step {steps} of {self.live.steps}"
+        pace = self._pace if self.controls.play.value else ""
+        return f"step {steps} · frame {self.live.frames}{pace}"
 
     def _place_slider(self) -> None:
-        if self.controls.play.value and self._frame % 10:
+        if self._wanted or (self.controls.play.value and self._frame % 10):
             return
         count = len(self.live.history)
         self._placing = True

@@ -179,16 +179,18 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
     place = (0.5, 0.5)
     page.mouse.move(*_middle(hand.frame))
     hand.wait_until(lambda: "automaton" in hand.text("readout"), "no values under the pointer")
-    street = hand.pixel(*place)
     hand.press("build")
     hand.drag(place, (0.52, 0.52))
     hand.wait_until(lambda: len(set(hand.pixel(*place)[:3])) == 1, "no grey building is there")
+    beside = [(0.4, 0.5), (0.62, 0.52), (0.5, 0.62)]  # in the street around it
+    before = [hand.pixel(*point) for point in beside]
+    hand.choose("steps a frame", "32")
     hand.press("step")
-    hand.wait_until(lambda: hand.steps() > late, "no step")
+    hand.wait_until(lambda: hand.steps() == late + 32, "no step")
+    assert [hand.pixel(*point) for point in beside] != before, "the field does not heal"
     keep_screenshot(page, f"{name}_built")
     hand.press("undo")
     hand.wait_until(lambda: len(set(hand.pixel(*place)[:3])) > 1, "the building is still there")
-    assert street is not None
 
     dial = page.locator(".pinca-dial canvas").first
     dial.focus()

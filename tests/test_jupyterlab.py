@@ -85,7 +85,9 @@ def test_the_committed_notebook_shows_figure_and_film_without_a_kernel(page: Pag
     page.wait_for_timeout(1000)
     keep_screenshot(page, "without_kernel")
     assert figure.evaluate("img => img.naturalWidth") > 300
-    assert page.locator("video").count() > 0
+    assert figure.is_visible()
+    film = figure.locator("xpath=..").locator("video").first
+    assert film.evaluate("film => film.readyState") > 0
 
 
 @pytest.fixture(scope="module")

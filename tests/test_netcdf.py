@@ -24,6 +24,7 @@ def test_a_saved_field_is_read_back_with_metres_units_and_names(tmp_path, state)
         np.testing.assert_allclose(saved.x[:2], [1.5, 4.5])
         np.testing.assert_allclose(saved.y[-1], 23.0)
         assert saved.x.attrs["units"] == "m"
+        assert saved.x.encoding.get("_FillValue") is None  # not allowed in coordinates
         assert saved.uped.attrs["standard_name"] == "x_wind"
         assert saved.TKEped.attrs["units"] == "m2 s-2"
         assert saved.attrs["Conventions"].startswith("CF-")
