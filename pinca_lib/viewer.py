@@ -94,8 +94,7 @@ class RolloutViewer:
         shell = get_ipython()
         parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
         about, run = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
-        cell = about.get("cellId")
-        former, viewers = _shown.get(cell, (run, []))
+        former, viewers = _shown.get(cell := about.get("cellId"), (run, []))
         gone = [*about.get("deletedCells", ()), *([cell] if former != run else [])]
         for viewer in [viewer for other in gone for viewer in _shown.pop(other, ("", []))[1]]:
             viewer.close()  # its cell was run again, or deleted: its work is done
