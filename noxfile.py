@@ -14,7 +14,7 @@ nox.options.sessions = ["demo"]
 nox.options.reuse_existing_virtualenvs = True
 
 EXPERIMENT = ("01_init_nca", "02_pi_nca", "03_video_rollout")
-NOTEBOOKS = (*EXPERIMENT, "05_benchmark", "06_viewer")
+NOTEBOOKS = (*EXPERIMENT, "04_evaluate", "05_benchmark", "06_viewer")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 

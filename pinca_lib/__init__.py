@@ -7,8 +7,9 @@ the rule, its laws    ``automaton``, ``physics``, ``kernels``, ``compiled``, ``r
 cities                ``casemeta``, ``cityfiles``, ``datasets``, ``urbantales``
 what training needs   ``metrics``, ``texture``, ``pool``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
+how right it is       ``evaluation``
 how fast it is        ``contenders``, ``benchmark``
-what people look at   ``plotting``, ``video``
+what people look at   ``plotting``, ``score_figures``, ``video``
 a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``
 the viewer            ``panels``, ``controls``, ``viewer``
 """

@@ -81,8 +81,7 @@ def case_names(path: Path | str) -> list[str]:
     InputError
         If the file is not HDF5, or holds no case.
     """
-    path = Path(path)
-    with _open_city(path) as file:
+    with _open_city(path := Path(path)) as file:
         return list(_cases(path, file))
 
 
@@ -106,12 +105,32 @@ def read_city(
     InputError
         If the file is not a sound city file; the message names file, case and fault.
     """
-    path = Path(path)
-    with _open_city(path) as file:
+    with _open_city(path := Path(path)) as file:
         base = _checked_base(path, _dataset(path, file, "city_base"))
         cases = _cases(path, file)
         wanted = cases if names is None else names
         return [_read_case(path, cases, name, base, row_order) for name in wanted]
+
+
+def read_half_averages(path: Path | str, name: str) -> np.ndarray | None:
+    """Return channels 6-11 averaged over each half of the time, (2, 6, H, W), if they are there.
+
+    Raises
+    ------
+    InputError
+        If they are of another shape.
+    """
+    with _open_city(path := Path(path)) as file:
+        group = _child(path, _cases(path, file), name, h5py.Group)
+        if "half_averages" not in group:
+            return None
+        halves = _child(path, group, "half_averages", h5py.Dataset)
+        shape = (2, KNOWN_COUNT - PREDICTED.start, *file["city_base"].shape[1:])
+        if halves.shape != shape:
+            raise InputError(
+                f"{path.name}: case {shown(name)!r}: half_averages is {halves.shape}, not {shape}"
+            )
+        return halves[:].astype(np.float32)
 
 
 def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):

@@ -83,6 +83,8 @@ PARAMETERS = {
     "init_checkpoint": Parameter(str),
     "pi_checkpoint": Parameter(str),
     "case": Parameter(str),
+    "train_dir": Parameter(str),
+    "steps": Parameter(int, 1, 100_000),
     "epochs": Parameter(int, 1, 10_000_000),
     "seed": Parameter(int, 0, 2**32 - 1),
     "image_size": Parameter(int, 16, 4096, special=0),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import WIND_NAMES, make_base, make_meta, make_wind, write_plain_city
 
-from pinca_lib.cityfiles import read_city, write_city
+from pinca_lib.cityfiles import case_names, read_city, read_half_averages, write_city
 from pinca_lib.errors import InputError
 
 
@@ -284,3 +284,18 @@ def test_numbers_of_thousands_of_digits_stop_with_the_right_fault(tmp_path, key)
         file["cases/town_d000"].attrs["meta"] = f"{{'{key}': 0x{'f' * 20_000}}}"
     with pytest.raises(InputError, match=rf"case 'town_d000'.*meta\['{key}'\] is"):
         read_city(path)
+
+
+def test_half_averages_are_read_where_they_are_and_checked(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", 12, 10)
+    (name,) = case_names(path)
+    assert read_half_averages(path, name) is None
+    halves = np.random.default_rng(0).random((2, 6, 12, 10)).astype(np.float16)
+    with h5py.File(path, "a") as file:
+        file[f"cases/{name}/half_averages"] = halves
+    np.testing.assert_array_equal(read_half_averages(path, name), halves.astype(np.float32))
+    with h5py.File(path, "a") as file:
+        del file[f"cases/{name}/half_averages"]
+        file[f"cases/{name}/half_averages"] = halves[:1]
+    with pytest.raises(InputError, match="half_averages is"):
+        read_half_averages(path, name)

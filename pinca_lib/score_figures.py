@@ -1,0 +1,76 @@
+"""Pictures of how right models are: case by case, and over what makes a case hard."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # told apart by all eyes
+
+
+def plot_cases(tables: Mapping[str, Sequence[dict]], figure: str, label: str) -> Figure:
+    """Draw one figure of merit for every case, a mark for each model.
+
+    Parameters
+    ----------
+    tables : mapping of str to sequence of dict
+        For each model the rows of ``evaluation.evaluate``, with ``case``; the same cases in all.
+    figure : str
+        The column to draw.
+    label : str
+        What it is called, with its unit.
+    """
+    first = next(iter(tables.values()))
+    order = np.argsort([row[figure] for row in first])
+    axes = Figure(figsize=(7, 1 + 0.28 * len(first)), layout="constrained").subplots()
+    for (name, rows), colour in zip(tables.items(), COLOURS, strict=False):
+        values = [rows[k].get(figure, np.nan) for k in order]
+        axes.plot(values, range(len(order)), "o", ms=6, color=colour, label=name)
+    axes.set_yticks(range(len(order)), [first[k]["case"].split("/")[-1] for k in order], fontsize=7)
+    axes.set(xlabel=label, xlim=(0, None))
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8)
+    return axes.figure
+
+
+def plot_over(
+    tables: Mapping[str, Sequence[dict]],
+    places: Sequence[float],
+    xlabel: str,
+    figure: str,
+    label: str,
+) -> Figure:
+    """Draw one figure of merit of every case over some property of it.
+
+    Parameters
+    ----------
+    tables, figure, label
+        As for ``plot_cases``.
+    places : sequence of float
+        The property, case by case.
+    xlabel : str
+        What it is called.
+    """
+    axes = Figure(figsize=(6, 3.6), layout="constrained").subplots()
+    for (name, rows), colour in zip(tables.items(), COLOURS, strict=False):
+        axes.plot(places, [row.get(figure, np.nan) for row in rows], "o", color=colour, label=name)
+    axes.set(xlabel=xlabel, ylabel=label, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return axes.figure
+
+
+def plot_hit_rates(
+    tables: Mapping[str, Sequence[dict]], limits: Sequence[float], field: str
+) -> Figure:
+    """Draw the mean hit rate of a field over the error W that counts as none."""
+    axes = Figure(figsize=(6, 3.6), layout="constrained").subplots()
+    for (name, rows), colour in zip(tables.items(), COLOURS, strict=False):
+        means = [np.nanmean([row.get(f"hit_rate_{field}_w{limit:g}", np.nan) for row in rows])
+                 for limit in limits]  # fmt: skip
+        axes.plot(limits, means, "o-", color=colour, label=name)
+    axes.axhline(0.66, color="black", lw=1, ls="--", label="VDI 3783-9 asks for 0.66")
+    axes.set(xlabel="W (m/s)", ylabel=f"hit rate of {field}", ylim=(0, 1), xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return axes.figure

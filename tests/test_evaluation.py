@@ -1,0 +1,121 @@
+"""Figures of merit against their definitions written out, and at values that are known."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_base, make_wind
+
+from pinca_lib import evaluation
+from pinca_lib.channels import DWDZ, GEO_MASK, SPEED, TKE, WIND_X, WIND_Y, U, V
+
+EXTENT = (48.0, 40.0)
+
+
+@pytest.fixture
+def target() -> torch.Tensor:
+    base = make_base(24, 20)
+    return torch.from_numpy(np.concatenate([base, make_wind(base, 30, dwdz=True)])).float()
+
+
+def test_the_target_itself_is_perfect(target):
+    found = evaluation.evaluate(target, target, EXTENT, has_dwdz=True)
+    for name, value in found.items():
+        if name.startswith(("relative_l2", "mae", "nmae", "direction")):
+            assert value == pytest.approx(0, abs=1e-5), name
+        if name.startswith(("r2", "hit_rate", "fac2", "ssim", "correlation")):
+            assert value == pytest.approx(1), name
+        if name.startswith("broken"):
+            assert value < 0.01, name
+
+
+def test_errors_count_air_alone(target):
+    spoiled = target.clone()
+    spoiled[6:, target[GEO_MASK] == 0] = 1e6
+    found = evaluation.evaluate(spoiled, target, EXTENT, has_dwdz=True)
+    assert found["relative_l2_wind"] == 0
+    assert found["ssim"] == pytest.approx(1)
+
+
+def test_figures_are_those_of_their_definitions(target):
+    prediction = target.clone()
+    prediction[6:] += 0.1 * torch.randn(
+        target[6:].shape, generator=torch.Generator().manual_seed(0)
+    )
+    found = evaluation.evaluate(prediction, target, EXTENT, has_dwdz=True)
+    air = target[GEO_MASK] > 0
+    p, y = (x[SPEED][air].double().numpy() for x in (prediction, target))
+    assert found["r2_Uped"] == pytest.approx(1 - np.mean((p - y) ** 2) / np.var(y))
+    assert found["mae_Uped"] == pytest.approx(np.mean(np.abs(p - y)))
+    assert found["nmae_Uped"] == pytest.approx(np.mean(np.abs(p - y)) / np.mean(np.abs(y)))
+    hits = [abs(a - b) <= 0.25 * abs(b) or abs(a - b) <= 0.05 for a, b in zip(p, y, strict=True)]
+    assert found["hit_rate_Uped_w0.05"] == pytest.approx(np.mean(hits))
+    wind = [x[[U, V]][:, air].double().numpy() for x in (prediction, target)]
+    expected = np.sqrt(((wind[0] - wind[1]) ** 2).sum() / (wind[1] ** 2).sum())
+    assert found["relative_l2_wind"] == pytest.approx(expected)
+    assert found["broken_TKEped"] == pytest.approx(
+        float((prediction[TKE][air] < -1e-7).float().mean())
+    )
+
+
+def test_a_case_without_dwdz_has_no_figures_of_it(target):
+    found = evaluation.evaluate(target, target, EXTENT, has_dwdz=False)
+    assert not [name for name in found if "dwdz" in name]
+
+
+def test_factor_of_two_and_hit_rate_at_their_limits():
+    y = np.array([1.0, 1.0, 1.0, 1.0, 0.01])
+    p = np.array([0.5, 2.0, 2.01, -1.0, -0.01])
+    assert evaluation.fac2(p, y, w=0.0) == pytest.approx(2 / 5)
+    assert evaluation.fac2(p, y, w=0.02) == pytest.approx(3 / 5)
+    assert evaluation.hit_rate(np.array([1.25, 0.74]), np.ones(2), w=0.0) == pytest.approx(1 / 2)
+
+
+def test_a_wind_turned_by_ninety_degrees_is_ninety_degrees_off():
+    y = np.array([[1.0, 0.0, 0.01], [0.0, -1.0, 0.0]])
+    p = np.array([[0.0, 3.0, -1.0], [1.0, 0.0, 0.0]])  # the last is calm, and does not count
+    assert evaluation.direction_error(p, y) == pytest.approx(90)
+    assert np.isnan(evaluation.direction_error(p, 0 * y))
+
+
+def test_distances_to_buildings_cross_the_periodic_edges():
+    air = np.ones((6, 10), bool)
+    air[0, 0] = False
+    distance = evaluation.distance_to_buildings(air, (12.0, 10.0))  # cells of 2 m × 1 m
+    assert distance[0, 9] == 1
+    assert distance[5, 0] == 2
+    assert distance[3, 0] == 6
+    assert np.isinf(evaluation.distance_to_buildings(np.ones((4, 4), bool), (4.0, 4.0))).all()
+
+
+def test_a_shifted_layout_is_the_same_and_a_repeated_one_too():
+    random = np.random.default_rng(0)
+    layout = random.random((16, 16)) > 0.4
+    assert evaluation.layout_distance(layout, np.roll(layout, (3, 5), (0, 1))) < 1e-6
+    assert evaluation.layout_distance(np.tile(layout, (2, 2)), layout) < 1e-6
+    assert evaluation.layout_distance(layout, random.random((16, 16)) > 0.4) > 0.5
+
+
+def test_the_mean_flow_blows_along_the_wind_and_not_through_buildings(target):
+    states = target[None]
+    guess = evaluation.mean_flow(states, target)
+    air = target[GEO_MASK] > 0
+    assert float(guess[SPEED][air].mean()) == pytest.approx(float(target[SPEED][air].mean()))
+    across = guess[U] * target[WIND_Y] - guess[V] * target[WIND_X]
+    assert across.abs().max() < 1e-6
+    assert guess[6:, ~air].abs().max() == 0
+    assert guess[DWDZ].abs().max() == 0
+
+
+def test_a_table_ends_with_medians():
+    rows = [{"case": "a", "x": 1.0}, {"case": "b", "x": 5.0, "y": 2.0}, {"case": "c", "x": 3.0}]
+    table = evaluation.with_median(rows)
+    assert [row["case"] for row in table] == ["a", "b", "c", "median"]
+    assert table[-1] == {"case": "median", "x": 3.0, "y": 2.0}
+
+
+def test_correlation_is_pearsons_and_undefined_for_a_constant():
+    random = np.random.default_rng(0)
+    p, y = random.random(50), random.random(50)
+    assert evaluation.correlation(p, y) == pytest.approx(np.corrcoef(p, y)[0, 1])
+    assert np.isnan(evaluation.correlation(np.ones(50), y))
+    assert np.isnan(evaluation.median([{"x": np.nan}], "x"))
