@@ -123,8 +123,12 @@ metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
 # `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
 # loss, which asks that local patterns occur as often as in the target, wherever they are:
 # `"vgg"` compares features of VGG16 (its weights must be at hand), `"filters"` those of the
-# automaton's own four filters on a pyramid of grids, both by sliced optimal transport. The default
-# needs no download and asks for the field itself, which is what the PI-NCA is to correct.
+# automaton's own four filters on a pyramid of grids, both by sliced optimal transport.
+#
+# The default is what serves the PI-NCA best of the two that need no download. Trained without the
+# city of Florence (500 iterations, then 400 of the PI-NCA) and tested on its nine cases, the PI-NCA
+# is off by 0.82 in (u, v) and 0.35 in mean speed after `"pixel"`, by 0.95 and 0.44 after `"filters"`
+# (relative L2 error after 64 steps; one seed). `"filters"` also takes twice as long.
 
 # %%
 loss = InitLoss(field_loss(p.init_loss), p.lambda_overflow)

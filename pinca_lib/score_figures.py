@@ -29,7 +29,7 @@ def plot_cases(tables: Mapping[str, Sequence[dict]], figure: str, label: str) ->
     axes.set_yticks(range(len(order)), [first[k]["case"].split("/")[-1] for k in order], fontsize=7)
     axes.set(xlabel=label, xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return axes.figure
 
 
