@@ -51,12 +51,12 @@ def plot_over(
     xlabel : str
         What it is called.
     """
-    axes = Figure(figsize=(6, 3.6), layout="constrained").subplots()
+    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
     for (name, rows), colour in zip(tables.items(), COLOURS, strict=False):
         axes.plot(places, [row.get(figure, np.nan) for row in rows], "o", color=colour, label=name)
     axes.set(xlabel=xlabel, ylabel=label, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return axes.figure
 
 
@@ -64,7 +64,7 @@ def plot_hit_rates(
     tables: Mapping[str, Sequence[dict]], limits: Sequence[float], field: str
 ) -> Figure:
     """Draw the mean hit rate of a field over the error W that counts as none."""
-    axes = Figure(figsize=(6, 3.6), layout="constrained").subplots()
+    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
     for (name, rows), colour in zip(tables.items(), COLOURS, strict=False):
         means = [np.nanmean([row.get(f"hit_rate_{field}_w{limit:g}", np.nan) for row in rows])
                  for limit in limits]  # fmt: skip
@@ -72,5 +72,5 @@ def plot_hit_rates(
     axes.axhline(0.66, color="black", lw=1, ls="--", label="VDI 3783-9 asks for 0.66")
     axes.set(xlabel="W (m/s)", ylabel=f"hit rate of {field}", ylim=(0, 1), xscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return axes.figure
