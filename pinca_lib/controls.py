@@ -87,6 +87,10 @@ class Controls:
         boxes = [widgets.HBox(row, layout=wrap) for row in rows]
         self.box = widgets.VBox([*boxes[:3], self.canvas, boxes[3]])
 
+    def bundle(self) -> dict:
+        """Return the box for display, with words in its place where there is no kernel."""
+        return self.box._repr_mimebundle_() | {"text/plain": "The viewer needs a running kernel."}
+
     def close(self) -> None:
         """Take every control off the page and out of the kernel's memory."""
         rows = self.box.children

@@ -100,7 +100,7 @@ class RolloutViewer:
             viewer.close()  # its cell was run again, or deleted: its work is done
         if cell:
             _shown[cell] = (run, [*(viewers if former == run else []), self])
-        display(self.controls.box)
+        display(self.controls.bundle(), raw=True)
         c = self.controls
         mark = c.canvas.still
         display(HTML(saving.still_page(self.live.rules, self.case, c.checkpoint.value, mark)))

@@ -320,7 +320,7 @@ class Shell:
 def test_a_cell_that_is_run_again_or_deleted_closes_its_viewers(folder, monkeypatch):
     shell = Shell()
     monkeypatch.setattr(viewer_module, "get_ipython", lambda: shell)
-    monkeypatch.setattr(viewer_module, "display", lambda what: None)
+    monkeypatch.setattr(viewer_module, "display", lambda what, raw=False: None)
     first, second, third, fourth = (RolloutViewer(folder, RULES) for _ in range(4))
     shell.run("a", 1, first, second)  # two in one cell
     assert not first._closed
