@@ -10,8 +10,8 @@ reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
 how right it is       ``evaluation``
 how fast it is        ``contenders``, ``benchmark``
 what people look at   ``plotting``, ``score_figures``, ``video``
-a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``
-the viewer            ``panels``, ``controls``, ``viewer``
+a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``, ``stills``
+the viewer            ``panels``, ``controls``, ``cells``, ``viewer``
 """
 
 __version__ = "0.1.0"

@@ -66,6 +66,7 @@ BASE = slice(0, BASE_COUNT)
 DYNAMIC = slice(BASE_COUNT, None)  # what the rule writes
 FIELDS = slice(BASE_COUNT, DWDZ)  # what every data set carries: u, v, speed, TKE, flux
 PREDICTED = slice(BASE_COUNT, KNOWN_COUNT)  # the fields and dwdz
+PREDICTED_CHANNELS = range(KNOWN_COUNT)[PREDICTED]
 
 
 def split_base(state: Tensor, base_count: int = BASE_COUNT) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import anywidget
 import ipywidgets as widgets
 import traitlets
 
-from pinca_lib.channels import CHANNELS, PREDICTED, SPEED
+from pinca_lib.channels import CHANNELS, PREDICTED_CHANNELS, SPEED
 from pinca_lib.panels import REFERENCES
 
 TOOLS = ("look", "build", "clear")
@@ -44,7 +44,7 @@ class Controls:
     """
 
     def __init__(self, cases: Sequence[str], checkpoints: Sequence[str]):
-        fields = [(CHANNELS[k].title, k) for k in range(len(CHANNELS))[PREDICTED]]
+        fields = [(CHANNELS[k].title, k) for k in PREDICTED_CHANNELS]
         speeds = [("1, 2, 4, then 8", DOUBLING), *((str(n), n) for n in (1, 2, 4, 8, 16, 32))]
 
         self.case = _choice("case", cases)

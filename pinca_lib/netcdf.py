@@ -9,7 +9,7 @@ import xarray
 from torch import Tensor
 
 from pinca_lib import __version__
-from pinca_lib.channels import CHANNELS, GEO_MASK, KNOWN_COUNT, PREDICTED, TOPO
+from pinca_lib.channels import CHANNELS, GEO_MASK, KNOWN_COUNT, PREDICTED_CHANNELS, TOPO
 from pinca_lib.editing import wind_direction
 
 STANDARD_NAMES = {"uped": "x_wind", "vped": "y_wind", "Uped": "wind_speed"}
@@ -49,7 +49,7 @@ def to_xarray(state: Tensor, extent, attributes: Mapping[str, str] | None = None
         about = {"units": "m", "long_name": f"distance along {axis}", "axis": axis.upper()}
         coordinates[axis] = (axis, centres, about)
     variables = {}
-    for index in (GEO_MASK, TOPO, *range(KNOWN_COUNT)[PREDICTED]):
+    for index in (GEO_MASK, TOPO, *PREDICTED_CHANNELS):
         channel, plane = CHANNELS[index], planes[index]
         about = {"long_name": LONG_NAMES[channel.name], "units": UNITS[channel.unit]}
         if channel.name in STANDARD_NAMES:
@@ -58,7 +58,7 @@ def to_xarray(state: Tensor, extent, attributes: Mapping[str, str] | None = None
             plane = plane.astype(np.int8)
             flags = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "building air"}
             about = {"long_name": about["long_name"]} | flags
-        elif index in range(KNOWN_COUNT)[PREDICTED]:
+        elif index in PREDICTED_CHANNELS:
             plane = np.where(planes[GEO_MASK] > 0, plane, np.nan)
         variables[channel.name] = (("y", "x"), plane, about)
     made = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, PREDICTED, SPEED, TOPO, Channel, U, V
+from pinca_lib.channels import (
+    CHANNELS,
+    DWDZ,
+    GEO_MASK,
+    PREDICTED_CHANNELS,
+    SPEED,
+    TOPO,
+    Channel,
+    U,
+    V,
+)
 from pinca_lib.editing import wind_direction
 from pinca_lib.live import LiveRollout
 from pinca_lib.plotting import air_plane, colour_map, colour_range, error_of
@@ -155,7 +165,7 @@ def _read_out(live: LiveRollout, view: View, state: Tensor, other: Tensor | None
         return [*rows, ["building", f"{float(state[TOPO, row, column]):.0f}", "m"]]
     if other is not None:
         rows.append(["", "automaton", "", _name_of_reference(live, view, state)])
-    for index in range(len(CHANNELS))[PREDICTED]:
+    for index in PREDICTED_CHANNELS:
         channel, digits = CHANNELS[index], 4 if index > SPEED else 2
         line = [channel.label, f"{float(state[index, row, column]):.{digits}f}", channel.unit]
         if other is not None and (index != DWDZ or other is not live.simulation or live.has_dwdz):

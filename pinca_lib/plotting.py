@@ -14,7 +14,6 @@ from pinca_lib.channels import CHANNELS, FIELDS, GEO_MASK, KNOWN_COUNT, PREDICTE
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.pool import Batch, SamplePool
 
-PREDICTED_CHANNELS = range(KNOWN_COUNT)[PREDICTED]
 BUILDING = "0.6"  # grey
 DASHBOARD_EVERY = 5.0  # s
 

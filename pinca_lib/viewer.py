@@ -15,10 +15,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
-from IPython import get_ipython
 from IPython.display import HTML, display
 
-from pinca_lib import saving
+from pinca_lib import cells, saving
 from pinca_lib.automaton import CA
 from pinca_lib.controls import DOUBLING, Controls
 from pinca_lib.datasets import find_case, list_cases, load_case
@@ -28,12 +27,11 @@ from pinca_lib.live import LiveRollout
 from pinca_lib.netcdf import write_netcdf
 from pinca_lib.panels import COLD_START, View, compose
 from pinca_lib.progress import Pace
+from pinca_lib.stills import still_page
 from pinca_lib.video import steps_before
 
 FRAMES_PER_SECOND = 30  # at most
 PATIENCE = 5.0  # s, how long the browser may take to draw
-
-_shown: dict[str, tuple[str, list["RolloutViewer"]]] = {}  # by cell: a run of it, its viewers
 
 
 class RolloutViewer:
@@ -91,19 +89,11 @@ class RolloutViewer:
         self.controls.close()
 
     def _ipython_display_(self) -> None:
-        shell = get_ipython()
-        parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-        about, run = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
-        former, viewers = _shown.get(cell := about.get("cellId"), (run, []))
-        gone = [*about.get("deletedCells", ()), *([cell] if former != run else [])]
-        for viewer in [viewer for other in gone for viewer in _shown.pop(other, ("", []))[1]]:
-            viewer.close()  # its cell was run again, or deleted: its work is done
-        if cell:
-            _shown[cell] = (run, [*(viewers if former == run else []), self])
+        cells.enter(self)
         display(self.controls.bundle(), raw=True)
         c = self.controls
         mark = c.canvas.still
-        display(HTML(saving.still_page(self.live.rules, self.case, c.checkpoint.value, mark)))
+        display(HTML(still_page(self.live.rules, self.case, c.checkpoint.value, mark)))
 
     # What the user can ask for
 

@@ -13,12 +13,13 @@ import xarray
 from conftest import write_plain_city
 from test_live import calm_rule
 
+from pinca_lib import cells
 from pinca_lib import viewer as viewer_module
 from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, U
 from pinca_lib.datasets import load_case
 from pinca_lib.errors import InputError
 from pinca_lib.panels import BUILDING, COLD_START, NOTHING
-from pinca_lib.saving import still_page
+from pinca_lib.stills import still_page
 from pinca_lib.viewer import RolloutViewer
 
 RULES = {"two": [calm_rule(), calm_rule()], "one": [calm_rule()]}
@@ -179,13 +180,17 @@ def test_the_dial_turns_the_wind(page):
 
 def test_looking_back_shows_what_was_and_an_edit_returns_to_now(page):
     viewer = page.viewer
+    viewer.controls.automatic.value = True
     for _ in range(5):
         viewer.controls.step.click()
         page.settle()
     viewer.controls.moment.value = 2
     page.wait_for(lambda frame: frame["steps"] == 2, "it did not look back")
+    past = page.content["panels"][0]["high"]
     page.tell(kind="wind", degrees=10, stroke="1")
     page.wait_for(lambda frame: frame["steps"] == 5, "it did not return")
+    assert page.content["degrees"] == pytest.approx(10, abs=0.1)
+    assert page.content["panels"][0]["high"] > past  # the field grows from zero
 
 
 def test_a_cell_under_the_pointer_is_read_out_beside_the_reference(page):
@@ -208,7 +213,11 @@ def test_a_case_without_dwdz_has_no_reference_for_it(page):
     controls.case.value = "village/village_d000"
     page.wait_for(lambda frame: frame["shape"] == [16, 16], "not opened")
     controls.channel.value = DWDZ
-    page.wait_for(lambda frame: len(frame["panels"]) == 1, "a reference of zeros")
+    page.settle()
+    assert len(page.content["panels"]) == 1
+    controls.channel.value = SPEED
+    page.settle()
+    assert len(page.content["panels"]) == 3
 
 
 def test_every_choice_can_be_made(page):
@@ -249,7 +258,9 @@ def test_what_is_saved_can_be_opened(page, folder):
 def test_a_save_that_fails_says_why(page, folder):
     (folder / "saved").write_text("a file where the folder should be")
     page.viewer.controls.fields.click()
-    page.wait_for(lambda frame: frame["message"].startswith("not saved"), "no word")
+    frame = page.wait_for(lambda frame: frame["message"].startswith("not saved"), "no word")
+    assert "output_dir" in frame["message"]
+    assert (folder / "saved").read_text() == "a file where the folder should be"
 
 
 def test_a_case_that_cannot_be_read_leaves_the_one_that_is_open(page, folder):
@@ -319,7 +330,7 @@ class Shell:
 
 def test_a_cell_that_is_run_again_or_deleted_closes_its_viewers(folder, monkeypatch):
     shell = Shell()
-    monkeypatch.setattr(viewer_module, "get_ipython", lambda: shell)
+    monkeypatch.setattr(cells, "get_ipython", lambda: shell)
     monkeypatch.setattr(viewer_module, "display", lambda what, raw=False: None)
     first, second, third, fourth = (RolloutViewer(folder, RULES) for _ in range(4))
     shell.run("a", 1, first, second)  # two in one cell
