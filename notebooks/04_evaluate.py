@@ -34,7 +34,7 @@ import torch
 from IPython.display import Markdown
 
 from pinca_lib import evaluation, plotting, score_figures
-from pinca_lib.channels import FIELDS, GEO_MASK, PREDICTED
+from pinca_lib.channels import GEO_MASK, SPEED, U, V
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.cityfiles import read_half_averages
 from pinca_lib.datasets import list_cases, load_case
@@ -52,7 +52,7 @@ from pinca_lib.runs import new_folder
 
 # %% tags=["parameters"]
 data_dir: str = "data/test"  # folder of city files to be right on
-train_dir: str = "data/train"  # those that the rules were trained on
+train_dir: str = "data/train"  # those that the rules were trained on; "" if they are not at hand
 output_dir: str = "outputs"  # the tables get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
@@ -66,9 +66,11 @@ hardware = choose_device(p.device)
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
 places = list_cases(input_path("data_dir", p.data_dir))
+known = list_cases(input_path("train_dir", p.train_dir)) if p.train_dir else {}
+if both := places.keys() & known:
+    print(f"not unseen: {len(both)} cases are in train_dir too, such as {min(both)}")
 cases = [load_case(*place, p.image_size) for place in places.values()]
-seen = [load_case(*place, p.image_size)
-        for place in list_cases(input_path("train_dir", p.train_dir)).values()]  # fmt: skip
+seen = [load_case(*place, p.image_size).states[0] for place in known.values()]
 print(f"{len(cases)} cases to be right on, {len(seen)} in training")
 
 # %% [markdown]
@@ -83,21 +85,13 @@ def predicted(rules, case):
     return rollout(rules, fresh_states(case.states).to(hardware), p.steps)[0].cpu()
 
 
-def averaged(half: int, place, case):
-    halves = read_half_averages(*place) if not p.image_size else None
-    if halves is None:
-        return None
-    state = case.states[0].clone()
-    state[PREDICTED] = torch.from_numpy(halves[half]) * state[GEO_MASK]
-    return state
-
-
-trained = torch.cat([case.states.flatten(2) for case in seen], dim=2)[..., None]  # one long column
 predictions = {
     "PI-NCA": [predicted([init_nca, pi_nca], case) for case in cases],
     "Init-NCA alone": [predicted([init_nca], case) for case in cases],
-    "mean flow": [evaluation.mean_flow(trained, case.states[0]) for case in cases],
 }
+if seen:
+    mean_flow = evaluation.MeanFlow(seen)
+    predictions["mean flow"] = [mean_flow(case.states[0]) for case in cases]
 
 # %% [markdown]
 # ## Scores
@@ -112,13 +106,16 @@ tables = {
         for case, state in zip(cases, states, strict=True)]
     for name, states in predictions.items()
 }  # fmt: skip
-halves = [[averaged(half, place, case) for half in (0, 1)]
-          for place, case in zip(places.values(), cases, strict=True)]  # fmt: skip
-if all(first is not None for first, _ in halves):
+halves = [None if p.image_size else read_half_averages(*place) for place in places.values()]
+if all(halves):
     tables["one half of the simulation against the other"] = [
-        {"case": case.names[0]} | evaluation.evaluate(first, second, case.extents[0], True)
-        for case, (first, second) in zip(cases, halves, strict=True)
-    ]
+        {"case": case.names[0]} | evaluation.evaluate(
+            *map(torch.from_numpy, pair), case.extents[0], True)
+        for case, pair in zip(cases, halves, strict=True)
+    ]  # fmt: skip
+for name, rows in tables.items():
+    if diverged := [row["case"] for row in rows if np.isnan(row["mae_Uped"])]:
+        print(f"{name}: not finite in {len(diverged)} cases, left out below: {diverged}")
 
 # %%
 shown = {
@@ -128,7 +125,7 @@ shown = {
     "direction_error": "direction error (°)", "fac2_Uped_w0.05": "FAC2 of speed (W = 0.05 m/s)",
     "hit_rate_uped_w0.05": "hit rate of u (W = 0.05 m/s)", "ssim": "SSIM",
     "correlation_dwdz": "correlation of ∂w/∂z", "broken_TKEped": "share with TKE < 0",
-    "broken_Tuwped": "share with flux beyond TKE", "broken_Uped": "share with U < speed of (u, v)",
+    "broken_Tuwped": f"share with flux beyond {evaluation.ALPHA} TKE", "broken_Uped": "share with U < speed of (u, v)",
 }  # fmt: skip
 lines = [f"| median over {len(cases)} cases | " + " | ".join(tables) + " |",
          "|---" * (1 + len(tables)) + "|"]  # fmt: skip
@@ -169,19 +166,20 @@ middle = int(ranked[len(ranked) // 2])
 print(cases[middle].names[0])
 plotting.plot_comparison(
     predictions["PI-NCA"][middle], cases[middle].states[0], cases[middle].extents[0],
-    range(12)[FIELDS][:3],
+    (U, V, SPEED),
 )  # fmt: skip
 
 # %% [markdown]
 # ## Far from what was trained on
 #
-# How unlike a layout is to the nearest one in training: 1 minus the best correlation of their
-# masks over all shifts. If the error grows to the right, more layouts would help.
+# How unlike a layout is to the nearest one in training, cell by cell: 1 minus the best correlation of
+# their masks over all shifts, in windows of the training size. If the error grows to the right, more
+# layouts would help.
 
 # %%
-known = [case.states[0, GEO_MASK].numpy() for case in seen]
-distances = [min(evaluation.layout_distance(case.states[0, GEO_MASK].numpy(), other)
-                 for other in known) for case in cases]  # fmt: skip
+masks = [state[GEO_MASK].numpy() for state in seen]
+distances = [evaluation.layout_distance(case.states[0, GEO_MASK].numpy(), masks) if masks
+             else np.nan for case in cases]  # fmt: skip
 score_figures.plot_over(
     tables, distances, "distance to the nearest training layout", "relative_l2_wind",
     "relative L2 error of (u, v)",
@@ -202,7 +200,7 @@ score_figures.plot_hit_rates(tables, evaluation.HIT_RATE_W, "uped")
 # The cases of 256 m at their own size, without retraining, beside those of the training size.
 
 # %%
-largest_seen = max(case.states[0, 0].numel() for case in seen)
+largest_seen = max((state[0].numel() for state in seen), default=0)
 errors = {"as large as in training": [], "larger": []}
 for case, row in zip(cases, tables["PI-NCA"], strict=True):
     size = "larger" if case.states[0, 0].numel() > largest_seen else "as large as in training"

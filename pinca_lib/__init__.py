@@ -4,7 +4,7 @@ The modules, from the ground up; each imports only from those before it:
 
 what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_operators``
 the rule, its laws    ``automaton``, ``physics``, ``kernels``, ``compiled``, ``rollout``
-cities                ``casemeta``, ``cityfiles``, ``datasets``, ``urbantales``
+cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``urbantales``
 what training needs   ``metrics``, ``texture``, ``pool``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
 how right it is       ``evaluation``

@@ -13,16 +13,16 @@ not trusted: nothing in it is evaluated, links out of the file are refused, and 
 checked before it is used.
 """
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from pinca_lib import hdf5
 from pinca_lib.casemeta import read_meta
 from pinca_lib.channels import (
     COORD_X,
@@ -37,13 +37,11 @@ from pinca_lib.channels import (
     TOPO,
     WIND_FIELD,
 )
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, shown
 
 GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
 CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
-LONGEST_SIDE = 4096  # cells
-LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; beyond it a number is a fill value
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def case_names(path: Path | str) -> list[str]:
     InputError
         If the file is not HDF5, or holds no case.
     """
-    with _open_city(path := Path(path)) as file:
+    with hdf5.open_file(path := Path(path)) as file:
         return list(_cases(path, file))
 
 
@@ -105,32 +103,45 @@ def read_city(
     InputError
         If the file is not a sound city file; the message names file, case and fault.
     """
-    with _open_city(path := Path(path)) as file:
-        base = _checked_base(path, _dataset(path, file, "city_base"))
+    with hdf5.open_file(path := Path(path)) as file:
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
         cases = _cases(path, file)
         wanted = cases if names is None else names
         return [_read_case(path, cases, name, base, row_order) for name in wanted]
 
 
-def read_half_averages(path: Path | str, name: str) -> np.ndarray | None:
-    """Return channels 6-11 averaged over each half of the time, (2, 6, H, W), if they are there.
+def read_half_averages(
+    path: Path | str, name: str, row_order: str | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return a case averaged over either half of the simulated time, if the file has that.
+
+    Returns
+    -------
+    two ndarrays of shape (12, H, W), or None
+        As ``WindCase.state``, of which channels 6-11 differ.
 
     Raises
     ------
     InputError
-        If they are of another shape.
+        If the file, the case or its half averages are not sound.
     """
-    with _open_city(path := Path(path)) as file:
-        group = _child(path, _cases(path, file), name, h5py.Group)
-        if "half_averages" not in group:
+    with hdf5.open_file(path := Path(path)) as file:
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
+        cases = _cases(path, file)
+        case = _read_case(path, cases, name, base, row_order)
+        if "half_averages" not in cases[name]:
             return None
-        halves = _child(path, group, "half_averages", h5py.Dataset)
-        shape = (2, KNOWN_COUNT - PREDICTED.start, *file["city_base"].shape[1:])
-        if halves.shape != shape:
-            raise InputError(
-                f"{path.name}: case {shown(name)!r}: half_averages is {halves.shape}, not {shape}"
-            )
-        return halves[:].astype(np.float32)
+        where = f"{path.name}: case {shown(name)!r}: half_averages"
+        data = hdf5.dataset(path, cases[name], "half_averages", sides=4)
+        if data.shape != (2, *case.state[PREDICTED].shape):
+            raise InputError(f"{where} is {data.shape}, not {(2, *case.state[PREDICTED].shape)}")
+        planes = np.stack([hdf5.checked_array(data[half], where, NAMES[PREDICTED])
+                           for half in range(2)])  # fmt: skip
+    rows = slice(None, None, -1 if _is_north_first(case.meta, row_order) else 1)
+    first, second = case.state.copy(), case.state.copy()
+    for state, half in zip((first, second), planes, strict=True):
+        state[PREDICTED] = half[:, rows] * state[GEO_MASK]
+    return first, second
 
 
 def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):
@@ -158,75 +169,11 @@ def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.nda
     os.replace(partial, path)
 
 
-@contextlib.contextmanager
-def _open_city(path: Path) -> Iterator[h5py.File]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except InputError:
-        raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        # What h5py raises on damaged files, on types that NumPy lacks and on absurd sizes.
-        raise InputError(
-            f"{path.name}: not a readable HDF5 file ({first_line(error)}); "
-            "it is truncated, damaged or of another format: copy or download it again"
-        ) from error
-
-
 def _cases(path: Path, file: h5py.File) -> h5py.Group:
-    cases = _child(path, file, "cases", h5py.Group)
+    cases = hdf5.child(path, file, "cases", h5py.Group)
     if not len(cases):
         raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
     return cases
-
-
-def _child(path: Path, parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
-    """Return a member of a group after checking that it lies in this file."""
-    where = f"{path.name}: {shown(parent.name)}: {shown(name)!r}"
-    link = parent.get(name, getlink=True)
-    if link is None:
-        raise InputError(f"{where} is missing; found {[shown(key) for key in list(parent)[:8]]}")
-    if not isinstance(link, h5py.HardLink):
-        raise InputError(f"{where} is a link, which is refused; store the data in the file itself")
-    child = parent[name]
-    if not isinstance(child, kind):
-        expected = "group" if kind is h5py.Group else "dataset"
-        raise InputError(f"{where} is not a {expected}, as the layout of city files wants")
-    return child
-
-
-def _dataset(path: Path, parent: h5py.Group, name: str) -> h5py.Dataset:
-    data = _child(path, parent, name, h5py.Dataset)
-    where = f"{path.name}: {shown(data.name)}"
-    if data.is_virtual or data.external:
-        raise InputError(f"{where} keeps its data in another file, which is refused")
-    if data.dtype.kind not in "fiu":
-        raise InputError(f"{where} has type {data.dtype}; expected floating-point numbers")
-    if len(data.shape or ()) != 3:
-        raise InputError(f"{where} has shape {data.shape}; expected (channels, height, width)")
-    if not all(3 <= side <= LONGEST_SIDE for side in data.shape[1:]):
-        raise InputError(f"{where} has shape {data.shape}; a side has 3 to {LONGEST_SIDE} cells")
-    return data
-
-
-def _checked_array(data: h5py.Dataset, where: str, names: tuple[str, ...]) -> np.ndarray:
-    """Read an array of named channels as float32 and check its numbers."""
-    array = data[:].astype(np.float32)
-    for name, plane in zip(names, array, strict=True):
-        if not np.isfinite(plane).all():
-            row, column = np.argwhere(~np.isfinite(plane))[0]
-            raise InputError(
-                f"{where}: {name} has {(~np.isfinite(plane)).sum()} NaN or infinite values, the "
-                f"first in row {row}, column {column}; cells in buildings must hold 0"
-            )
-        if np.abs(plane).max() > LARGEST_VALUE:
-            raise InputError(
-                f"{where}: {name} reaches {np.abs(plane).max():g}, more than {LARGEST_VALUE:g}; "
-                "is it a fill value, or another unit?"
-            )
-    return array
 
 
 def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
@@ -235,7 +182,7 @@ def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
         raise InputError(
             f"{where} has {data.shape[0]} channels; expected 4: {', '.join(GEOMETRY_NAMES)}"
         )
-    base = _checked_array(data, where, GEOMETRY_NAMES)
+    base = hdf5.checked_array(data[:], where, GEOMETRY_NAMES)
     for index in (COORD_Y, COORD_X):
         if np.abs(base[index]).max() > 1.001:
             raise InputError(f"{where}: {NAMES[index]} must lie between -1 and 1")
@@ -264,8 +211,8 @@ def _read_case(
     path: Path, cases: h5py.Group, name: str, base: np.ndarray, row_order: str | None
 ) -> WindCase:
     where = f"{path.name}: case {shown(name)!r}"
-    group = _child(path, cases, name, h5py.Group)
-    data = _dataset(path, group, "wind_field")
+    group = hdf5.child(path, cases, name, h5py.Group)
+    data = hdf5.dataset(path, group, "wind_field")
     if data.shape[0] not in (len(WIND_NAMES) - 1, len(WIND_NAMES)):
         raise InputError(
             f"{where}: wind_field has {data.shape[0]} channels; expected 7, or 8 with dwdz: "
@@ -280,12 +227,12 @@ def _read_case(
     meta = read_meta(group, where, names)
     state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
     state[GEOMETRY] = base
-    state[WIND_FIELD][: len(names)] = _checked_array(data, f"{where}: wind_field", names)
+    state[WIND_FIELD][: len(names)] = hdf5.checked_array(data[:], f"{where}: wind_field", names)
     state[PREDICTED] *= base[GEO_MASK]
     if not state[PREDICTED].any():
         raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")
     _warn_of_impossible(state, where)
-    if meta.get("row_order", row_order) == "north_first":
+    if _is_north_first(meta, row_order):
         state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
     if "cityHW" not in meta:
         warnings.warn(f"{where}: meta lacks cityHW; taking cells of {CELL_SIZE:g} m", stacklevel=2)
@@ -298,3 +245,7 @@ def _read_case(
         has_dwdz=len(names) == len(WIND_NAMES),
         meta=meta,
     )
+
+
+def _is_north_first(meta: dict, row_order: str | None) -> bool:
+    return meta.get("row_order", row_order) == "north_first"

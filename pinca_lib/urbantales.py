@@ -24,8 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from pinca_lib.channels import FIELDS, NAMES
-from pinca_lib.cityfiles import LARGEST_VALUE, write_city
+from pinca_lib.cityfiles import write_city
 from pinca_lib.errors import InputError, shown
+from pinca_lib.hdf5 import LARGEST_VALUE
 
 PLANE_NAMES = NAMES[FIELDS]
 PLANE_HEIGHT = 1.75  # m

@@ -293,9 +293,19 @@ def test_half_averages_are_read_where_they_are_and_checked(tmp_path):
     halves = np.random.default_rng(0).random((2, 6, 12, 10)).astype(np.float16)
     with h5py.File(path, "a") as file:
         file[f"cases/{name}/half_averages"] = halves
-    np.testing.assert_array_equal(read_half_averages(path, name), halves.astype(np.float32))
-    with h5py.File(path, "a") as file:
-        del file[f"cases/{name}/half_averages"]
-        file[f"cases/{name}/half_averages"] = halves[:1]
-    with pytest.raises(InputError, match="half_averages is"):
-        read_half_averages(path, name)
+    (case,) = read_city(path)
+    air = case.state[2]
+    for state, half in zip(read_half_averages(path, name), halves, strict=True):
+        np.testing.assert_array_equal(state[:6], case.state[:6])
+        np.testing.assert_array_equal(state[6:], half * air)
+    for state, half in zip(read_half_averages(path, name, "north_first"), halves, strict=True):
+        np.testing.assert_array_equal(state[6:], half[:, ::-1] * air[::-1])
+    spoiled = halves.copy()
+    spoiled[1, 3, 0, 0] = np.nan
+    for wrong, complaint in ((halves[:1], "half_averages is"), (spoiled, "TKEped has 1 NaN"),
+                             (halves[0], "expected .halves, channels, height")):  # fmt: skip
+        with h5py.File(path, "a") as file:
+            del file[f"cases/{name}/half_averages"]
+            file[f"cases/{name}/half_averages"] = wrong
+        with pytest.raises(InputError, match=complaint):
+            read_half_averages(path, name)
