@@ -125,7 +125,8 @@ shown = {
     "direction_error": "direction error (°)", "fac2_Uped_w0.05": "FAC2 of speed (W = 0.05 m/s)",
     "hit_rate_uped_w0.05": "hit rate of u (W = 0.05 m/s)", "ssim": "SSIM",
     "correlation_dwdz": "correlation of ∂w/∂z", "broken_TKEped": "share with TKE < 0",
-    "broken_Tuwped": f"share with flux beyond {evaluation.ALPHA} TKE", "broken_Uped": "share with U < speed of (u, v)",
+    "broken_Tuwped": f"share with flux beyond {evaluation.ALPHA} TKE",
+    "broken_Uped": "share with U < speed of (u, v)",
 }  # fmt: skip
 lines = [f"| median over {len(cases)} cases | " + " | ".join(tables) + " |",
          "|---" * (1 + len(tables)) + "|"]  # fmt: skip

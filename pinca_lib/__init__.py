@@ -3,11 +3,11 @@
 The modules, from the ground up; each imports only from those before it:
 
 what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_operators``
-the rule, its laws    ``automaton``, ``physics``, ``kernels``, ``compiled``, ``rollout``
+the rule, its laws    ``physics``, ``automaton``, ``kernels``, ``compiled``, ``rollout``
 cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``urbantales``
-what training needs   ``metrics``, ``texture``, ``pool``, ``training``
+what training needs   ``metrics``, ``texture``, ``augmentation``, ``pool``, ``losses``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
-how right it is       ``evaluation``
+how right it is       ``evaluation``, ``rivals``
 how fast it is        ``contenders``, ``benchmark``
 what people look at   ``plotting``, ``score_figures``, ``video``
 a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``, ``stills``

@@ -6,7 +6,9 @@ One step of the rule, for the state s of shape (B, C, H, W) on a periodic grid:
     d = W2 relu(W1 p + b1)                               update,   (B, C, H, W)
     s <- s + air * d        on the channels that the rule may write (6 and up)
 
-With 24 channels and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856.
+With 24 channels and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule may
+measure each channel in a unit of its size, and keep the bounds that a mean flow obeys: it then ends
+a step with s <- realisable(s).
 """
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, STATE_COUNT
+from pinca_lib.physics import realisable
 
 IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 SOBEL_X = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])  # 8 dx d/dx
@@ -49,6 +52,13 @@ class CA(nn.Module):
         Channels C of the state.
     hidden : int
         Width of the hidden layer.
+    units : Tensor of shape (C,), optional
+        The size of each channel, which the layers see as 1; without it, all see SI units. Building
+        heights are 10^4 times as large as momentum fluxes: without units, training is blind to
+        the small ones.
+    alpha : float, optional
+        Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them
+        (``physics.realisable``). The gradient passes as if they were not there.
 
     Notes
     -----
@@ -57,23 +67,47 @@ class CA(nn.Module):
     Rows 0-5 of ``w2`` are never used, since the base channels never change.
     """
 
-    def __init__(self, channels: int = STATE_COUNT, hidden: int = 96):
+    def __init__(
+        self,
+        channels: int = STATE_COUNT,
+        hidden: int = 96,
+        units: Tensor | None = None,
+        alpha: float | None = None,
+    ):
         super().__init__()
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
         nn.init.zeros_(self.w2.weight)
+        self.register_buffer("units", units)
+        self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
 
     @property
     def channels(self) -> int:
         """Channels C of the states that the rule works on."""
         return self.w2.out_channels
 
+    def layers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
+        w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
+        if self.units is not None:
+            w1, w2 = w1 / self.units[:, None], w2 * self.units[:, None]
+        return w1, self.w1.bias, w2
+
     def update(self, perception: Tensor) -> Tensor:
         """Turn what a cell perceives, (B, 4 C, H, W), into its increment, (B, C, H, W)."""
-        return self.w2(torch.relu(self.w1(perception)))
+        w1, bias, w2 = self.layers()
+        hidden = torch.relu(F.conv2d(perception, w1.flatten(1)[:, :, None, None], bias))
+        return F.conv2d(hidden, w2[:, :, None, None])
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
         air = state[:, GEO_MASK, None]  # (B, 1, H, W)
         updated = state + air * self.update(perceive(state))
-        return torch.cat([state[:, BASE], updated[:, DYNAMIC]], dim=1)
+        updated = torch.cat([state[:, BASE], updated[:, DYNAMIC]], dim=1)
+        return updated if self.alpha is None else bounded(updated, float(self.alpha))
+
+
+def bounded(state: Tensor, alpha: float) -> Tensor:
+    """Make the cells in air ``realisable``, with the identity's gradient."""
+    kept = torch.where(state[:, GEO_MASK, None] > 0, realisable(state.detach(), alpha), state)
+    return kept.detach() + (state - state.detach())

@@ -4,7 +4,7 @@ For a block of air cells, small enough to stay in a core's cache,
 
     p = filters * dynamic                  (n, 4 D)
     h = relu(p W1 + constant)              (n, hidden)
-    dynamic <- dynamic + air * (h W2)      (n, D)
+    dynamic <- dynamic + air * (h W2)      (n, D), and onto the bounds if the rule keeps them
 
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
 hidden layer: computed once a call. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
@@ -28,14 +28,17 @@ from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pinca_lib import kernels
+from pinca_lib import kernels, physics
 from pinca_lib.automaton import FILTERS
-from pinca_lib.channels import GEO_MASK
+from pinca_lib.channels import BASE_COUNT, FIELDS, GEO_MASK
 
 if not np.array_equal(kernels.TAPS, FILTERS.flatten(1)):
     raise AssertionError("kernels.TAPS must be automaton.FILTERS, row by row")
+if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN):
+    raise AssertionError("kernels.realise must do what physics.realisable does")
 
-Rule = tuple[Tensor, Tensor, Tensor]  # W1 (4 C, hidden), bias (hidden), W2 (hidden, D)
+# W1 (4 C, hidden), bias (hidden), W2 (hidden, D), and alpha if the rule keeps the bounds, else -1
+Rule = tuple[Tensor, Tensor, Tensor, float]
 Team = Callable[..., list]
 
 _rollouts = Lock()  # one at a time: each uses every core
@@ -78,9 +81,9 @@ def advance(dynamic: Tensor, city: City, rules: Sequence[Rule], steps: int) -> T
     dynamic : Tensor of shape (B, H, W, D)
         On the CPU, of any floating type that BLAS knows. Not changed.
     city : City
-    rules : sequence of (W1, bias, W2)
+    rules : sequence of (W1, bias, W2, alpha)
         W1 (4 C, hidden) has the rows of the dynamic channels first, filter by filter, then those
-        of the base channels; bias is (hidden,), W2 (hidden, D).
+        of the base channels; bias is (hidden,), W2 (hidden, D); alpha as in ``CA``, -1 for None.
     steps : int
 
     Returns
@@ -90,24 +93,24 @@ def advance(dynamic: Tensor, city: City, rules: Sequence[Rule], steps: int) -> T
         each application of a rule.
     """
     recorded = torch.is_grad_enabled()
-    layers = [layer for rule in rules for layer in rule]
-    return _Advance.apply(dynamic, city, steps, recorded, *layers)
+    layers, alphas = [layer for rule in rules for layer in rule[:3]], [rule[3] for rule in rules]
+    return _Advance.apply(dynamic, city, steps, recorded, alphas, *layers)
 
 
 class _Advance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dynamic, city, steps, recorded, *layers):
+    def forward(ctx, dynamic, city, steps, recorded, alphas, *layers):
         cells, air, perceived = _arrays(city.cells, city.air, city.perceived)
         old = dynamic.contiguous().numpy().copy()
         new = old.copy()
         before = []
         with _team() as team:
             rules = []
-            for w1, bias, w2 in _triples(_arrays(*layers)):
+            for (w1, bias, w2), alpha in zip(_triples(_arrays(*layers)), alphas, strict=True):
                 constant = np.empty((len(cells), len(bias)), w1.dtype)
                 own = len(FILTERS) * old.shape[-1]  # rows of the dynamic channels
                 team(kernels.base_share, len(cells), perceived, w1[own:], bias, constant)
-                rules.append((constant, w1[:own], w2))
+                rules.append((constant, w1[:own], w2, alpha))
             for rule in rules * steps:
                 team(kernels.step, len(cells), cells, air, rule, _sized(old), old, new)
                 if recorded:
@@ -124,7 +127,7 @@ class _Advance(torch.autograd.Function):
         saved = _arrays(*ctx.saved_tensors)
         layers, before = saved[: ctx.count], saved[ctx.count :]
         rules, grads = _triples(layers), [np.zeros_like(layer) for layer in layers]
-        wanted = [any(needed) for needed in _triples(ctx.needs_input_grad[4:])]
+        wanted = [any(needed) for needed in _triples(ctx.needs_input_grad[5:])]
         grad = grad.contiguous().numpy().copy()
         grad_p = np.zeros((*grad.shape[:3], len(FILTERS) * grad.shape[3]), grad.dtype)
         # Nothing before the first of these is to be differentiated.
@@ -139,7 +142,7 @@ class _Advance(torch.autograd.Function):
                 if i > first or ctx.needs_input_grad[0]:
                     rows = grad.shape[0] * grad.shape[1]
                     team(kernels.perceive_backward, rows, _sized(grad), grad_p, grad)
-        return torch.from_numpy(grad), None, None, None, *map(torch.from_numpy, grads)
+        return torch.from_numpy(grad), None, None, None, None, *map(torch.from_numpy, grads)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

@@ -71,15 +71,14 @@ def cax_rollout(rule: CA) -> Contender:
 
     class PedestrianWind(ComplexSystem):
         def __init__(self):
-            hidden, seen = rule.w1.weight.shape[:2]
+            w1, bias, w2 = (layer.detach() for layer in rule.layers())
+            hidden, seen = len(w1), w1[0].numel()
             self.w1 = nnx.Linear(seen, hidden, rngs=nnx.Rngs(0))
             self.w2 = nnx.Linear(hidden, rule.channels, use_bias=False, rngs=nnx.Rngs(0))
-            first = rule.w1.weight.detach().view(hidden, rule.channels, -1)
-            second = rule.w2.weight.detach()[:, :, 0, 0].clone()
-            second[:BASE_COUNT] = 0
-            self.w1.kernel[...] = jnp.array(first.permute(2, 1, 0).reshape(seen, hidden))
-            self.w1.bias[...] = jnp.array(rule.w1.bias.detach())
-            self.w2.kernel[...] = jnp.array(second.T)
+            writes = torch.arange(rule.channels) >= BASE_COUNT
+            self.w1.kernel[...] = jnp.array(w1.permute(2, 1, 0).reshape(seen, hidden))
+            self.w1.bias[...] = jnp.array(bias)
+            self.w2.kernel[...] = jnp.array(w2.T * writes)
 
         def _step(self, state, input=None, *, sow=False):
             increment = self.w2(nnx.relu(self.w1(perceive(state))))

@@ -26,6 +26,8 @@ TAPS = np.array(
     ],
     np.float32,
 )
+U, V, SPEED, TKE, FLUX = range(5)  # of the dynamic channels
+MARGIN = 1e-6  # of ``physics``
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
@@ -62,8 +64,11 @@ def base_share(first, last, perceived, w1, bias, constant):
 
 @_compiled
 def step(first, last, cells, air, rule, sized, old, new):
-    """Write the next state of the cells; ``rule`` is constant, W1 (4 D, hidden), W2 (hidden, D)."""
-    constant, w1, w2 = rule
+    """Write the next state of the cells.
+
+    ``rule`` is constant, W1 (4 D, hidden), W2 (hidden, D), and the alpha of its bounds, or -1.
+    """
+    constant, w1, w2, alpha = rule
     p = np.empty((BLOCK, w1.shape[0]), old.dtype)
     h = np.empty((BLOCK, w1.shape[1]), old.dtype)
     increment = np.empty((BLOCK, len(sized)), old.dtype)
@@ -80,6 +85,18 @@ def step(first, last, cells, air, rule, sized, old, new):
             b, y, x = cells[start + i]
             for c in range(len(sized)):
                 new[b, y, x, c] = old[b, y, x, c] + air[start + i] * increment[i, c]
+            if alpha >= 0:
+                realise(new[b, y, x], alpha)
+
+
+@_compiled
+def realise(cell, alpha):
+    """Do to one cell what ``physics.realisable`` does to all."""
+    u, v, speed, tke, flux = cell[U], cell[V], cell[SPEED], cell[TKE], cell[FLUX]
+    cell[SPEED] = np.maximum(speed, (1 + MARGIN) * np.sqrt(u * u + v * v))
+    cell[TKE] = np.maximum(tke, 0)
+    most = (1 - MARGIN) * alpha * cell[TKE]
+    cell[FLUX] = np.minimum(np.maximum(flux, -most), most)
 
 
 @_compiled

@@ -77,7 +77,9 @@ class ScaledPhysicsMetrics:
         return (excess_flux(state, self.alpha) > 0).float().mean()
 
     @torch.no_grad()
-    def __call__(self, state: Tensor, target: Tensor, extents: Extents) -> dict[str, Tensor]:
+    def __call__(
+        self, state: Tensor, target: Tensor, extents: Extents, known: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Score states against their targets.
 
         Parameters
@@ -86,6 +88,8 @@ class ScaledPhysicsMetrics:
             Predictions, C >= 12.
         target : Tensor of shape (B, 12, H, W)
         extents : (B, 2) in metres
+        known : Tensor of shape (B, >= 5), bool, optional
+            Which of the target's fields are data; ``mae`` and ``ssim`` leave the others out.
 
         Returns
         -------
@@ -95,7 +99,10 @@ class ScaledPhysicsMetrics:
         if not state[:, PREDICTED].isfinite().all():
             return dict.fromkeys((*self.SCORES, "mean"), state.new_full((), torch.nan))
         fields, truth = state[:, FIELDS], target[:, FIELDS]
-        error, zero = (fields - truth).abs().mean(), fields.new_zeros(())
+        if known is None:
+            known = torch.ones(fields.shape[:2], dtype=torch.bool, device=fields.device)
+        known = known[:, : fields.shape[1]]
+        zero = fields.new_zeros(())
         figures = {
             "tke": (negative_energy(state) > 0).float().mean(),
             "flux": self._outside_flux_bound(state),
@@ -103,8 +110,8 @@ class ScaledPhysicsMetrics:
             "continuity": continuity_residual(state, extents).abs().mean(),
         }
         scores = {
-            "mae": scaled(error, zero, truth.abs().mean()),
-            "ssim": structural_similarity(fields, truth),
+            "mae": scaled((fields - truth)[known].abs().mean(), zero, truth[known].abs().mean()),
+            "ssim": structural_similarity(fields[known][None], truth[known][None]),
             **{name: scaled(figures[name], *self.references[name]) for name in figures},
         }
         return scores | {"mean": torch.stack([*scores.values()]).mean()}

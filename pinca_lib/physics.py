@@ -6,6 +6,8 @@ Three are bounds on one-point statistics of a turbulent flow, the fourth is cont
     |<u'w'>| <= alpha TKE                 the momentum flux is bounded by the energy
     <sqrt(u^2 + v^2)> >= sqrt(<u>^2 + <v>^2)    Jensen's inequality
     d<u>/dx + d<v>/dy + d<w>/dz = 0       incompressible flow
+
+The bounds can be penalised, or kept exactly: ``realisable`` projects every cell onto them.
 """
 
 from collections.abc import Sequence
@@ -17,6 +19,34 @@ from pinca_lib.channels import DWDZ, FLUX, SPEED, TKE, U, V
 
 Extents = Tensor | Sequence[tuple[float, float]]
 """Height and width in metres of each sample's domain: (B, 2), or B pairs."""
+
+MARGIN = 1e-6  # by which a projection overshoots, so that rounding breaks no bound
+
+
+def realisable(state: Tensor, alpha: float) -> Tensor:
+    """Raise TKE and speed, and shorten the flux, where a state breaks a bound.
+
+    Parameters
+    ----------
+    state : Tensor of shape (B, C, H, W)
+        C >= 12.
+    alpha : float
+        Bound of |<u'w'>| / TKE.
+
+    Returns
+    -------
+    Tensor of shape (B, C, H, W)
+        With 0 <= TKE, |<u'w'>| <= alpha TKE and |(<u>, <v>)| <= speed in every cell, however they
+        are rounded; u, v and all other channels are as they were. Where no bound is broken, or
+        met to within ``MARGIN``, nothing changes.
+    """
+    new = state.clone()
+    speed_of_mean = torch.sqrt(state[:, U] ** 2 + state[:, V] ** 2)
+    new[:, SPEED] = torch.maximum(state[:, SPEED], (1 + MARGIN) * speed_of_mean)
+    new[:, TKE] = torch.relu(state[:, TKE])
+    most = (1 - MARGIN) * alpha * new[:, TKE]
+    new[:, FLUX] = torch.minimum(torch.maximum(state[:, FLUX], -most), most)
+    return new
 
 
 def negative_energy(state: Tensor) -> Tensor:

@@ -1,12 +1,22 @@
 """The sample pool: states that live on between training steps, so that rules learn to persist."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pinca_lib.channels import BASE, DYNAMIC, STATE_COUNT, split_base
+from pinca_lib.augmentation import Move
+from pinca_lib.channels import (
+    BASE,
+    DWDZ,
+    DYNAMIC,
+    PREDICTED,
+    PREDICTED_CHANNELS,
+    STATE_COUNT,
+    split_base,
+)
 from pinca_lib.datasets import WindDataset
 
 
@@ -23,12 +33,15 @@ class Batch:
         The data's channels 0-11 of each sample's case.
     extents : Tensor of shape (B, 2)
         Height and width of each domain, m.
+    known : Tensor of shape (B, 6), bool
+        Which of the target's channels 6-11 are data; the others are zero.
     """
 
     slots: Tensor
     state: Tensor
     target: Tensor
     extents: Tensor
+    known: Tensor
 
 
 def fresh_states(cases: Tensor, channels: int = STATE_COUNT) -> Tensor:
@@ -64,6 +77,8 @@ class SamplePool:
         Where states and targets are kept.
     channels : int
         Channels of a state.
+    augment : bool
+        Shift, mirror and turn every case at random when it is laid in (``augmentation``).
     """
 
     def __init__(
@@ -73,10 +88,13 @@ class SamplePool:
         random: np.random.Generator,
         device: torch.device | str = "cpu",
         channels: int = STATE_COUNT,
+        augment: bool = False,
     ):
-        self.size, self.channels, self.random = size, channels, random
+        self.size, self.channels, self.random, self.augment = size, channels, random, augment
         self.targets = dataset.states.to(device)  # (N, 12, H, W)
         self.extents = dataset.extents.to(device)  # (N, 2)
+        self.known = torch.ones(len(dataset), len(PREDICTED_CHANNELS), dtype=torch.bool)
+        self.known[:, DWDZ - PREDICTED.start] = dataset.has_dwdz
         self.refresh()
 
     def __len__(self) -> int:
@@ -86,40 +104,59 @@ class SamplePool:
         """Draw the cases anew, each as often as any other to within one, and start all at zero."""
         count = len(self.targets)
         rounds = [self.random.permutation(count) for _ in range(-(-self.size // count))]
-        self._lay(torch.from_numpy(np.concatenate(rounds)[: self.size]))
+        cases = np.concatenate(rounds)[: self.size].tolist()
+        self._lay(cases, [self._drawn_move() for _ in cases])
 
-    def _lay(self, cases: Tensor) -> None:
-        self.cases = cases.to(self.targets.device)  # (P,)
-        self.states = fresh_states(self.targets[self.cases], self.channels)
+    def _drawn_move(self) -> Move:
+        return Move.drawn(self.targets.shape[-2:], self.random) if self.augment else Move()
 
-    def sample(self, count: int, restart_first: bool = False) -> Batch:
+    def _lay(self, cases: list[int], moves: list[Move]) -> None:
+        self.cases, self.moves = cases, moves
+        self.states = fresh_states(
+            torch.stack([self.target(slot) for slot in range(self.size)]), self.channels
+        )
+
+    def target(self, slot: int) -> Tensor:
+        """Return what the state in a slot is to become, (12, H, W)."""
+        return self.moves[slot].state(self.targets[self.cases[slot]])
+
+    def sample(self, count: int, restarts: int = 0) -> Batch:
         """Draw samples without replacement.
 
         Parameters
         ----------
         count : int
             Samples to draw, at most ``len(self)``.
-        restart_first : bool
-            Set everything but the base channels of the first sample to zero, so that the rule
-            does not forget how to begin.
+        restarts : int
+            Set everything but the base channels of the first so many to zero, lest the rule
+            forget how to begin. A pool that augments draws other cases for them too.
         """
-        drawn = self.random.choice(self.size, count, replace=False)
-        slots = torch.from_numpy(drawn).to(self.cases.device)
+        slots = self.random.choice(self.size, count, replace=False).tolist()
+        for slot in slots[:restarts] if self.augment else ():
+            self.cases[slot] = int(self.random.integers(len(self.targets)))
+            self.moves[slot] = self._drawn_move()
+        drawn = [(self.cases[slot], self.moves[slot]) for slot in slots]
+        target = torch.stack([self.target(slot) for slot in slots])
         state = self.states[slots]  # a copy
-        if restart_first:
-            state[0, DYNAMIC] = 0
-        cases = self.cases[slots]
-        return Batch(slots, state, self.targets[cases], self.extents[cases])
+        state[:restarts] = fresh_states(target[:restarts], self.channels)
+        extents = torch.stack([move.extent(self.extents[case]) for case, move in drawn])
+        known = torch.stack([move.known(self.known[case]) for case, move in drawn])
+        return Batch(torch.tensor(slots), state, target, extents, known.to(target.device))
 
     def write(self, batch: Batch, state: Tensor) -> None:
         """Put the states that became of a batch, (B, C, H, W), back into their places."""
         self.states[batch.slots] = state.detach()
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return what changes: the cases and the states beyond their base channels."""
-        return {"cases": self.cases, "dynamic": split_base(self.states)[1]}
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes: cases, their moves, and the states beyond their base channels."""
+        return {
+            "cases": torch.tensor(self.cases),
+            "moves": torch.tensor([astuple(move) for move in self.moves]),
+            "dynamic": split_base(self.states)[1],
+        }
 
-    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned, over the same data set."""
-        self._lay(saved["cases"])
+        moves = [Move(*row[:2], *map(bool, row[2:])) for row in saved["moves"].tolist()]
+        self._lay(saved["cases"].tolist(), moves)
         self.states[:, DYNAMIC] = saved["dynamic"].to(self.states)

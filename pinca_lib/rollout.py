@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pinca_lib.automaton import CA, FILTERS
+from pinca_lib.automaton import CA, FILTERS, bounded
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 
 try:
@@ -93,9 +93,10 @@ class _CompiledRules:
         self.city = compiled.City.of(base)
         self.layers = []
         for rule in rules:
-            first = rule.w1.weight.view(-1, rule.channels, len(FILTERS)).transpose(1, 2)
-            w1 = torch.cat([first[..., DYNAMIC].flatten(1), first[..., BASE].flatten(1)], dim=1).T
-            self.layers.append((w1, rule.w1.bias, rule.w2.weight[DYNAMIC, :, 0, 0].T))
+            first, bias, second = rule.layers()
+            parts = [first[:, own].transpose(1, 2).flatten(1) for own in (DYNAMIC, BASE)]
+            alpha = -1.0 if rule.alpha is None else float(rule.alpha)
+            self.layers.append((torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
@@ -106,22 +107,25 @@ class _FoldedRules:
     """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        self.air = base[:, GEO_MASK, None]
+        self.base, self.air = base, base[:, GEO_MASK, None]
         self.layers = []
         for rule in rules:
-            first = rule.w1.weight.view(-1, rule.channels, len(FILTERS))
+            first, bias, second = rule.layers()
             kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(base))
-            constant = _periodic_conv(base, kernel[:, BASE]) + rule.w1.bias.view(-1, 1, 1)
+            constant = _periodic_conv(base, kernel[:, BASE]) + bias.view(-1, 1, 1)
             layers = (constant, kernel[:, DYNAMIC])
             layers = (layer.contiguous(memory_format=torch.channels_last) for layer in layers)
-            self.layers.append((*layers, rule.w2.weight[DYNAMIC]))
+            alpha = None if rule.alpha is None else float(rule.alpha)
+            self.layers.append((*layers, second[DYNAMIC, :, None, None], alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.contiguous(memory_format=torch.channels_last)
         for _ in range(steps):
-            for constant, kernel, second in self.layers:
+            for constant, kernel, second, alpha in self.layers:
                 hidden = torch.relu(constant + _periodic_conv(dynamic, kernel))
                 dynamic = dynamic + self.air * F.conv2d(hidden, second)
+                if alpha is not None:
+                    dynamic = bounded(torch.cat([self.base, dynamic], dim=1), alpha)[:, DYNAMIC]
         return dynamic
 
 

@@ -1,7 +1,6 @@
-"""Losses of the Init-NCA: a field may be compared cell by cell, or as a texture.
+"""The texture loss: local patterns are to occur as often as in the target, wherever they stand.
 
-The texture loss asks only that local patterns occur as often as in the target, wherever they
-stand: the features of all cells, taken as a cloud of points, are moved onto those of the target
+The features of all cells, taken as a cloud of points, are moved onto those of the target
 by optimal transport, of which sorted projections onto random directions give the cost (sliced
 Wasserstein distance; Heitz et al. 2021, "A Sliced Wasserstein Loss for Neural Texture
 Synthesis"). Features come from fixed filters, or from VGG16 where its weights are at hand.
@@ -26,25 +25,6 @@ LEVELS = 4
 VGG_LAYERS = (1, 6, 11, 18, 25)  # of torchvision's vgg16().features, each a ReLU
 VGG_FILE = "vgg16-397923af.pth"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def pixel_loss(state: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of the five fields: both (B, >= 11, H, W), result a scalar."""
-    return F.mse_loss(state[:, FIELDS], target[:, FIELDS])
-
-
-def field_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of that name: ``"pixel"``, ``"filters"`` or ``"vgg"``.
-
-    Raises
-    ------
-    InputError
-        If VGG16 is asked for and its weights are not at hand.
-    """
-    if name == "pixel":
-        return pixel_loss
-    features = vgg_features() if name == "vgg" else filter_features
-    return lambda state, target: texture_loss(state, target, features)
 
 
 def texture_loss(state: Tensor, target: Tensor, features: Features) -> Tensor:

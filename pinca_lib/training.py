@@ -1,17 +1,14 @@
-"""Training: the two experiments' losses, and the descent that both share."""
+"""Training: the descent that both experiments share."""
 
-from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pinca_lib.automaton import CA
-from pinca_lib.channels import DYNAMIC, FIELDS
-from pinca_lib.physics import PhysicsLoss
-from pinca_lib.pool import Batch, SamplePool
-from pinca_lib.texture import pixel_loss
+from pinca_lib.channels import GEO_MASK, PREDICTED, STATE_COUNT, TOPO
+from pinca_lib.pool import SamplePool
 
 MILESTONES, DECAY = (1000, 2000), 0.3  # of the learning rate, iterations
 
@@ -22,21 +19,63 @@ def seed_everything(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def channel_units(states: Tensor, channels: int = STATE_COUNT) -> Tensor:
+    """Return the size of each channel: its root mean square over the data.
+
+    Parameters
+    ----------
+    states : Tensor of shape (N, 12, H, W)
+        The data, of which building heights are averaged over everything and channels 6-11 over
+        the air. The other channels are of order 1 as they are.
+    channels : int
+
+    Returns
+    -------
+    Tensor of shape (channels,)
+        1 for what the data has not, too.
+    """
+    units = torch.ones(channels, dtype=states.dtype, device=states.device)
+    share_of_air = states[:, GEO_MASK].mean()
+    units[TOPO] = states[:, TOPO].square().mean().sqrt()
+    units[PREDICTED] = (states[:, PREDICTED].square().mean((0, 2, 3)) / share_of_air).sqrt()
+    return torch.where(units > 0, units, 1)
+
+
 class Training:
     """What a training changes: the rule, its optimiser and schedule, the pool, random numbers.
 
     Parameters
     ----------
-    rule : CA
-        The rule to train.
+    rule : Module
+        The rule to train, or another network.
     pool : SamplePool
     learning_rate : float
         Of Adam, before it decays.
+    memory : float
+        Of the running average of the weights: 0 takes the last ones, 0.99 about the last hundred
+        iterations'. It stands in ``average``, a rule of its own.
+    weight_decay : float
+        Share of each weight, times the learning rate, that it loses in an iteration.
+    is_normalised : bool
+        Divide the gradient of each parameter by its norm, as in Mordvintsev et al. 2020, "Growing
+        Neural Cellular Automata": long rollouts make its size meaningless.
     """
 
-    def __init__(self, rule: CA, pool: SamplePool, learning_rate: float):
-        self.rule, self.pool, self.random = rule, pool, pool.random
-        self.optimiser = torch.optim.Adam(rule.parameters(), learning_rate)
+    def __init__(
+        self,
+        rule: nn.Module,
+        pool: SamplePool,
+        learning_rate: float,
+        memory: float = 0.0,
+        weight_decay: float = 0.0,
+        is_normalised: bool = True,
+    ):
+        self.is_normalised = is_normalised
+        self.rule, self.pool, self.random, self.memory = rule, pool, pool.random, memory
+        self.average = deepcopy(rule).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            rule.parameters(), learning_rate, weight_decay=weight_decay
+        )
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, MILESTONES, DECAY)
 
     def draw_steps(self, low: int, high: int) -> int:
@@ -44,10 +83,7 @@ class Training:
         return int(self.random.integers(low, high))
 
     def descend(self, loss: Tensor) -> None:
-        """Take one step of Adam along the normalised gradient.
-
-        The gradient of each parameter is divided by its norm, as in Mordvintsev et al. 2020,
-        "Growing Neural Cellular Automata": long rollouts make its size meaningless.
+        """Take one step of Adam along the gradient.
 
         Raises
         ------
@@ -64,15 +100,26 @@ class Training:
                 f"{', '.join(f'{norm.item():g}' for norm in norms)}; start anew with a smaller "
                 "learning_rate or fewer steps"
             )
-        for gradient, norm in zip(gradients, norms, strict=True):
-            gradient /= norm + 1e-8
+        if self.is_normalised:
+            for gradient, norm in zip(gradients, norms, strict=True):
+                gradient /= norm + 1e-8
         self.optimiser.step()
         self.schedule.step()
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Let the average follow the weights, at the beginning more quickly."""
+        done = self.schedule.last_epoch
+        memory = min(self.memory, done / (done + 9))
+        for mean, weights in zip(self.average.parameters(), self.rule.parameters(), strict=True):
+            mean.copy_(weights + memory * (mean - weights))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a checkpoint keeps, except the pool."""
         return {
-            "model_state_dict": self.rule.state_dict(),
+            "model_state_dict": self.average.state_dict(),
+            "trained_state_dict": self.rule.state_dict(),
             "optimizer_state_dict": self.optimiser.state_dict(),
             "schedule_state_dict": self.schedule.state_dict(),
             "random": self.random.bit_generator.state,
@@ -81,57 +128,9 @@ class Training:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
-        self.rule.load_state_dict(saved["model_state_dict"])
+        self.average.load_state_dict(saved["model_state_dict"])
+        self.rule.load_state_dict(saved["trained_state_dict"])
         self.optimiser.load_state_dict(saved["optimizer_state_dict"])
         self.schedule.load_state_dict(saved["schedule_state_dict"])
         self.random.bit_generator.state = saved["random"]
         torch.set_rng_state(saved["torch_random"])
-
-
-def overflow(values: Tensor) -> Tensor:
-    """Sum of how far values lie outside -1…1: keeps a rollout from running away."""
-    return (values - values.clamp(-1, 1)).abs().sum()
-
-
-class InitLoss:
-    """Loss of the Init-NCA: a field loss, and the overflow of every channel that it writes.
-
-    Parameters
-    ----------
-    field_loss : callable
-        Of state and target, e.g. from ``texture.field_loss``.
-    lambda_overflow : float
-        Weight of the overflow.
-    """
-
-    def __init__(self, field_loss: Callable[[Tensor, Tensor], Tensor], lambda_overflow: float):
-        self.field_loss, self.lambda_overflow = field_loss, lambda_overflow
-
-    def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
-        field, over = self.field_loss(state, batch.target), overflow(state[:, DYNAMIC])
-        return {"loss": field + self.lambda_overflow * over, "field": field, "overflow": over}
-
-
-class PILoss:
-    """Loss of the PI-NCA: data, physics, and the overflow of the five fields.
-
-    Parameters
-    ----------
-    alpha : float
-        Bound of |<u'w'>| / TKE in the physics.
-    lambda_mse, lambda_pinn, lambda_overflow : float
-        Weights of the three.
-    """
-
-    def __init__(self, alpha: float, lambda_mse: float, lambda_pinn: float, lambda_overflow: float):
-        self.physics = PhysicsLoss(alpha)
-        self.lambda_mse, self.lambda_pinn = lambda_mse, lambda_pinn
-        self.lambda_overflow = lambda_overflow
-
-    def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
-        mse, over = pixel_loss(state, batch.target), overflow(state[:, FIELDS])
-        pinn, terms = self.physics(state, batch.extents)
-        loss = self.lambda_mse * mse + self.lambda_pinn * pinn + self.lambda_overflow * over
-        return {"loss": loss, "mse": mse, "overflow": over, **terms}

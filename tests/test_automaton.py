@@ -15,6 +15,14 @@ def trained(channels: int = 24, seed: int = 0) -> CA:
     return rule
 
 
+def bounded_rule(seed: int = 0) -> CA:
+    """A rule that keeps the bounds, with channels in units of their own."""
+    torch.manual_seed(seed)
+    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25).requires_grad_(False)
+    torch.nn.init.normal_(rule.w2.weight, std=0.02)
+    return rule
+
+
 def city_state(batch: int = 2, channels: int = 24, height: int = 7, width: int = 9, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     state = torch.randn(batch, channels, height, width, generator=generator)
@@ -72,3 +80,39 @@ def test_a_cell_sees_its_eight_neighbours_and_no_further():
     changed = (rule(moved) - rule(state)).abs().amax(1)[0] > 0
     assert changed[3:6, 3:6].all()
     assert changed.sum() == 9
+
+
+def test_units_are_those_in_which_the_layers_see_and_write_a_state():
+    plain, state = trained(), city_state()
+    units = torch.rand(24, generator=torch.Generator().manual_seed(1)) + 0.5
+    units[2] = 1
+    scaled = CA(units=units)
+    scaled.load_state_dict(plain.state_dict() | {"units": units})
+    unit = units.view(-1, 1, 1)
+    torch.testing.assert_close(scaled(state), unit * plain(state / unit), atol=1e-5, rtol=1e-5)
+
+
+def test_a_rule_that_keeps_the_bounds_breaks_none_from_any_state():
+    rule, state = bounded_rule(), city_state(height=40, width=40)
+    after, air = rule(state), state[:, 2] > 0
+    u, v, speed, tke, flux = after.double()[:, 6:11].transpose(0, 1)[:, air]
+    assert (tke >= 0).all()
+    assert (flux.abs() <= 2.25 * tke).all()
+    assert (speed >= torch.hypot(u, v)).all()
+    free = CA(units=rule.units)
+    free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
+    torch.testing.assert_close(
+        after[:, [6, 7, *range(11, 24)]], free(state)[:, [6, 7, *range(11, 24)]]
+    )
+    assert (free(state)[:, 9][air] < 0).any()
+
+
+def test_the_bounds_let_the_gradient_through():
+    rule, state = bounded_rule().requires_grad_(True), city_state()
+    free = CA(units=rule.units)
+    free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
+    weights = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.autograd.grad((r(state) * weights).sum(), list(r.parameters()))
+                    for r in (rule, free))  # fmt: skip
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)

@@ -25,7 +25,7 @@ def test_a_fresh_state_holds_its_case_and_is_zero_beyond(pool, dataset):
 
 
 def test_every_case_is_in_the_pool_about_as_often_as_any_other(pool, dataset):
-    counts = torch.bincount(pool.cases, minlength=len(dataset))
+    counts = torch.bincount(torch.tensor(pool.cases), minlength=len(dataset))
     assert counts.min() >= 2
     assert counts.max() <= 3
 
@@ -34,10 +34,12 @@ def test_a_batch_is_drawn_without_replacement_with_its_own_targets(pool, dataset
     for _ in range(20):
         batch = pool.sample(6)
         assert len(set(batch.slots.tolist())) == 6
-        cases = pool.cases[batch.slots]
+        cases = [pool.cases[slot] for slot in batch.slots]
         assert torch.equal(batch.state, pool.states[batch.slots])
         assert torch.equal(batch.target, dataset.states[cases])
         assert torch.equal(batch.extents, dataset.extents[cases])
+        assert batch.known[:, :5].all()
+        assert torch.equal(batch.known[:, 5], dataset.has_dwdz[cases])
 
 
 def test_states_written_back_are_drawn_again(pool):
@@ -53,7 +55,7 @@ def test_states_written_back_are_drawn_again(pool):
 
 def test_a_restart_zeroes_the_first_sample_of_the_batch_and_nothing_in_the_pool(pool):
     pool.states[:, 6:] = 7.0
-    batch = pool.sample(6, restart_first=True)
+    batch = pool.sample(6, restarts=1)
     assert not batch.state[0, 6:].any()
     assert torch.equal(batch.state[0, :6], pool.states[batch.slots[0], :6])
     assert (batch.state[1:, 6:] == 7).all()
@@ -62,18 +64,48 @@ def test_a_restart_zeroes_the_first_sample_of_the_batch_and_nothing_in_the_pool(
 
 def test_a_refresh_starts_all_anew(pool):
     pool.states[:, 6:] = 7.0
-    before = pool.cases.clone()
+    before = pool.cases
     pool.refresh()
     assert not pool.states[:, 6:].any()
-    assert not torch.equal(pool.cases, before)
+    assert pool.cases != before
 
 
-def test_a_saved_pool_comes_back_whole(pool, dataset):
+def test_an_augmented_pool_moves_states_and_targets_alike(dataset):
+    pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=True)
+    for _ in range(10):
+        batch = pool.sample(6)
+        assert torch.equal(batch.state[:, :6], batch.target[:, :6])
+        for slot, target, known in zip(batch.slots, batch.target, batch.known, strict=True):
+            move, case = pool.moves[slot], pool.cases[slot]
+            assert torch.equal(target, move.state(dataset.states[case]))
+            assert known[4] == (not move.is_swapped)
+    assert len(set(pool.moves)) > 10
+
+
+def test_a_restart_in_an_augmented_pool_draws_another_case(dataset):
+    pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=True)
+    pool.states[:, 6:] = 7.0
+    for _ in range(20):
+        before = list(pool.moves)
+        batch = pool.sample(6, restarts=1)
+        slot = batch.slots[0]
+        assert pool.moves[slot] != before[slot]
+        assert torch.equal(batch.state[0, :6], batch.target[0, :6])
+        assert not batch.state[0, 6:].any()
+        assert (batch.state[1:, 6:] == 7).all()
+        pool.write(batch, batch.state + 0)
+        assert torch.equal(pool.states[slot, :6], pool.target(slot)[:6])
+        pool.states[:, 6:] = 7.0
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_saved_pool_comes_back_whole(dataset, augment):
+    pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=augment)
     batch = pool.sample(4)
     batch.state[:, 6:] += 0.5  # rules never touch the base channels
     pool.write(batch, batch.state)
     saved = {name: tensor.clone() for name, tensor in pool.state_dict().items()}
-    other = SamplePool(dataset, 16, np.random.default_rng(1))
+    other = SamplePool(dataset, 16, np.random.default_rng(1), augment=augment)
     other.load_state_dict(saved)
     assert torch.equal(other.states, pool.states)
-    assert torch.equal(other.cases, pool.cases)
+    assert (other.cases, other.moves) == (pool.cases, pool.moves)

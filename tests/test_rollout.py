@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from reference import conv_step
-from test_automaton import city_state, trained
+from test_automaton import bounded_rule, city_state, trained
 
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
@@ -39,6 +39,34 @@ def test_it_equals_the_rule_applied_step_by_step(batch, height, width):
     for _ in range(8):
         expected = second(first(expected))
     torch.testing.assert_close(rollout([first, second], state, 8), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_rules_with_units_and_bounds_equal_the_rule_itself_gradients_included():
+    rules = [trained(seed=1), bounded_rule(seed=2).requires_grad_(True)]
+    state = city_state(2, height=9, width=12)
+    expected = state
+    for _ in range(4):
+        for rule in rules:
+            expected = rule(expected)
+    ours = rollout(rules, state, 4, recorded=4)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        gradient(rules[1], (ours * weights).sum()),
+        gradient(rules[1], (expected * weights).sum()),
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+def test_no_bound_is_broken_in_the_last_bit():
+    state = city_state(2, height=64, width=64)
+    air = state[:, 2] > 0
+    after = rollout([bounded_rule()], state, 5).double()
+    u, v, speed, tke, flux = after[:, 6:11].transpose(0, 1)[:, air]
+    assert (tke >= 0).all()
+    assert (flux.abs() <= 2.25 * tke).all()
+    assert (speed >= torch.hypot(u, v)).all()
 
 
 @pytest.mark.parametrize("mask", [0.0, 1.0])

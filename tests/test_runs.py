@@ -15,11 +15,11 @@ from pinca_lib.automaton import CA
 from pinca_lib.checkpoints import checkpoints, load_rule, load_tensors, save_atomically
 from pinca_lib.datasets import load_dataset
 from pinca_lib.errors import InputError
+from pinca_lib.losses import InitLoss
 from pinca_lib.pool import SamplePool
 from pinca_lib.rollout import rollout
 from pinca_lib.runs import Run
-from pinca_lib.texture import field_loss
-from pinca_lib.training import InitLoss, Training, seed_everything
+from pinca_lib.training import Training, seed_everything
 
 
 class PowerCutError(Exception):
@@ -44,11 +44,11 @@ def train(dataset, parameters, power_cut_in: int | None = None) -> tuple[Run, Tr
     rule = CA()
     pool = SamplePool(dataset, 8, random)
     training = Training(rule, pool, run.parameters.learning_rate)
-    loss = InitLoss(field_loss("filters"), 1.0)
+    loss = InitLoss("filters", 1.0)
     for iteration in run.iterations(training, dataset.fingerprint()):
         if iteration % 3 == 0:
             pool.refresh()
-        batch = pool.sample(2, restart_first=iteration % 2 == 0)
+        batch = pool.sample(2, restarts=int(iteration % 2 == 0))
         steps = training.draw_steps(2, 5)
         state = rollout([rule], batch.state, steps, steps)
         terms = loss(state, batch)

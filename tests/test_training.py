@@ -1,4 +1,4 @@
-"""One training step equals the experiment's own, restated; losses equal their definitions."""
+"""One training step equals the experiment's own, restated; what goes beyond it is as defined."""
 
 from dataclasses import replace
 
@@ -10,41 +10,15 @@ from test_automaton import trained
 
 from pinca_lib.automaton import CA
 from pinca_lib.datasets import load_dataset
-from pinca_lib.pool import Batch, SamplePool
+from pinca_lib.losses import PILoss
+from pinca_lib.pool import SamplePool
 from pinca_lib.rollout import rollout
-from pinca_lib.texture import field_loss
-from pinca_lib.training import InitLoss, PILoss, Training, overflow, seed_everything
+from pinca_lib.training import Training, channel_units, seed_everything
 
 
 @pytest.fixture
 def pool(city_folder) -> SamplePool:
     return SamplePool(load_dataset(city_folder, 24), 12, np.random.default_rng(0))
-
-
-def random_batch(seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    state, target = (torch.randn(2, c, 12, 10, generator=generator) for c in (24, 12))
-    return Batch(torch.arange(2), state, target, torch.tensor([[24.0, 20.0], [30.0, 50.0]]))
-
-
-def test_the_pi_loss_is_the_experiments():
-    batch = random_batch()
-    terms = PILoss(2.25, 1.0, 10.0, 0.1)(batch.state, batch)
-    expected = pi_loss(batch.state, batch.target, batch.extents)
-    torch.testing.assert_close(terms["loss"], expected)
-
-
-def test_the_init_loss_holds_every_written_channel_inside():
-    batch = random_batch()
-    terms = InitLoss(field_loss("pixel"), 0.5)(batch.state, batch)
-    outside = (batch.state[:, 6:].abs() - 1).clamp(min=0).sum()
-    torch.testing.assert_close(terms["overflow"], outside)
-    field = ((batch.state[:, 6:11] - batch.target[:, 6:11]) ** 2).mean()
-    torch.testing.assert_close(terms["loss"], field + 0.5 * outside)
-
-
-def test_overflow_is_a_sum_of_distances_to_the_unit_interval():
-    assert overflow(torch.tensor([-3.0, -1.0, 0.5, 1.0, 1.5])).item() == pytest.approx(2.5)
 
 
 def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
@@ -62,10 +36,10 @@ def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
     theirs.load_state_dict(ours.state_dict())
     optimiser = torch.optim.Adam(theirs.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1000, 2000], 0.3)
-    training, loss = Training(ours, pool, 1e-3), PILoss(2.25, 1.0, 10.0, 0.1)
+    training, loss = Training(ours, pool, 1e-3), PILoss("pixel", 2.25, 1.0, 10.0, 0.1)
     states = pool.states.clone()
     for iteration in range(5):
-        batch = pool.sample(6, restart_first=iteration % 8 == 0)
+        batch = pool.sample(6, restarts=int(iteration % 8 == 0))
         steps = training.draw_steps(3, 6)
 
         x = states[batch.slots].clone()
@@ -76,7 +50,7 @@ def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
                 x = conv_step(x, init.state_dict())
             x = conv_step(x, dict(theirs.named_parameters()))
         optimiser.zero_grad()
-        pi_loss(x, pool.targets[pool.cases[batch.slots]], batch.extents).backward()
+        pi_loss(x, batch.target, batch.extents).backward()
         for parameter in theirs.parameters():
             parameter.grad /= parameter.grad.norm() + 1e-8
         optimiser.step()
@@ -96,7 +70,7 @@ def test_the_rows_of_w2_that_write_base_channels_stay_as_they_began(pool):
     before = training.rule.w2.weight[:6].detach().clone()
     batch = pool.sample(3)
     state = rollout([training.rule], batch.state, 2, recorded=2)
-    training.descend(PILoss(2.25, 1.0, 10.0, 0.1)(state, batch)["loss"])
+    training.descend(PILoss("pixel", 2.25, 1.0, 10.0, 0.1)(state, batch)["loss"])
     assert torch.equal(training.rule.w2.weight[:6], before)
 
 
@@ -131,3 +105,37 @@ def test_a_diverged_loss_stops_before_the_weights_are_spoilt(pool):
     with pytest.raises(FloatingPointError, match="norms are"):
         training.descend(training.rule.w2.weight.abs().sqrt().sum())
     assert all(map(torch.equal, training.rule.parameters(), before))
+
+
+def test_natural_units_are_the_sizes_of_the_channels_in_air(city_folder):
+    dataset = load_dataset(city_folder, 24)
+    units = channel_units(dataset.states, 24)
+    air = dataset.states[:, 2] > 0
+    for channel in range(6, 12):
+        size = dataset.states[:, channel][air].double().square().mean().sqrt().item()
+        assert units[channel].item() == pytest.approx(size, rel=1e-4)
+    assert units[3] == dataset.states[:, 3].square().mean().sqrt()
+    assert (units[[0, 1, 2, 4, 5, *range(12, 24)]] == 1).all()
+    dataset.states[:, 11] = 0
+    assert channel_units(dataset.states)[11] == 1
+
+
+def test_the_average_follows_the_weights(pool):
+    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-2, memory=0.5)
+    expected = training.rule.w1.bias.detach().clone()
+    for done in range(1, 6):
+        training.descend(training.rule.w1.bias.square().sum())
+        memory = min(0.5, done / (done + 9))
+        expected = memory * expected + (1 - memory) * training.rule.w1.bias.detach()
+    torch.testing.assert_close(training.average.w1.bias, expected)
+    assert not torch.equal(training.average.w1.bias, training.rule.w1.bias)
+    other = Training(CA(), pool, 1e-2, memory=0.5)
+    other.load_state_dict(training.state_dict())
+    assert torch.equal(other.average.w1.bias, training.average.w1.bias)
+    assert torch.equal(other.rule.w1.bias, training.rule.w1.bias)
+
+
+def test_without_memory_the_average_is_the_rule(pool):
+    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-2)
+    training.descend(training.rule.w1.weight.square().sum())
+    assert all(map(torch.equal, training.average.parameters(), training.rule.parameters()))

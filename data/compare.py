@@ -1,0 +1,201 @@
+"""Train the automaton and its rivals alike and score them on cases that none has seen.
+
+    python data/compare.py rivals [--seeds 0 1 2] [--hold-out florence]
+    python data/compare.py ablation --hold-out florence
+
+Every model gets the same cases, augmentation, fields, units, physics terms, batch and schedule;
+what differs is written below. Each is trained in a folder of its own in ``outputs/compare`` and goes
+on there after a stop. The scores, medians over the cases, go to ``data/<set>.csv``: of the test data,
+or, with ``--hold-out``, of those cities of the training data, which then train nothing.
+"""
+
+import argparse
+import csv
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from pretrain import train
+from torch import Tensor
+
+from pinca_lib import evaluation
+from pinca_lib.checkpoints import checkpoints, load_rule, load_tensors
+from pinca_lib.datasets import WindDataset, list_cases, load_case, load_dataset
+from pinca_lib.losses import PILoss
+from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.pool import SamplePool, fresh_states
+from pinca_lib.rivals import Rival
+from pinca_lib.rollout import rollout
+from pinca_lib.runs import Run
+from pinca_lib.training import Training, channel_units, seed_everything
+
+STEPS = 64
+KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped",
+        "correlation_dwdz", "r2_Uped", "mae_Uped", "ssim", "broken_Uped", "broken_TKEped",
+        "broken_Tuwped")  # fmt: skip
+
+Predict = Callable[[WindDataset], Tensor]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model as it is trained: iterations, and what differs from the notebooks' defaults."""
+
+    name: str
+    epochs: int
+    rival: str = ""
+    learning_rate: float = 1e-3
+    init_epochs: int = 1500
+    init: dict = field(default_factory=dict)
+    pi: dict = field(default_factory=dict)
+
+
+RIVALS = (
+    Contender("PI-NCA", 2500),
+    Contender("U-Net", 2500, rival="unet"),
+    Contender("FNO", 2500, rival="fno"),
+)
+
+SHORT = {"epochs": 500, "init_epochs": 300}
+EXPERIMENT = {"natural_units": False, "augment": False, "average": 0.0, "restart_every": 8}
+ABLATION = (
+    Contender("ours", **SHORT),
+    Contender("the experiment's settings", **SHORT,
+              init=EXPERIMENT | {"init_loss": "pixel", "learning_rate": 1e-3},
+              pi=EXPERIMENT | {"pi_loss": "pixel", "learning_rate": 1e-3, "recorded": 1,
+                               "bounded": False, "lambda_overflow": 0.1,
+                               "min_steps": 32, "max_steps": 96}),
+    Contender("without natural units", **SHORT,
+              init={"natural_units": False}, pi={"natural_units": False}),
+    Contender("without the relative loss", **SHORT,
+              init={"init_loss": "pixel"}, pi={"pi_loss": "pixel", "lambda_overflow": 0.1}),
+    Contender("without augmentation", **SHORT, init={"augment": False}, pi={"augment": False}),
+    Contender("without the running average", **SHORT, init={"average": 0.0}, pi={"average": 0.0}),
+    Contender("restarts as in the experiment", **SHORT,
+              init={"restart_every": 8}, pi={"restart_every": 8}),
+    Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),
+    Contender("gradient of the last 4 steps", **SHORT, pi={"recorded": 4}),
+    Contender("without exact bounds", **SHORT, pi={"bounded": False}),
+    Contender("without physics terms", **SHORT, pi={"lambda_pinn": 0.0}),
+)  # fmt: skip
+
+
+def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Predict:
+    """Train an Init-NCA and a PI-NCA on top of it; return the rollout of both."""
+    full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed}
+    steps = {"min_steps": 8, "max_steps": 24}
+    init = train("init_nca", folder, contender.init_epochs, **steps | full | contender.init)
+    run = train(
+        "pi_nca", folder, contender.epochs, init_checkpoint=str(init), **full | contender.pi
+    )
+    init_nca = load_rule("init", str(init))
+    rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
+    return lambda case: rollout(rules, fresh_states(case.states), STEPS)[0]
+
+
+def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Predict:
+    """Train a rival as the notebooks train a rule, on cases moved anew in every iteration."""
+    begun = any(checkpoints(path) for path in folder.glob(f"{contender.rival}_*"))
+    run = Run(contender.rival, SimpleNamespace(
+        output_dir=str(folder), data_dir=str(data_dir), resume="latest" if begun else "",
+        epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
+        given=frozenset()))  # fmt: skip
+    random = seed_everything(seed)
+    dataset = load_dataset(data_dir, 64)
+    network = Rival(contender.rival, channel_units(dataset.states))
+    pool = SamplePool(dataset, 6, random, channels=12, augment=True)
+    training = Training(network, pool, contender.learning_rate, memory=0.99,
+                        weight_decay=1e-2, is_normalised=False)  # fmt: skip
+    loss = PILoss("relative", 2.25, 1.0, 10.0, 0.0)
+    for iteration in run.iterations(training, dataset.fingerprint()):
+        batch = pool.sample(6, restarts=6)
+        terms = loss(network(batch.state), batch)
+        training.descend(terms["loss"])
+        run.log(iteration, terms)
+    training.average.load_state_dict(load_tensors(checkpoints(run.folder)[-1])["model_state_dict"])
+    network = training.average.eval()
+    with torch.no_grad():
+        return torch.no_grad()(lambda case: network(case.states)[0])
+
+
+def score(predict: Predict, cases: list[WindDataset]) -> dict[str, float]:
+    """Return medians over the cases, and the time that a case of the training size takes."""
+    rows, times = [], []
+    for case in cases:
+        begin = time.perf_counter()
+        state = predict(case)
+        times.append((time.perf_counter() - begin, case.states[0, 0].numel()))
+        rows.append(evaluation.evaluate(
+            state, case.states[0], case.extents[0], bool(case.has_dwdz[0])))  # fmt: skip
+    smallest = min(cells for _, cells in times)
+    seconds = sorted(taken for taken, cells in times if cells == smallest)
+    figures = {key: round(evaluation.median(rows, key), 4) for key in KEPT}
+    return figures | {"seconds": round(seconds[len(seconds) // 2], 4)}
+
+
+def split(held_out: list[str]) -> tuple[Path, list[WindDataset]]:
+    """Return the folder to train on, and the cases to be scored on."""
+    data = PROJECT_ROOT / "data"
+    if not held_out:
+        return data / "train", [load_case(*place) for place in list_cases(data / "test").values()]
+    parts = {True: "held_out", False: "train"}
+    folder = PROJECT_ROOT / "outputs" / "compare" / ("without_" + "_".join(held_out))
+    if not folder.exists():  # made once: a run goes on with the data that it began with
+        for part in parts.values():
+            (folder / part).mkdir(parents=True)
+        for path in (data / "train").glob("*.h5"):
+            is_held_out = path.name.startswith(tuple(held_out))
+            shutil.copy(path, folder / parts[is_held_out] / path.name)
+    places = list_cases(folder / "held_out").values()
+    return folder / "train", [load_case(*place) for place in places]
+
+
+def main() -> None:
+    """Train and score what the command line asks for."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("set", choices=("rivals", "ablation"))
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
+    arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
+    arguments.add_argument("--only", nargs="+", default=[], help="names of models")
+    chosen = arguments.parse_args()
+    data_dir, cases = split(chosen.hold_out)
+    table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
+    for seed in chosen.seeds:
+        for contender in RIVALS if chosen.set == "rivals" else ABLATION:
+            if chosen.only and contender.name not in chosen.only:
+                continue
+            where = "_".join(["test", *chosen.hold_out])
+            name = f"{chosen.set}_{where}_{contender.name}_{seed}".replace(" ", "-").replace(
+                "'", ""
+            )
+            folder = PROJECT_ROOT / "outputs" / "compare" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            train_it = train_rival if contender.rival else train_automaton
+            predict = train_it(contender, folder, data_dir, seed)
+            row = {"model": contender.name, "seed": seed, "cases": len(cases),
+                   "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
+            write(table, row | score(predict, cases))
+
+
+def write(table: Path, row: dict) -> None:
+    """Put a row into a table, in place of that of the same model, seed and cases."""
+    rows = []
+    if table.exists():
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    key = ("model", "seed", "held_out")
+    rows = [old for old in rows if any(old[k] != str(row[k]) for k in key)] + [row]
+    partial = table.with_name(table.name + ".part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(table)
+
+
+if __name__ == "__main__":
+    main()

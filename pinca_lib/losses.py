@@ -1,0 +1,125 @@
+"""The losses of the two experiments: data, physics, and what keeps a rollout from running away."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pinca_lib.channels import DYNAMIC, FIELDS, GEO_MASK, KNOWN_COUNT, PREDICTED
+from pinca_lib.physics import PhysicsLoss
+from pinca_lib.pool import Batch
+from pinca_lib.texture import filter_features, texture_loss, vgg_features
+
+FieldLoss = Callable[[Tensor, Batch], Tensor]
+
+# What an error of a whole field costs: u and v, as one vector, speed, TKE, flux, dwdz.
+WIND_WEIGHT, WEIGHTS = 2.0, (1.0, 1.0, 0.5, 0.5)
+MEMORY_LIMIT = 3.0  # of the hidden channels
+
+
+def field_loss(name: str) -> FieldLoss:
+    """Return the loss of that name: ``"relative"``, ``"pixel"``, ``"filters"`` or ``"vgg"``.
+
+    Raises
+    ------
+    InputError
+        If VGG16 is asked for and its weights are not at hand.
+    """
+    if name in ("relative", "pixel"):
+        return relative_loss if name == "relative" else pixel_loss
+    features = vgg_features() if name == "vgg" else filter_features
+    return lambda state, batch: texture_loss(state, batch.target, features)
+
+
+def pixel_loss(state: Tensor, batch: Batch) -> Tensor:
+    """Mean squared difference of the five fields, over all cells, for a state (B, C, H, W)."""
+    return F.mse_loss(state[:, FIELDS], batch.target[:, FIELDS])
+
+
+def relative_loss(state: Tensor, batch: Batch) -> Tensor:
+    """Weighted sum of ||e||^2 / ||y||^2 over the air of each case, mean over the batch.
+
+    The error e of a field is measured by the field y itself, since a momentum flux is a hundredth
+    of a velocity, and a dense quarter's wind half of an open one's. The velocity counts as one
+    vector; channel 11 counts where the data has it. An all-zero prediction costs 5.
+    """
+    air = batch.target[:, GEO_MASK, None]
+    predicted, target = state[:, PREDICTED], batch.target[:, PREDICTED]
+    error = ((predicted - target).square() * air).sum((2, 3))  # (B, 6)
+    size = (target.square() * air).sum((2, 3))
+    known = batch.known.to(error)
+    loss = WIND_WEIGHT * error[:, :2].sum(1) / size[:, :2].sum(1).clamp(min=1e-12)
+    relative = error[:, 2:] / torch.where(size[:, 2:] > 0, size[:, 2:], 1)
+    return (loss + (relative * known[:, 2:]) @ torch.tensor(WEIGHTS).to(error)).mean()
+
+
+def overflow(values: Tensor, limit: float = 1.0) -> Tensor:
+    """Return how far each value lies beyond -limit…limit."""
+    return (values - values.clamp(-limit, limit)).abs()
+
+
+def memory_overflow(state: Tensor) -> Tensor:
+    """Return the mean overflow of the hidden channels, which no data holds, in natural units."""
+    hidden = state[:, KNOWN_COUNT:]
+    return overflow(hidden, MEMORY_LIMIT).mean() if hidden.numel() else state.new_zeros(())
+
+
+class InitLoss:
+    """Loss of the Init-NCA: a field loss, and the overflow.
+
+    Parameters
+    ----------
+    name : str
+        Of the ``field_loss``. The overflow of ``"relative"`` is the ``memory_overflow``; of the
+        others it is, as in the experiment, the sum over every channel that the rule writes.
+    lambda_overflow : float
+        Weight of the overflow.
+    """
+
+    def __init__(self, name: str, lambda_overflow: float):
+        self.name, self.field_loss = name, field_loss(name)
+        self.lambda_overflow = lambda_overflow
+
+    def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
+        field = self.field_loss(state, batch)
+        is_relative = self.name == "relative"
+        over = memory_overflow(state) if is_relative else overflow(state[:, DYNAMIC]).sum()
+        return {"loss": field + self.lambda_overflow * over, "field": field, "overflow": over}
+
+
+class PILoss:
+    """Loss of the PI-NCA: data, physics, and the overflow.
+
+    Parameters
+    ----------
+    name : str
+        Of the loss of the data, ``"relative"`` or ``"pixel"``. The overflow of the first is the
+        ``memory_overflow``; that of the other, as in the experiment, the sum over the five fields.
+    alpha : float
+        Bound of |<u'w'>| / TKE in the physics.
+    lambda_mse, lambda_pinn, lambda_overflow : float
+        Weights of the three.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        alpha: float,
+        lambda_mse: float,
+        lambda_pinn: float,
+        lambda_overflow: float,
+    ):
+        self.name, self.field_loss, self.physics = name, field_loss(name), PhysicsLoss(alpha)
+        self.lambda_mse, self.lambda_pinn = lambda_mse, lambda_pinn
+        self.lambda_overflow = lambda_overflow
+
+    def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
+        mse = self.field_loss(state, batch)
+        is_relative = self.name == "relative"
+        over = memory_overflow(state) if is_relative else overflow(state[:, FIELDS]).sum()
+        pinn, terms = self.physics(state, batch.extents)
+        loss = self.lambda_mse * mse + self.lambda_pinn * pinn + self.lambda_overflow * over
+        return {"loss": loss, "mse": mse, "overflow": over, **terms}

@@ -1,0 +1,76 @@
+"""What people would use instead: a U-Net (MONAI) and a Fourier neural operator (neuraloperator).
+
+Both see what the automaton sees of a city, but for its coordinates, which mean nothing where cases
+are shifted along their period; both work in the same units and end on the same bounds. They give
+the field at once, with no steps in between.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from pinca_lib.automaton import bounded
+from pinca_lib.channels import BASE, GEO_MASK, KNOWN_COUNT, PREDICTED, PREDICTED_CHANNELS, WIND_Y
+
+GIVEN = slice(GEO_MASK, WIND_Y + 1)  # mask, heights, wind
+NAMES = ("unet", "fno")
+
+
+class Rival(nn.Module):
+    """A network from mask, heights and wind to channels 6-11.
+
+    Parameters
+    ----------
+    name : str
+        ``"unet"`` or ``"fno"``.
+    units : Tensor of shape (>= 12,)
+        Of the channels, as in ``CA``.
+    alpha : float
+        Bound of |<u'w'>| / TKE that is kept exactly, with the two others.
+
+    Raises
+    ------
+    ImportError
+        If the network's library is not installed: ``pip install -e .[rivals]``.
+    """
+
+    def __init__(self, name: str, units: Tensor, alpha: float = 2.25):
+        super().__init__()
+        self.network = {"unet": _unet, "fno": _fno}[name](GIVEN.stop - GIVEN.start)
+        self.register_buffer("units", units[:KNOWN_COUNT].view(-1, 1, 1))
+        self.alpha = alpha
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Predict channels 6-11 of states (B, >= 6, H, W): (B, 12, H, W)."""
+        fields = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[PREDICTED]
+        fields = fields * state[:, GEO_MASK, None]
+        return bounded(torch.cat([state[:, BASE], fields], dim=1), self.alpha)
+
+
+def _unet(given: int) -> nn.Module:
+    from monai.networks.nets import BasicUNet
+
+    network = BasicUNet(
+        spatial_dims=2,
+        in_channels=given,
+        out_channels=len(PREDICTED_CHANNELS),
+        features=(32, 32, 64, 128, 256, 32),
+        norm=("group", {"num_groups": 4}),
+        act="gelu",
+    )
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
+            layer.padding_mode = "circular"  # as the domain is
+    return network
+
+
+def _fno(given: int) -> nn.Module:
+    from neuralop.models import FNO
+
+    return FNO(
+        n_modes=(24, 24),
+        in_channels=given,
+        out_channels=len(PREDICTED_CHANNELS),
+        hidden_channels=48,
+        n_layers=4,
+        positional_embedding=None,
+    )

@@ -1,0 +1,71 @@
+"""Losses equal their definitions: the experiment's, and the relative one."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from reference import pi_loss
+
+from pinca_lib.losses import InitLoss, PILoss, overflow, relative_loss
+from pinca_lib.pool import Batch
+
+
+def random_batch(seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    state, target = (torch.randn(2, c, 12, 10, generator=generator) for c in (24, 12))
+    extents = torch.tensor([[24.0, 20.0], [30.0, 50.0]])
+    return Batch(torch.arange(2), state, target, extents, torch.ones(2, 6, dtype=torch.bool))
+
+
+def test_the_pi_loss_is_the_experiments():
+    batch = random_batch()
+    terms = PILoss("pixel", 2.25, 1.0, 10.0, 0.1)(batch.state, batch)
+    expected = pi_loss(batch.state, batch.target, batch.extents)
+    torch.testing.assert_close(terms["loss"], expected)
+
+
+def test_the_init_loss_holds_every_written_channel_inside():
+    batch = random_batch()
+    terms = InitLoss("pixel", 0.5)(batch.state, batch)
+    outside = (batch.state[:, 6:].abs() - 1).clamp(min=0).sum()
+    torch.testing.assert_close(terms["overflow"], outside)
+    field = ((batch.state[:, 6:11] - batch.target[:, 6:11]) ** 2).mean()
+    torch.testing.assert_close(terms["loss"], field + 0.5 * outside)
+
+
+def test_overflow_is_the_distance_to_the_unit_interval():
+    assert overflow(torch.tensor([-3.0, -1.0, 0.5, 1.0, 1.5])).sum().item() == pytest.approx(2.5)
+
+
+def test_the_relative_loss_is_its_definition_written_out():
+    batch = random_batch()
+    batch.target[:, 2] = (batch.target[:, 2] > -0.5).float()
+    known = torch.ones(2, 6, dtype=torch.bool)
+    known[0, 4] = known[1, 5] = False
+    expected = 0.0
+    for state, target, sure in zip(batch.state, batch.target, known, strict=True):
+        air = target[2] > 0
+        e, y = (state[6:12] - target[6:])[:, air], target[6:, air]
+        expected += 2 * e[:2].square().sum() / y[:2].square().sum() / 2
+        for k, weight in ((2, 1.0), (3, 1.0), (4, 0.5), (5, 0.5)):
+            if sure[k]:
+                expected += weight * e[k].square().sum() / y[k].square().sum() / 2
+    torch.testing.assert_close(relative_loss(batch.state, replace(batch, known=known)), expected)
+
+
+def test_an_all_zero_prediction_costs_five_and_the_target_nothing():
+    batch = random_batch()
+    batch.target[:, 2] = 1
+    assert relative_loss(torch.zeros(2, 24, 12, 10), batch).item() == pytest.approx(5)
+    perfect = torch.cat([batch.target, torch.ones(2, 12, 12, 10)], dim=1)
+    terms = InitLoss("relative", 2.0)(perfect, batch)
+    assert terms["loss"] == 0
+    perfect[:, 12:] = 3.5
+    assert InitLoss("relative", 2.0)(perfect, batch)["loss"].item() == pytest.approx(1.0)
+
+
+def test_a_field_that_is_zero_in_the_data_costs_what_is_predicted_and_no_nan():
+    batch = random_batch()
+    batch.target[:, 2] = 1
+    batch.target[:, 9] = 0
+    assert relative_loss(batch.state, batch).isfinite()
