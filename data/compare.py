@@ -3,10 +3,10 @@
     python data/compare.py rivals [--seeds 0 1 2] [--hold-out florence]
     python data/compare.py ablation --hold-out florence
 
-Every model gets the same cases, augmentation, fields, units, physics terms, batch and schedule;
-what differs is written below. Each is trained in a folder of its own in ``outputs/compare`` and goes
-on there after a stop. The scores, medians over the cases, go to ``data/<set>.csv``: of the test data,
-or, with ``--hold-out``, of those cities of the training data, which then train nothing.
+Every model gets the same cases, augmentation, units, losses, batch and schedule; what differs is
+written below. Each is trained in a folder of its own in ``outputs/compare`` and goes on there after
+a stop. The scores, medians over the cases, go to ``data/<set>.csv``: of the test data, or, with
+``--hold-out``, of those cities of the training data, which then train nothing.
 """
 
 import argparse
@@ -89,9 +89,8 @@ def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: in
     full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed}
     steps = {"min_steps": 8, "max_steps": 24}
     init = train("init_nca", folder, contender.init_epochs, **steps | full | contender.init)
-    run = train(
-        "pi_nca", folder, contender.epochs, init_checkpoint=str(init), **full | contender.pi
-    )
+    above = full | {"init_checkpoint": str(init)} | contender.pi
+    run = train("pi_nca", folder, contender.epochs, **above)
     init_nca = load_rule("init", str(init))
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
     return lambda case: rollout(rules, fresh_states(case.states), STEPS)[0]
@@ -118,8 +117,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
         run.log(iteration, terms)
     training.average.load_state_dict(load_tensors(checkpoints(run.folder)[-1])["model_state_dict"])
     network = training.average.eval()
-    with torch.no_grad():
-        return torch.no_grad()(lambda case: network(case.states)[0])
+    return torch.no_grad()(lambda case: network(case.states)[0])
 
 
 def score(predict: Predict, cases: list[WindDataset]) -> dict[str, float]:
@@ -168,10 +166,8 @@ def main() -> None:
         for contender in RIVALS if chosen.set == "rivals" else ABLATION:
             if chosen.only and contender.name not in chosen.only:
                 continue
-            where = "_".join(["test", *chosen.hold_out])
-            name = f"{chosen.set}_{where}_{contender.name}_{seed}".replace(" ", "-").replace(
-                "'", ""
-            )
+            words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
+            name = "_".join(words).replace(" ", "-").replace("'", "")
             folder = PROJECT_ROOT / "outputs" / "compare" / name
             folder.mkdir(parents=True, exist_ok=True)
             train_it = train_rival if contender.rival else train_automaton
