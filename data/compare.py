@@ -13,16 +13,20 @@ import argparse
 import csv
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from pretrain import train
 from torch import Tensor
 
 from pinca_lib import evaluation
+from pinca_lib.automaton import CA
 from pinca_lib.checkpoints import checkpoints, load_rule, load_tensors
 from pinca_lib.datasets import WindDataset, list_cases, load_case, load_dataset
 from pinca_lib.losses import PILoss
@@ -38,7 +42,7 @@ KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_
         "correlation_dwdz", "r2_Uped", "mae_Uped", "ssim", "broken_Uped", "broken_TKEped",
         "broken_Tuwped")  # fmt: skip
 
-Predict = Callable[[WindDataset], Tensor]
+LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,17 @@ ABLATION = (
 )  # fmt: skip
 
 
-def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Predict:
-    """Train an Init-NCA and a PI-NCA on top of it; return the rollout of both."""
+@dataclass(frozen=True)
+class Trained:
+    """What became of a contender: a prediction, and what it costs."""
+
+    predict: Callable[[WindDataset], Tensor]
+    parameters: int
+    iterations: Sequence[tuple[int, Callable[[], None]]]  # how many of which
+
+
+def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:
+    """Train an Init-NCA and a PI-NCA on top of it with notebooks 01 and 02."""
     full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed}
     steps = {"min_steps": 8, "max_steps": 24}
     init = train("init_nca", folder, contender.init_epochs, **steps | full | contender.init)
@@ -93,10 +106,27 @@ def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: in
     run = train("pi_nca", folder, contender.epochs, **above)
     init_nca = load_rule("init", str(init))
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
-    return lambda case: rollout(rules, fresh_states(case.states), STEPS)[0]
+    pool = SamplePool(load_dataset(data_dir, 64), 64, np.random.default_rng(0))
+
+    def iteration(rules: Sequence[CA], steps: int, recorded: int) -> Callable[[], None]:
+        trained = deepcopy(rules[-1]).requires_grad_(True)
+        training = Training(trained, pool, contender.learning_rate)
+
+        def iterate() -> None:
+            batch = pool.sample(6, restarts=1)
+            state = rollout([*rules[:-1], trained], batch.state, steps, recorded)
+            training.descend(LOSS(state, batch)["loss"])
+
+        return iterate
+
+    recorded = contender.pi.get("recorded", 16)
+    costs = [(contender.init_epochs, iteration(rules[:1], 16, 16)),
+             (contender.epochs, iteration(rules, 24, recorded))]  # fmt: skip
+    count = sum(weights.numel() for rule in rules for weights in rule.parameters())
+    return Trained(lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, costs)
 
 
-def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Predict:
+def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:
     """Train a rival as the notebooks train a rule, on cases moved anew in every iteration."""
     begun = any(checkpoints(path) for path in folder.glob(f"{contender.rival}_*"))
     run = Run(contender.rival, SimpleNamespace(
@@ -109,30 +139,49 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
     training = Training(network, pool, contender.learning_rate, memory=0.99,
                         weight_decay=1e-2, is_normalised=False)  # fmt: skip
-    loss = PILoss("relative", 2.25, 1.0, 10.0, 0.0)
-    for iteration in run.iterations(training, dataset.fingerprint()):
+
+    def iterate() -> dict[str, Tensor]:
         batch = pool.sample(6, restarts=6)
-        terms = loss(network(batch.state), batch)
+        terms = LOSS(network(batch.state), batch)
         training.descend(terms["loss"])
-        run.log(iteration, terms)
-    training.average.load_state_dict(load_tensors(checkpoints(run.folder)[-1])["model_state_dict"])
-    network = training.average.eval()
-    return torch.no_grad()(lambda case: network(case.states)[0])
+        return terms
+
+    for iteration in run.iterations(training, dataset.fingerprint()):
+        run.log(iteration, iterate())
+    best = training.average
+    best.load_state_dict(load_tensors(checkpoints(run.folder)[-1])["model_state_dict"])
+    count = sum(2 * w.numel() if w.is_complex() else w.numel() for w in best.parameters())
+    return Trained(
+        torch.no_grad()(lambda case: best(case.states)[0]), count, [(contender.epochs, iterate)]
+    )
 
 
-def score(predict: Predict, cases: list[WindDataset]) -> dict[str, float]:
-    """Return medians over the cases, and the time that a case of the training size takes."""
+def score(trained: Trained, cases: list[WindDataset]) -> dict[str, float]:
+    """Return medians over the cases, and costs: a case of the least size, all of the training."""
+    smallest = min(case.states[0, 0].numel() for case in cases)
     rows, times = [], []
     for case in cases:
         begin = time.perf_counter()
-        state = predict(case)
-        times.append((time.perf_counter() - begin, case.states[0, 0].numel()))
+        state = trained.predict(case)
+        if case.states[0, 0].numel() == smallest:
+            times.append(time.perf_counter() - begin)
         rows.append(evaluation.evaluate(
             state, case.states[0], case.extents[0], bool(case.has_dwdz[0])))  # fmt: skip
-    smallest = min(cells for _, cells in times)
-    seconds = sorted(taken for taken, cells in times if cells == smallest)
+    training = sum(count * median_time(iterate) for count, iterate in trained.iterations)
     figures = {key: round(evaluation.median(rows, key), 4) for key in KEPT}
-    return figures | {"seconds": round(seconds[len(seconds) // 2], 4)}
+    costs = {"parameters": trained.parameters, "case_s": round(median(times), 4),
+             "training_s": round(training)}  # fmt: skip
+    return figures | costs
+
+
+def median_time(work: Callable[[], None], rounds: int = 7) -> float:
+    """Return the median duration of some calls, seconds."""
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return median(times)
 
 
 def split(held_out: list[str]) -> tuple[Path, list[WindDataset]]:
@@ -171,10 +220,10 @@ def main() -> None:
             folder = PROJECT_ROOT / "outputs" / "compare" / name
             folder.mkdir(parents=True, exist_ok=True)
             train_it = train_rival if contender.rival else train_automaton
-            predict = train_it(contender, folder, data_dir, seed)
+            trained = train_it(contender, folder, data_dir, seed)
             row = {"model": contender.name, "seed": seed, "cases": len(cases),
                    "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
-            write(table, row | score(predict, cases))
+            write(table, row | score(trained, cases))
 
 
 def write(table: Path, row: dict) -> None:

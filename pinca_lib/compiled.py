@@ -7,7 +7,7 @@ For a block of air cells, small enough to stay in a core's cache,
     dynamic <- dynamic + air * (h W2)      (n, D), and onto the bounds if the rule keeps them
 
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
-hidden layer: computed once a call. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
+hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
 Threads share the cells, and meet after every application of a rule.
 
 Backward, p and h are computed again: a recorded step keeps its state and nothing else.
@@ -37,8 +37,6 @@ if not np.array_equal(kernels.TAPS, FILTERS.flatten(1)):
 if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN):
     raise AssertionError("kernels.realise must do what physics.realisable does")
 
-# W1 (4 C, hidden), bias (hidden), W2 (hidden, D), and alpha if the rule keeps the bounds, else -1
-Rule = tuple[Tensor, Tensor, Tensor, float]
 Team = Callable[..., list]
 
 _rollouts = Lock()  # one at a time: each uses every core
@@ -73,6 +71,36 @@ class City:
         return cls(cells, air[air != 0], torch.from_numpy(perceived))
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A rule over a city.
+
+    Attributes
+    ----------
+    layers : (W1, bias, W2)
+        W1 (4 C, hidden) has the rows of the dynamic channels first, filter by filter, then those
+        of the base channels; bias is (hidden,), W2 (hidden, D).
+    constant : ndarray of shape (N, hidden)
+        What base channels and bias add to the hidden layer of the city's N cells.
+    alpha : float
+        As in ``CA``; -1 for None.
+    """
+
+    layers: tuple[Tensor, Tensor, Tensor]
+    constant: np.ndarray
+    alpha: float
+
+    @classmethod
+    def over(cls, city: City, layers: tuple[Tensor, Tensor, Tensor], alpha: float) -> "Rule":
+        """Prepare a rule for a city, once for a rollout."""
+        perceived, w1, bias = _arrays(city.perceived, *layers[:2])
+        constant = np.empty((len(perceived), len(bias)), w1.dtype)
+        own = len(w1) - perceived.shape[1]  # rows of the dynamic channels
+        with _team() as team:
+            team(kernels.base_share, len(perceived), perceived, w1[own:], bias, constant)
+        return cls(layers, constant, alpha)
+
+
 def advance(dynamic: Tensor, city: City, rules: Sequence[Rule], steps: int) -> Tensor:
     """Advance dynamic channels by a number of steps, each applying all rules in turn.
 
@@ -81,37 +109,32 @@ def advance(dynamic: Tensor, city: City, rules: Sequence[Rule], steps: int) -> T
     dynamic : Tensor of shape (B, H, W, D)
         On the CPU, of any floating type that BLAS knows. Not changed.
     city : City
-    rules : sequence of (W1, bias, W2, alpha)
-        W1 (4 C, hidden) has the rows of the dynamic channels first, filter by filter, then those
-        of the base channels; bias is (hidden,), W2 (hidden, D); alpha as in ``CA``, -1 for None.
+    rules : sequence of Rule
     steps : int
 
     Returns
     -------
     Tensor of shape (B, H, W, D)
-        Differentiable by ``dynamic`` and ``rules``. What is kept for that is ``dynamic`` before
-        each application of a rule.
+        Differentiable by ``dynamic`` and the rules' layers. What is kept for that is ``dynamic``
+        before each application of a rule.
     """
     recorded = torch.is_grad_enabled()
-    layers, alphas = [layer for rule in rules for layer in rule[:3]], [rule[3] for rule in rules]
-    return _Advance.apply(dynamic, city, steps, recorded, alphas, *layers)
+    layers = [layer for rule in rules for layer in rule.layers]
+    return _Advance.apply(dynamic, city, rules, steps, recorded, *layers)
 
 
 class _Advance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dynamic, city, steps, recorded, alphas, *layers):
-        cells, air, perceived = _arrays(city.cells, city.air, city.perceived)
+    def forward(ctx, dynamic, city, rules, steps, recorded, *layers):
+        cells, air = _arrays(city.cells, city.air)
         old = dynamic.contiguous().numpy().copy()
         new = old.copy()
-        before = []
+        before, own = [], len(FILTERS) * old.shape[-1]  # rows of W1 that see dynamic channels
+        weights = _triples(_arrays(*layers))
+        seen = [(rule.constant, w1[:own], w2, rule.alpha)
+                for rule, (w1, _, w2) in zip(rules, weights, strict=True)]  # fmt: skip
         with _team() as team:
-            rules = []
-            for (w1, bias, w2), alpha in zip(_triples(_arrays(*layers)), alphas, strict=True):
-                constant = np.empty((len(cells), len(bias)), w1.dtype)
-                own = len(FILTERS) * old.shape[-1]  # rows of the dynamic channels
-                team(kernels.base_share, len(cells), perceived, w1[own:], bias, constant)
-                rules.append((constant, w1[:own], w2, alpha))
-            for rule in rules * steps:
+            for rule in seen * steps:
                 team(kernels.step, len(cells), cells, air, rule, _sized(old), old, new)
                 if recorded:
                     before.append(torch.from_numpy(old))

@@ -39,6 +39,11 @@ class Rival(nn.Module):
         self.register_buffer("units", units[:KNOWN_COUNT].view(-1, 1, 1))
         self.alpha = alpha
 
+    def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
+        """Return the tensors alone: neuraloperator adds functions, which no checkpoint may hold."""
+        found = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+
     def forward(self, state: Tensor) -> Tensor:
         """Predict channels 6-11 of states (B, >= 6, H, W): (B, 12, H, W)."""
         fields = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[PREDICTED]

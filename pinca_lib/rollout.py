@@ -91,16 +91,17 @@ class _CompiledRules:
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.city = compiled.City.of(base)
-        self.layers = []
+        self.rules = []
         for rule in rules:
             first, bias, second = rule.layers()
             parts = [first[:, own].transpose(1, 2).flatten(1) for own in (DYNAMIC, BASE)]
             alpha = -1.0 if rule.alpha is None else float(rule.alpha)
-            self.layers.append((torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T, alpha))
+            layers = (torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T)
+            self.rules.append(compiled.Rule.over(self.city, layers, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
-        return compiled.advance(dynamic, self.city, self.layers, steps).movedim(-1, 1)
+        return compiled.advance(dynamic, self.city, self.rules, steps).movedim(-1, 1)
 
 
 class _FoldedRules:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_automaton import city_state
 
+from pinca_lib.checkpoints import load_tensors, save_atomically
 from pinca_lib.rivals import NAMES, Rival
 
 
@@ -42,3 +43,12 @@ def test_it_sees_mask_heights_and_wind_and_nothing_else(name):
         other[:, channel] = 1 - other[:, channel]
         is_seen = not torch.equal(network(other)[:, 6:], network(state)[:, 6:])
         assert is_seen == (channel in (2, 3, 4, 5)), channel
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_brings_it_back(name, tmp_path):
+    save_atomically(rival(name).state_dict(), tmp_path / "rival.pth")
+    other = Rival(name, torch.ones(24)).requires_grad_(False)
+    other.load_state_dict(load_tensors(tmp_path / "rival.pth"))
+    state = city_state(1, height=32, width=32)
+    assert torch.equal(other(state), rival(name)(state))
