@@ -24,8 +24,8 @@ def train(experiment: str, folder: Path, epochs: int, **parameters) -> Path:
     """Run an experiment's notebook up to ``epochs`` iterations; return its run folder."""
     begun = sorted(path for path in folder.glob(f"{experiment}_*") if checkpoints(path))
     given = {"output_dir": str(folder), "epochs": epochs, **parameters}
-    if begun:
-        given = {"output_dir": str(folder), "epochs": epochs, "resume": str(begun[-1])}
+    if begun:  # with other parameters than it began with, the notebook stops
+        given["resume"] = str(begun[-1])
     notebook = EXPERIMENTS[experiment]
     papermill.execute_notebook(
         PROJECT_ROOT / "notebooks" / f"{notebook}.ipynb",

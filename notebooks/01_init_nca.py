@@ -103,7 +103,6 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # A state has 24 channels: the 12 above, and 12 that the automaton uses as memory. A step looks
 # through four fixed 3×3 filters (identity, two Sobel, Laplacian), feeds what it sees to one hidden
 # layer, and adds the result to the cells in air.
-
 #
 # With `natural_units` the layers see each channel in a unit of its own size: a building is 20 m high,
 # a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
@@ -130,7 +129,7 @@ metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
 # ## The loss
 #
 # `"relative"` measures the error of each field by the field itself: a rule that predicts nothing costs
-# 5. `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
+# 5 where all fields are known. `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
 # loss, which asks that local patterns occur as often as in the target, wherever they are:
 # `"vgg"` compares features of VGG16 (its weights must be at hand), `"filters"` those of the
 # automaton's own four filters on a pyramid of grids, both by sliced optimal transport.

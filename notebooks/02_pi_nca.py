@@ -155,7 +155,9 @@ pictures["pool"]
 # %% [markdown]
 # ## The physics
 #
-# How far each law is broken, iteration by iteration.
+# How far each law is broken, iteration by iteration. Of a rule that is `bounded` the first three are
+# zero, but for the 10⁻⁴ m/s that the third has in still air and in buildings: it is there to keep the
+# gradient of a square root finite.
 
 # %%
 plotting.plot_physics(run.rows, loss.physics.TERMS)

@@ -36,7 +36,7 @@ from pinca_lib.devices import choose_device
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.parameters import input_path, output_path, read_parameters
 from pinca_lib.pool import fresh_states
-from pinca_lib.runs import new_folder
+from pinca_lib.runfiles import new_folder
 from pinca_lib.video import draw_film, rollout_frames, write_film
 from pinca_lib.viewer import RolloutViewer
 

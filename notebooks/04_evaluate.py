@@ -43,7 +43,7 @@ from pinca_lib.editing import brush, build
 from pinca_lib.parameters import input_path, output_path, read_parameters
 from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import rollout
-from pinca_lib.runs import new_folder
+from pinca_lib.runfiles import new_folder
 
 # %% [markdown]
 # ## Parameters
@@ -58,7 +58,7 @@ output_dir: str = "outputs"  # the tables get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
 image_size: int = 0  # cells a side; 0 keeps each case's own grid
-steps: int = 64  # of each rollout: the mean of those in training
+steps: int = 64  # of each rollout
 device: str = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -231,4 +231,5 @@ def healing_error(case):
 
 
 healing = [healing_error(case) for case in cases]
-print(f"relative L2 of (u, v) between the two: median {np.median(healing):.3f}, at most {max(healing):.3f}")
+print(f"healed against fresh, relative L2 of (u, v): median {np.median(healing):.3f}")
+print(f"at most {max(healing):.3f}")

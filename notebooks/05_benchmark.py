@@ -34,7 +34,7 @@ from pinca_lib import plotting
 from pinca_lib.benchmark import run, write_csv
 from pinca_lib.devices import choose_device
 from pinca_lib.parameters import output_path, read_parameters
-from pinca_lib.runs import new_folder
+from pinca_lib.runfiles import new_folder
 
 # %% [markdown]
 # ## Parameters

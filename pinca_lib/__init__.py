@@ -6,7 +6,7 @@ what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_opera
 the rule, its laws    ``physics``, ``automaton``, ``kernels``, ``compiled``, ``rollout``
 cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``urbantales``
 what training needs   ``metrics``, ``texture``, ``augmentation``, ``pool``, ``losses``, ``training``
-reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runs``
+reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runfiles``, ``runs``
 how right it is       ``evaluation``, ``rivals``
 how fast it is        ``contenders``, ``benchmark``
 what people look at   ``plotting``, ``score_figures``, ``video``

@@ -4,6 +4,9 @@ A mean flow over a periodic city stays one when the city is moved along its peri
 turned by a right angle, if the components of its vectors go along: u and v, the driving wind, and
 <u'w'>, which is the x component of a flux. Turned by a right angle it becomes <v'w'>, and what
 <u'w'> is there nobody has stored: it is unknown.
+
+That is so where rows, v and the driving wind agree on what is up. Of a file that does not say how
+its rows run nobody knows, and a mirror image would teach the wrong: such cases are only shifted.
 """
 
 from collections.abc import Sequence
@@ -33,12 +36,17 @@ class Move:
     is_swapped: bool = False
 
     @classmethod
-    def drawn(cls, size: Sequence[int], random: np.random.Generator) -> "Move":
-        """Draw a move of grids of (height, width); axes are swapped on squares alone."""
+    def drawn(
+        cls, size: Sequence[int], random: np.random.Generator, turnable: bool = True
+    ) -> "Move":
+        """Draw a move of grids of (height, width): a shift alone for what is not turnable.
+
+        Axes are swapped on squares alone.
+        """
         height, width = size
-        flags = random.integers(2, size=3).astype(bool)
-        shift = random.integers(height), random.integers(width)
-        return cls(*map(int, shift), *map(bool, flags[:2]), bool(flags[2]) and height == width)
+        y, x, swapped = (bool(flag) and turnable for flag in random.integers(2, size=3))
+        down, right = random.integers(height), random.integers(width)
+        return cls(int(down), int(right), y, x, swapped and height == width)
 
     def state(self, state: Tensor) -> Tensor:
         """Return a moved state of shape (12, H, W); its coordinates stay, for they are places.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, STATE_COUNT
+from pinca_lib.channels import DYNAMIC, FIELDS, GEO_MASK, STATE_COUNT, split_base
 from pinca_lib.physics import realisable
 
 IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -101,13 +101,18 @@ class CA(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
-        air = state[:, GEO_MASK, None]  # (B, 1, H, W)
-        updated = state + air * self.update(perceive(state))
-        updated = torch.cat([state[:, BASE], updated[:, DYNAMIC]], dim=1)
-        return updated if self.alpha is None else bounded(updated, float(self.alpha))
+        (base, dynamic), air = split_base(state), state[:, GEO_MASK, None]
+        dynamic = dynamic + air * self.update(perceive(state))[:, DYNAMIC]
+        if self.alpha is not None:
+            dynamic = bounded(dynamic, air, float(self.alpha))
+        return torch.cat([base, dynamic], dim=1)
 
 
-def bounded(state: Tensor, alpha: float) -> Tensor:
-    """Make the cells in air ``realisable``, with the identity's gradient."""
-    kept = torch.where(state[:, GEO_MASK, None] > 0, realisable(state.detach(), alpha), state)
-    return kept.detach() + (state - state.detach())
+def bounded(dynamic: Tensor, air: Tensor, alpha: float) -> Tensor:
+    """Make the fields of dynamic channels, (B, C - 6, H, W), ``realisable`` in air.
+
+    The derivative is taken as that of the identity.
+    """
+    fields, others = split_base(dynamic, FIELDS.stop - FIELDS.start)
+    kept = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
+    return torch.cat([kept + (fields - fields.detach()), others], dim=1)

@@ -59,6 +59,8 @@ class WindCase:
         Height and width of the domain, m.
     has_dwdz : bool
         Whether the file holds the simulated d<w>/dz.
+    row_order : str or None
+        How the file's rows run, if it or the caller says so; here they run as v does.
     meta : dict
         The case's ``meta`` as it stands.
     """
@@ -68,6 +70,7 @@ class WindCase:
     state: np.ndarray
     extent: tuple[float, float]
     has_dwdz: bool
+    row_order: str | None
     meta: dict = field(repr=False)
 
 
@@ -137,7 +140,7 @@ def read_half_averages(
             raise InputError(f"{where} is {data.shape}, not {(2, *case.state[PREDICTED].shape)}")
         planes = np.stack([hdf5.checked_array(data[half], where, NAMES[PREDICTED])
                            for half in range(2)])  # fmt: skip
-    rows = slice(None, None, -1 if _is_north_first(case.meta, row_order) else 1)
+    rows = slice(None, None, -1 if case.row_order == "north_first" else 1)
     first, second = case.state.copy(), case.state.copy()
     for state, half in zip((first, second), planes, strict=True):
         state[PREDICTED] = half[:, rows] * state[GEO_MASK]
@@ -232,7 +235,7 @@ def _read_case(
     if not state[PREDICTED].any():
         raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")
     _warn_of_impossible(state, where)
-    if _is_north_first(meta, row_order):
+    if (order := meta.get("row_order", row_order)) == "north_first":
         state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
     if "cityHW" not in meta:
         warnings.warn(f"{where}: meta lacks cityHW; taking cells of {CELL_SIZE:g} m", stacklevel=2)
@@ -243,9 +246,6 @@ def _read_case(
         state=state,
         extent=meta.get("cityHW", (height * CELL_SIZE, width * CELL_SIZE)),
         has_dwdz=len(names) == len(WIND_NAMES),
+        row_order=order,
         meta=meta,
     )
-
-
-def _is_north_first(meta: dict, row_order: str | None) -> bool:
-    return meta.get("row_order", row_order) == "north_first"

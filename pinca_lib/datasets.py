@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED
+from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
 from pinca_lib.cityfiles import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
 
@@ -29,6 +29,10 @@ class WindDataset:
         Height and width of each case's domain, m.
     has_dwdz : Tensor of shape (N,), bool
         Whether channel 11 was simulated; elsewhere it is zero.
+    turnable : Tensor of shape (N,), bool
+        Whether rows, v and the driving wind are known to agree, so that mirror images mean what
+        they should: the case's row order is stated, and in most cases of the set the mean flow
+        lies within 45° of the wind (in a dense quarter it may even turn back).
     names : tuple of str
         ``city/case`` of each.
     """
@@ -36,6 +40,7 @@ class WindDataset:
     states: Tensor
     extents: Tensor
     has_dwdz: Tensor
+    turnable: Tensor
     names: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -114,8 +119,19 @@ def _stacked(cases: Sequence[WindCase]) -> WindDataset:
         states=torch.from_numpy(np.stack([read.state for read in cases])),
         extents=torch.tensor([read.extent for read in cases]),
         has_dwdz=torch.tensor([read.has_dwdz for read in cases]),
+        turnable=_turnable(cases),
         names=tuple(_full_name(read.city, read.name) for read in cases),
     )
+
+
+def _turnable(cases: Sequence[WindCase]) -> Tensor:
+    agreement = []
+    for read in cases:
+        flow, wind = (read.state[pair].sum((1, 2)) for pair in ([U, V], [WIND_X, WIND_Y]))
+        size = np.linalg.norm(flow) * np.linalg.norm(wind)
+        agreement.append(flow @ wind / size if size else 0.0)
+    along = np.median(agreement) > np.cos(np.pi / 4)
+    return torch.tensor([bool(along) and read.row_order is not None for read in cases])
 
 
 def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Path, str]]:

@@ -34,13 +34,12 @@ from pinca_lib.channels import (
     V,
 )
 from pinca_lib.metrics import structural_similarity
-from pinca_lib.physics import continuity_residual
+from pinca_lib.physics import ALPHA, continuity_residual
 
 HIT_RATE_D = 0.25
 HIT_RATE_W = (0.01, 0.02, 0.05, 0.1)  # m/s
 CALM = 0.1  # m/s; below it a direction means nothing
 NEAR = 8.0  # m from a building
-ALPHA = 2.25  # bound of |<u'w'>| / TKE
 ROUNDING = 1e-6  # m/s, m²/s²; a bound broken by less is not broken
 
 

@@ -29,12 +29,20 @@ def field_loss(name: str) -> FieldLoss:
     if name in ("relative", "pixel"):
         return relative_loss if name == "relative" else pixel_loss
     features = vgg_features() if name == "vgg" else filter_features
-    return lambda state, batch: texture_loss(state, batch.target, features)
+    return lambda state, batch: texture_loss(state, _target(state, batch), features)
+
+
+def _target(state: Tensor, batch: Batch) -> Tensor:
+    """Return the target, with what is predicted in place of what is not known: no error there."""
+    target = batch.target.clone()
+    known = batch.known[:, : FIELDS.stop - FIELDS.start, None, None]
+    target[:, FIELDS] = torch.where(known, target[:, FIELDS], state[:, FIELDS].detach())
+    return target
 
 
 def pixel_loss(state: Tensor, batch: Batch) -> Tensor:
     """Mean squared difference of the five fields, over all cells, for a state (B, C, H, W)."""
-    return F.mse_loss(state[:, FIELDS], batch.target[:, FIELDS])
+    return F.mse_loss(state[:, FIELDS], _target(state, batch)[:, FIELDS])
 
 
 def relative_loss(state: Tensor, batch: Batch) -> Tensor:
@@ -42,7 +50,7 @@ def relative_loss(state: Tensor, batch: Batch) -> Tensor:
 
     The error e of a field is measured by the field y itself, since a momentum flux is a hundredth
     of a velocity, and a dense quarter's wind half of an open one's. The velocity counts as one
-    vector; channel 11 counts where the data has it. An all-zero prediction costs 5.
+    vector; what is not known costs nothing. An all-zero prediction costs 5 where all is known.
     """
     air = batch.target[:, GEO_MASK, None]
     predicted, target = state[:, PREDICTED], batch.target[:, PREDICTED]
@@ -59,8 +67,14 @@ def overflow(values: Tensor, limit: float = 1.0) -> Tensor:
     return (values - values.clamp(-limit, limit)).abs()
 
 
-def memory_overflow(state: Tensor) -> Tensor:
-    """Return the mean overflow of the hidden channels, which no data holds, in natural units."""
+def total_overflow(name: str, state: Tensor, held: slice) -> Tensor:
+    """Return the overflow that goes with a field loss.
+
+    With ``"relative"`` it is the mean over the hidden channels, which no data holds, beyond
+    ``MEMORY_LIMIT``; else, as in the experiment, the sum over the channels ``held``, beyond 1.
+    """
+    if name != "relative":
+        return overflow(state[:, held]).sum()
     hidden = state[:, KNOWN_COUNT:]
     return overflow(hidden, MEMORY_LIMIT).mean() if hidden.numel() else state.new_zeros(())
 
@@ -71,8 +85,7 @@ class InitLoss:
     Parameters
     ----------
     name : str
-        Of the ``field_loss``. The overflow of ``"relative"`` is the ``memory_overflow``; of the
-        others it is, as in the experiment, the sum over every channel that the rule writes.
+        Of the ``field_loss``. The overflow is held over every channel that the rule writes.
     lambda_overflow : float
         Weight of the overflow.
     """
@@ -84,8 +97,7 @@ class InitLoss:
     def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
         field = self.field_loss(state, batch)
-        is_relative = self.name == "relative"
-        over = memory_overflow(state) if is_relative else overflow(state[:, DYNAMIC]).sum()
+        over = total_overflow(self.name, state, DYNAMIC)
         return {"loss": field + self.lambda_overflow * over, "field": field, "overflow": over}
 
 
@@ -95,8 +107,8 @@ class PILoss:
     Parameters
     ----------
     name : str
-        Of the loss of the data, ``"relative"`` or ``"pixel"``. The overflow of the first is the
-        ``memory_overflow``; that of the other, as in the experiment, the sum over the five fields.
+        Of the loss of the data, ``"relative"`` or ``"pixel"``. The overflow is held over the five
+        fields.
     alpha : float
         Bound of |<u'w'>| / TKE in the physics.
     lambda_mse, lambda_pinn, lambda_overflow : float
@@ -118,8 +130,7 @@ class PILoss:
     def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
         mse = self.field_loss(state, batch)
-        is_relative = self.name == "relative"
-        over = memory_overflow(state) if is_relative else overflow(state[:, FIELDS]).sum()
+        over = total_overflow(self.name, state, FIELDS)
         pinn, terms = self.physics(state, batch.extents)
         loss = self.lambda_mse * mse + self.lambda_pinn * pinn + self.lambda_overflow * over
         return {"loss": loss, "mse": mse, "overflow": over, **terms}

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED
 from pinca_lib.physics import (
+    ALPHA,
     Extents,
     continuity_residual,
     excess_flux,
@@ -57,7 +58,7 @@ class ScaledPhysicsMetrics:
 
     SCORES = ("mae", "ssim", "tke", "flux", "speed", "continuity")
 
-    def __init__(self, targets: Tensor, extents: Extents, alpha: float = 2.25):
+    def __init__(self, targets: Tensor, extents: Extents, alpha: float = ALPHA):
         self.alpha = alpha
         zero = targets.new_zeros(())
         gradients = [*horizontal_gradients(targets, extents), targets[:, DWDZ]]

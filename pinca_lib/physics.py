@@ -20,33 +20,32 @@ from pinca_lib.channels import DWDZ, FLUX, SPEED, TKE, U, V
 Extents = Tensor | Sequence[tuple[float, float]]
 """Height and width in metres of each sample's domain: (B, 2), or B pairs."""
 
+ALPHA = 2.25  # bound of |<u'w'>| / TKE; a realisable stress has 1, the experiment leaves room
 MARGIN = 1e-6  # by which a projection overshoots, so that rounding breaks no bound
 
 
-def realisable(state: Tensor, alpha: float) -> Tensor:
-    """Raise TKE and speed, and shorten the flux, where a state breaks a bound.
+def realisable(fields: Tensor, alpha: float = ALPHA) -> Tensor:
+    """Raise TKE and speed, and shorten the flux, where fields break a bound.
 
     Parameters
     ----------
-    state : Tensor of shape (B, C, H, W)
-        C >= 12.
+    fields : Tensor of shape (B, 5, H, W)
+        u, v, speed, TKE, flux.
     alpha : float
         Bound of |<u'w'>| / TKE.
 
     Returns
     -------
-    Tensor of shape (B, C, H, W)
+    Tensor of shape (B, 5, H, W)
         With 0 <= TKE, |<u'w'>| <= alpha TKE and |(<u>, <v>)| <= speed in every cell, however they
-        are rounded; u, v and all other channels are as they were. Where no bound is broken, or
-        met to within ``MARGIN``, nothing changes.
+        are rounded; u and v are as they were. Where no bound is broken, or met to within
+        ``MARGIN``, nothing changes.
     """
-    new = state.clone()
-    speed_of_mean = torch.sqrt(state[:, U] ** 2 + state[:, V] ** 2)
-    new[:, SPEED] = torch.maximum(state[:, SPEED], (1 + MARGIN) * speed_of_mean)
-    new[:, TKE] = torch.relu(state[:, TKE])
-    most = (1 - MARGIN) * alpha * new[:, TKE]
-    new[:, FLUX] = torch.minimum(torch.maximum(state[:, FLUX], -most), most)
-    return new
+    u, v, speed, tke, flux = fields.unbind(1)
+    speed = torch.maximum(speed, (1 + MARGIN) * torch.sqrt(u**2 + v**2))
+    tke = torch.relu(tke)
+    most = (1 - MARGIN) * alpha * tke
+    return torch.stack([u, v, speed, tke, torch.minimum(torch.maximum(flux, -most), most)], dim=1)
 
 
 def negative_energy(state: Tensor) -> Tensor:
@@ -54,7 +53,7 @@ def negative_energy(state: Tensor) -> Tensor:
     return torch.relu(-state[:, TKE])
 
 
-def excess_flux(state: Tensor, alpha: float = 2.25) -> Tensor:
+def excess_flux(state: Tensor, alpha: float = ALPHA) -> Tensor:
     """Violation of |<u'w'>| <= alpha TKE, (B, H, W), m²/s²; negative TKE counts as none."""
     return torch.relu(state[:, FLUX].abs() - alpha * torch.relu(state[:, TKE]))
 
@@ -95,8 +94,7 @@ class PhysicsLoss(nn.Module):
     Parameters
     ----------
     alpha : float
-        Bound of |<u'w'>| / TKE. For a realisable stress tensor the ratio cannot exceed 1;
-        the experiment leaves room with 2.25.
+        Bound of |<u'w'>| / TKE.
     weights : dict of str to float, optional
         Weight of each term; terms left out keep weight 1, terms of weight 0 are not computed.
 
@@ -108,7 +106,7 @@ class PhysicsLoss(nn.Module):
 
     TERMS = ("L_k_neg", "L_flux", "L_u_bound", "L_continuity")
 
-    def __init__(self, alpha: float = 2.25, weights: dict[str, float] | None = None):
+    def __init__(self, alpha: float = ALPHA, weights: dict[str, float] | None = None):
         super().__init__()
         unknown = set(weights or {}) - set(self.TERMS)
         if unknown:

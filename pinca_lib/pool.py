@@ -78,7 +78,8 @@ class SamplePool:
     channels : int
         Channels of a state.
     augment : bool
-        Shift, mirror and turn every case at random when it is laid in (``augmentation``).
+        Shift every case at random when it is laid in, and mirror and turn it if the data set
+        says that it may be (``augmentation``).
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SamplePool:
         self.extents = dataset.extents.to(device)  # (N, 2)
         self.known = torch.ones(len(dataset), len(PREDICTED_CHANNELS), dtype=torch.bool)
         self.known[:, DWDZ - PREDICTED.start] = dataset.has_dwdz
+        self.turnable = dataset.turnable.tolist()
         self.refresh()
 
     def __len__(self) -> int:
@@ -105,16 +107,19 @@ class SamplePool:
         count = len(self.targets)
         rounds = [self.random.permutation(count) for _ in range(-(-self.size // count))]
         cases = np.concatenate(rounds)[: self.size].tolist()
-        self._lay(cases, [self._drawn_move() for _ in cases])
+        self._lay(cases, [self._drawn_move(case) for case in cases])
 
-    def _drawn_move(self) -> Move:
-        return Move.drawn(self.targets.shape[-2:], self.random) if self.augment else Move()
+    def _drawn_move(self, case: int) -> Move:
+        if not self.augment:
+            return Move()
+        return Move.drawn(self.targets.shape[-2:], self.random, self.turnable[case])
 
     def _lay(self, cases: list[int], moves: list[Move]) -> None:
         self.cases, self.moves = cases, moves
-        self.states = fresh_states(
-            torch.stack([self.target(slot) for slot in range(self.size)]), self.channels
-        )
+        shape = (self.size, self.channels, *self.targets.shape[-2:])
+        self.states = self.targets.new_zeros(shape)
+        for slot in range(self.size):
+            self.states[slot, BASE] = self.target(slot)[BASE]
 
     def target(self, slot: int) -> Tensor:
         """Return what the state in a slot is to become, (12, H, W)."""
@@ -134,7 +139,7 @@ class SamplePool:
         slots = self.random.choice(self.size, count, replace=False).tolist()
         for slot in slots[:restarts] if self.augment else ():
             self.cases[slot] = int(self.random.integers(len(self.targets)))
-            self.moves[slot] = self._drawn_move()
+            self.moves[slot] = self._drawn_move(self.cases[slot])
         drawn = [(self.cases[slot], self.moves[slot]) for slot in slots]
         target = torch.stack([self.target(slot) for slot in slots])
         state = self.states[slots]  # a copy

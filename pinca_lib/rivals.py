@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from pinca_lib.automaton import bounded
 from pinca_lib.channels import BASE, GEO_MASK, KNOWN_COUNT, PREDICTED, PREDICTED_CHANNELS, WIND_Y
+from pinca_lib.physics import ALPHA
 
 GIVEN = slice(GEO_MASK, WIND_Y + 1)  # mask, heights, wind
 NAMES = ("unet", "fno")
+COARSEST = 16  # cells a side of a cell of the U-Net's coarsest grid; else it is not periodic
 
 
 class Rival(nn.Module):
@@ -33,11 +35,11 @@ class Rival(nn.Module):
         If the network's library is not installed: ``pip install -e .[rivals]``.
     """
 
-    def __init__(self, name: str, units: Tensor, alpha: float = 2.25):
+    def __init__(self, name: str, units: Tensor, alpha: float = ALPHA):
         super().__init__()
+        self.name, self.alpha = name, alpha
         self.network = {"unet": _unet, "fno": _fno}[name](GIVEN.stop - GIVEN.start)
         self.register_buffer("units", units[:KNOWN_COUNT].view(-1, 1, 1))
-        self.alpha = alpha
 
     def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
         """Return the tensors alone: neuraloperator adds functions, which no checkpoint may hold."""
@@ -45,10 +47,19 @@ class Rival(nn.Module):
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def forward(self, state: Tensor) -> Tensor:
-        """Predict channels 6-11 of states (B, >= 6, H, W): (B, 12, H, W)."""
-        fields = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[PREDICTED]
-        fields = fields * state[:, GEO_MASK, None]
-        return bounded(torch.cat([state[:, BASE], fields], dim=1), self.alpha)
+        """Predict channels 6-11 of states (B, >= 6, H, W): (B, 12, H, W).
+
+        Raises
+        ------
+        ValueError
+            If a U-Net is given a grid whose sides are not multiples of ``COARSEST``.
+        """
+        height, width = state.shape[-2:]
+        if self.name == "unet" and (height % COARSEST or width % COARSEST):
+            raise ValueError(f"{height}×{width} cells: the U-Net wants multiples of {COARSEST}")
+        air = state[:, GEO_MASK, None]
+        fields = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[PREDICTED] * air
+        return torch.cat([state[:, BASE], bounded(fields, air, self.alpha)], dim=1)
 
 
 def _unet(given: int) -> nn.Module:

@@ -108,7 +108,7 @@ class _FoldedRules:
     """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        self.base, self.air = base, base[:, GEO_MASK, None]
+        self.air = base[:, GEO_MASK, None]
         self.layers = []
         for rule in rules:
             first, bias, second = rule.layers()
@@ -126,7 +126,7 @@ class _FoldedRules:
                 hidden = torch.relu(constant + _periodic_conv(dynamic, kernel))
                 dynamic = dynamic + self.air * F.conv2d(hidden, second)
                 if alpha is not None:
-                    dynamic = bounded(torch.cat([self.base, dynamic], dim=1), alpha)[:, DYNAMIC]
+                    dynamic = bounded(dynamic, self.air, alpha)
         return dynamic
 
 

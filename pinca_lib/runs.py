@@ -10,13 +10,8 @@ A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` holds
 """
 
 import csv
-import json
-import os
 import platform
-import subprocess
-import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,9 +30,17 @@ from pinca_lib.checkpoints import (
     load_tensors,
     save_atomically,
 )
-from pinca_lib.errors import InputError, shown
-from pinca_lib.parameters import PARAMETERS, PROJECT_ROOT, input_path, output_path
+from pinca_lib.errors import InputError
+from pinca_lib.parameters import PARAMETERS, input_path, output_path
 from pinca_lib.progress import Progress
+from pinca_lib.runfiles import (
+    flush_to_disk,
+    git_revision,
+    new_folder,
+    read_json,
+    rewrite_csv,
+    write_json,
+)
 from pinca_lib.training import Training
 
 CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
@@ -112,7 +115,7 @@ class Run:
         else:
             done = 0
             self.folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
-            _write_json(self.folder / "config.json", self._config(fingerprint))
+            write_json(self.folder / "config.json", self._config(fingerprint))
             self._save(training, 0)
         with Progress(self.experiment, done, epochs) as progress:
             for iteration in range(done, epochs):
@@ -147,7 +150,7 @@ class Run:
             "parameters": values,
             "data_fingerprint": fingerprint,
             **self.below,
-            "git_revision": _git_revision(),
+            "git_revision": git_revision(),
             "versions": {
                 "pinca_lib": __version__,
                 "python": platform.python_version(),
@@ -162,7 +165,7 @@ class Run:
         """Write pool and checkpoint; the checkpoint's rename is what makes the pair count."""
         log = self.folder / "metrics.csv"
         if log.exists():
-            _flush_to_disk(log)
+            flush_to_disk(log)
         pool = self.folder / f"ca_pool_step_{done}.pth"
         save_atomically(training.pool.state_dict(), pool)
         saved = training.state_dict() | self.below | {"epoch": done}
@@ -174,7 +177,7 @@ class Run:
                 old.unlink()
 
     def _restore(self, training: Training, fingerprint: str) -> int:
-        config = _read_json(self.folder / "config.json")
+        config = read_json(self.folder / "config.json")
         if config["data_fingerprint"] != fingerprint:
             raise InputError(
                 f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
@@ -196,7 +199,7 @@ class Run:
                 rows = [row for row in csv.DictReader(file) if None not in row.values()]
             rows = [row for row in rows if int(row["iteration"]) < done]
             self.rows = [{k: float(v) for k, v in row.items()} for row in rows]
-            _rewrite_csv(log, rows)
+            rewrite_csv(log, rows)
         return done
 
 
@@ -217,7 +220,7 @@ def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
         if not found:
             raise InputError(f"resume='latest': no run of {experiment} in {output_dir}")
         folder = found[-1]
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.get("experiment") != experiment:
         raise InputError(f"{folder}: a run of {config.get('experiment')}, not of {experiment}")
     _resumable_step(folder)
@@ -226,7 +229,12 @@ def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
 
 def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
     """The run's own parameters, with those of FREE_ON_RESUME that are given anew."""
-    then = _read_json(folder / "config.json")["parameters"]
+    then = read_json(folder / "config.json")["parameters"]
+    if missing := vars(now).keys() - then.keys() - {"given"}:
+        raise InputError(
+            f"{folder}: made by an older version, which had no {', '.join(sorted(missing))}; "
+            "start a new run with resume='' (its checkpoint still serves as init_checkpoint)"
+        )
     for name in sorted(now.given - FREE_ON_RESUME):
         if getattr(now, name) != then.get(name):
             raise InputError(
@@ -237,64 +245,3 @@ def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
     if not now.given:  # not papermill: an edited cell can make the run longer
         anew["epochs"] = max(now.epochs, then["epochs"])
     return SimpleNamespace(**(then | anew), given=now.given)
-
-
-def new_folder(output_dir: Path, experiment: str) -> Path:
-    """Make and return ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>``.
-
-    Raises
-    ------
-    InputError
-        If nothing can be written there.
-    """
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        while True:
-            folder = output_dir / f"{experiment}_{datetime.now():%Y%m%d-%H%M%S}"
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:  # another run began in this very second
-                time.sleep(1)
-    except OSError as error:
-        raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({shown(error)}); is this a run folder?") from error
-    if not isinstance(content, dict) or "parameters" not in content:
-        raise InputError(f"{path}: not the config.json of a run")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    _flush_to_disk(path)
-
-
-def _rewrite_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    if not rows:
-        path.unlink()
-        return
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-
-
-def _git_revision() -> str | None:
-    command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

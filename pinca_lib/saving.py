@@ -11,7 +11,7 @@ from pinca_lib.channels import DWDZ, PREDICTED_CHANNELS
 from pinca_lib.errors import error_line
 from pinca_lib.live import LiveRollout, Snapshot
 from pinca_lib.plotting import plot_channels, plot_comparison
-from pinca_lib.runs import new_folder
+from pinca_lib.runfiles import new_folder
 from pinca_lib.video import draw_film, write_film
 
 

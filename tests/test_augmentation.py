@@ -57,6 +57,8 @@ def test_a_shift_crosses_the_edges_and_comes_back(case):
 
 def test_the_flux_changes_its_sign_with_x_and_is_unknown_after_a_swap(case):
     known = torch.ones(6, dtype=torch.bool)
+    along = Move(is_mirrored_y=True)
+    assert torch.equal(along.state(case)[FLUX], case[FLUX].flip(0))
     across = Move(is_mirrored_x=True)
     assert torch.equal(across.state(case)[FLUX], -case[FLUX].flip(1))
     assert across.known(known).all()
@@ -74,3 +76,6 @@ def test_all_moves_of_a_square_are_drawn_and_no_swap_of_an_oblong():
     }
     assert {m.down for m in drawn} == {m.right for m in drawn} == {0, 1, 2, 3}
     assert not any(Move.drawn((4, 6), random).is_swapped for _ in range(50))
+    shifts = [Move.drawn((4, 4), random, turnable=False) for _ in range(50)]
+    assert {(m.is_mirrored_y, m.is_mirrored_x, m.is_swapped) for m in shifts} == {(False,) * 3}
+    assert len({m.down for m in shifts}) == 4

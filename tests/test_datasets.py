@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_base, make_wind, write_plain_city
+from conftest import make_base, make_meta, make_wind, write_plain_city
 
+from pinca_lib.cityfiles import write_city
 from pinca_lib.datasets import load_dataset, resize_state
 from pinca_lib.errors import InputError
 
@@ -81,3 +82,25 @@ def test_one_broken_file_stops_the_whole_folder(city_folder):
 def test_files_that_a_system_hides_are_passed_over(city_folder):
     (city_folder / "._town0.h5").write_bytes(b"of macOS")
     assert len(load_dataset(city_folder)) == 6
+
+
+def test_cases_are_turnable_where_rows_are_stated_and_the_flow_follows_the_wind(tmp_path):
+    base = make_base(16, 16)
+    said = {"row_order": "south_first"}
+    for name, meta, is_swapped in (
+        ("plain", {}, False),
+        ("said", said, False),
+        ("odd", said, True),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        cases = {}
+        for degrees in (0, 90, 120):
+            wind = make_wind(base, degrees)
+            if is_swapped:  # (sin, cos), as in the experiment's own files
+                wind[:2] = wind[1::-1]
+            cases[f"d{degrees}"] = wind, make_meta(16, 16, degrees) | meta
+        write_city(folder / "town.h5", base, cases)
+        turnable = load_dataset(folder, 16).turnable
+        assert turnable.tolist() == [name == "said"] * 3, name
+    assert load_dataset(tmp_path / "plain", 16, row_order="north_first").turnable.all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import pi_loss
 
-from pinca_lib.losses import InitLoss, PILoss, overflow, relative_loss
+from pinca_lib.losses import InitLoss, PILoss, field_loss, overflow, relative_loss
 from pinca_lib.pool import Batch
 
 
@@ -62,6 +62,31 @@ def test_an_all_zero_prediction_costs_five_and_the_target_nothing():
     assert terms["loss"] == 0
     perfect[:, 12:] = 3.5
     assert InitLoss("relative", 2.0)(perfect, batch)["loss"].item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["relative", "pixel", "filters"])
+def test_of_what_is_not_known_the_target_means_nothing(name):
+    batch, found = random_batch(), []
+    batch.known[0, 4] = False
+    for guess in (0.0, 5.0):
+        batch.target[0, 10] = guess
+        torch.manual_seed(0)  # of the texture loss's directions
+        found.append(field_loss(name)(batch.state, batch))
+    assert found[0] == found[1]
+    batch.target[1, 10] = 5.0
+    torch.manual_seed(0)
+    assert field_loss(name)(batch.state, batch) != found[0]
+
+
+@pytest.mark.parametrize("name", ["relative", "pixel"])
+def test_what_is_not_known_teaches_nothing(name):
+    batch = random_batch()
+    batch.known[0, 4] = False
+    state = batch.state.requires_grad_(True)
+    field_loss(name)(state, batch).backward()
+    assert not state.grad[0, 10].any()
+    assert state.grad[1, 10].any()
+    assert state.grad[0, 9].any()
 
 
 def test_a_field_that_is_zero_in_the_data_costs_what_is_predicted_and_no_nan():

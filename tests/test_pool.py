@@ -1,5 +1,7 @@
 """The sample pool: what is drawn, what is put back, what a refresh and a restart do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,7 @@ def test_a_refresh_starts_all_anew(pool):
 
 
 def test_an_augmented_pool_moves_states_and_targets_alike(dataset):
+    dataset = replace(dataset, turnable=torch.ones(len(dataset), dtype=torch.bool))
     pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=True)
     for _ in range(10):
         batch = pool.sample(6)
@@ -80,6 +83,16 @@ def test_an_augmented_pool_moves_states_and_targets_alike(dataset):
             assert torch.equal(target, move.state(dataset.states[case]))
             assert known[4] == (not move.is_swapped)
     assert len(set(pool.moves)) > 10
+
+
+def test_cases_whose_rows_run_nobody_knows_how_are_shifted_alone(dataset):
+    assert not dataset.turnable.any()  # the users' own files do not say
+    pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=True)
+    assert {(m.is_mirrored_y, m.is_mirrored_x, m.is_swapped) for m in pool.moves} == {(False,) * 3}
+    told = replace(dataset, turnable=torch.ones(len(dataset), dtype=torch.bool))
+    pool = SamplePool(told, 16, np.random.default_rng(0), augment=True)
+    assert any(move.is_mirrored_x for move in pool.moves)
+    assert any(move.is_swapped for move in pool.moves)
 
 
 def test_a_restart_in_an_augmented_pool_draws_another_case(dataset):

@@ -14,7 +14,7 @@ def rival(name: str) -> Rival:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_gives_all_fields_of_any_grid_and_keeps_the_city_and_the_bounds(name):
+def test_it_gives_all_fields_of_oblong_grids_and_keeps_the_city_and_the_bounds(name):
     state = city_state(2, height=32, width=48)
     found = rival(name)(state)
     assert found.shape == (2, 12, 32, 48)
@@ -52,3 +52,8 @@ def test_a_checkpoint_brings_it_back(name, tmp_path):
     other.load_state_dict(load_tensors(tmp_path / "rival.pth"))
     state = city_state(1, height=32, width=32)
     assert torch.equal(other(state), rival(name)(state))
+
+
+def test_a_u_net_refuses_grids_on_which_it_is_not_periodic():
+    with pytest.raises(ValueError, match="multiples of 16"):
+        rival("unet")(city_state(1, height=32, width=40))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_automaton import trained
 
-from pinca_lib import runs
+from pinca_lib import runfiles, runs
 from pinca_lib.automaton import CA
 from pinca_lib.checkpoints import checkpoints, load_rule, load_tensors, save_atomically
 from pinca_lib.datasets import load_dataset
@@ -42,8 +42,8 @@ def train(dataset, parameters, power_cut_in: int | None = None) -> tuple[Run, Tr
     run = Run("tiny", parameters)
     random = seed_everything(run.parameters.seed)
     rule = CA()
-    pool = SamplePool(dataset, 8, random)
-    training = Training(rule, pool, run.parameters.learning_rate)
+    pool = SamplePool(dataset, 8, random, augment=True)
+    training = Training(rule, pool, run.parameters.learning_rate, memory=0.9)
     loss = InitLoss("filters", 1.0)
     for iteration in run.iterations(training, dataset.fingerprint()):
         if iteration % 3 == 0:
@@ -121,7 +121,8 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     saved = load_tensors(run.folder / kept[-1])
     assert saved["epoch"] == 7
     assert {"model_state_dict", "optimizer_state_dict"} <= saved.keys()
-    assert same(saved["model_state_dict"], dict(training.rule.state_dict()))
+    assert same(saved["model_state_dict"], dict(training.average.state_dict()))
+    assert same(saved["trained_state_dict"], dict(training.rule.state_dict()))
 
 
 def test_a_power_cut_while_saving_leaves_the_checkpoint_before(dataset, tmp_path, monkeypatch):
@@ -189,12 +190,19 @@ def test_a_run_goes_on_only_over_the_init_nca_that_it_began_with(dataset, tmp_pa
         load_rule("pi_checkpoint", str(run.folder), init_nca=other)
 
 
+def test_a_run_of_an_older_version_says_so(dataset, tmp_path):
+    run, _ = train(dataset, settings(tmp_path))
+    newer = settings(tmp_path, resume=str(run.folder), augment=True)
+    with pytest.raises(InputError, match="older version, which had no augment"):
+        Run("tiny", newer)
+
+
 def test_an_output_folder_that_cannot_be_made_stops(tmp_path):
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "gone").symlink_to(tmp_path / "unmounted" / "disk")
     for place in ("file", "gone"):
         with pytest.raises(InputError, match="output_dir: cannot write to"):
-            runs.new_folder(tmp_path / place, "tiny")
+            runfiles.new_folder(tmp_path / place, "tiny")
 
 
 def test_what_cannot_be_resumed_stops_with_a_reason(dataset, tmp_path, city_folder):
@@ -225,7 +233,7 @@ def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):
     run, training = train(dataset, settings(tmp_path))
     for place in (run.folder, run.folder / "ca_model_step_7.pth"):
         rule = load_rule("init_checkpoint", str(place))
-        assert same(dict(rule.state_dict()), dict(training.rule.state_dict()))
+        assert same(dict(rule.state_dict()), dict(training.average.state_dict()))
         assert not any(p.requires_grad for p in rule.parameters())
 
 

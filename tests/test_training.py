@@ -129,6 +129,8 @@ def test_the_average_follows_the_weights(pool):
         expected = memory * expected + (1 - memory) * training.rule.w1.bias.detach()
     torch.testing.assert_close(training.average.w1.bias, expected)
     assert not torch.equal(training.average.w1.bias, training.rule.w1.bias)
+    saved = training.state_dict()
+    assert torch.equal(saved["model_state_dict"]["w1.bias"], training.average.w1.bias)
     other = Training(CA(), pool, 1e-2, memory=0.5)
     other.load_state_dict(training.state_dict())
     assert torch.equal(other.average.w1.bias, training.average.w1.bias)
