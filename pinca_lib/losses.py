@@ -13,8 +13,7 @@ from pinca_lib.texture import filter_features, texture_loss, vgg_features
 
 FieldLoss = Callable[[Tensor, Batch], Tensor]
 
-# What an error of a whole field costs: u and v, as one vector, speed, TKE, flux, dwdz.
-WIND_WEIGHT, WEIGHTS = 2.0, (1.0, 1.0, 0.5, 0.5)
+WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)  # of (u, v) as one vector, speed, TKE, flux, dwdz
 MEMORY_LIMIT = 3.0  # of the hidden channels
 
 
@@ -52,14 +51,15 @@ def relative_loss(state: Tensor, batch: Batch) -> Tensor:
     of a velocity, and a dense quarter's wind half of an open one's. The velocity counts as one
     vector; what is not known costs nothing. An all-zero prediction costs 5 where all is known.
     """
-    air = batch.target[:, GEO_MASK, None]
-    predicted, target = state[:, PREDICTED], batch.target[:, PREDICTED]
-    error = ((predicted - target).square() * air).sum((2, 3))  # (B, 6)
-    size = (target.square() * air).sum((2, 3))
-    known = batch.known.to(error)
-    loss = WIND_WEIGHT * error[:, :2].sum(1) / size[:, :2].sum(1).clamp(min=1e-12)
-    relative = error[:, 2:] / torch.where(size[:, 2:] > 0, size[:, 2:], 1)
-    return (loss + (relative * known[:, 2:]) @ torch.tensor(WEIGHTS).to(error)).mean()
+    air, truth = batch.target[:, GEO_MASK, None], batch.target[:, PREDICTED]
+
+    def energy(fields: Tensor) -> Tensor:
+        u, v, *others = (fields.square() * air).sum((2, 3)).unbind(1)
+        return torch.stack([u + v, *others], dim=1)  # (B, 5)
+
+    error, size = energy(state[:, PREDICTED] - truth), energy(truth)
+    weights = batch.known[:, 1:] * torch.tensor(WEIGHTS).to(error)
+    return (weights * error / torch.where(size > 0, size, 1)).sum(1).mean()
 
 
 def overflow(values: Tensor, limit: float = 1.0) -> Tensor:
