@@ -19,6 +19,8 @@ from pinca_lib.channels import (
 )
 from pinca_lib.datasets import WindDataset
 
+RUNAWAY = 100.0  # in any channel that a rule writes; fields and memory are of order 1
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -149,8 +151,15 @@ class SamplePool:
         return Batch(torch.tensor(slots), state, target, extents, known.to(target.device))
 
     def write(self, batch: Batch, state: Tensor) -> None:
-        """Put the states that became of a batch, (B, C, H, W), back into their places."""
-        self.states[batch.slots] = state.detach()
+        """Put the states that became of a batch, (B, C, H, W), back into their places.
+
+        One that ran away begins anew: left to itself it would grow until nothing is finite.
+        """
+        largest = state.detach()[:, DYNAMIC].abs().amax((1, 2, 3))
+        is_sound = (largest < RUNAWAY).view(-1, 1, 1, 1)  # NaN is not
+        self.states[batch.slots] = torch.where(
+            is_sound, state.detach(), fresh_states(batch.target, self.channels)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what changes: cases, their moves, and the states beyond their base channels."""

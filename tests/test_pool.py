@@ -55,6 +55,19 @@ def test_states_written_back_are_drawn_again(pool):
     assert not pool.states.requires_grad
 
 
+@pytest.mark.parametrize("value", [1e3, torch.inf, torch.nan])
+def test_a_state_that_ran_away_begins_anew(pool, value):
+    batch = pool.sample(3)
+    state = batch.state + 0
+    state[:, 6:] = 7.0
+    state[1, 9, 3, 4] = value
+    pool.write(batch, state)
+    slots = batch.slots.tolist()
+    assert (pool.states[[slots[0], slots[2]], 6:] == 7).all()
+    assert not pool.states[slots[1], 6:].any()
+    assert torch.equal(pool.states[slots[1], :6], batch.target[1, :6])
+
+
 def test_a_restart_zeroes_the_first_sample_of_the_batch_and_nothing_in_the_pool(pool):
     pool.states[:, 6:] = 7.0
     batch = pool.sample(6, restarts=1)
