@@ -182,7 +182,7 @@ def score(trained: Trained, cases: list[WindDataset]) -> dict[str, float]:
     figures = {key: round(evaluation.median(rows, key), 4) for key in KEPT}
     figures |= {
         "relative_l2_wind_large": round(evaluation.median(large, "relative_l2_wind"), 4),
-        "diverged": sum(np.isnan(row["mae_Uped"]) for row in rows),
+        "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows),
         "parameters": trained.parameters,
         "case_s": round(median(times), 4),
     }

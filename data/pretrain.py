@@ -36,6 +36,11 @@ def train(experiment: str, folder: Path, epochs: int, **parameters) -> Path:
     return sorted(path for path in folder.glob(f"{experiment}_*") if checkpoints(path))[-1]
 
 
+def is_local(name: str) -> bool:
+    """Return whether a parameter says nothing of the weights, or is said by ``iterations``."""
+    return name.endswith("_dir") or name in ("device", "epochs", "resume")
+
+
 def ship(experiment: str, run: Path) -> None:
     """Write the newest weights of a run to ``data/pretrained``, with their card."""
     saved = load_tensors(checkpoints(run)[-1])
@@ -43,7 +48,7 @@ def ship(experiment: str, run: Path) -> None:
     card = {
         "experiment": experiment,
         "iterations": saved["epoch"],
-        "parameters": {k: v for k, v in config["parameters"].items() if not k.endswith("_dir")},
+        "parameters": {k: v for k, v in config["parameters"].items() if not is_local(k)},
         "data_fingerprint": config["data_fingerprint"],
         "versions": config["versions"],
     }
