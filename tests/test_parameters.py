@@ -80,7 +80,10 @@ def test_a_parameter_of_another_notebook_is_unknown_here():
         ("learning_rate = float('nan')", "learning_rate='nan'"),
         ("learning_rate = 0", "learning_rate"),
         ("data_dir = [3]", "expected text"),
-        ("init_loss = 'best'", "init_loss='best': expected one of 'relative', 'pixel', 'filters', 'vgg'"),
+        (
+            "init_loss = 'best'",
+            "init_loss='best': expected one of 'relative', 'pixel', 'filters', 'vgg'",
+        ),
         ("gradient_checkpoints = 'yes'", "gradient_checkpoints='yes': expected True or False"),
         ("max_steps = 8", r"max_steps=8: expected more than min_steps=8"),
         ("batch_size = 65", r"batch_size=65: expected at most pool_size=64"),
