@@ -139,7 +139,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     run = Run(contender.rival, SimpleNamespace(
         output_dir=str(folder), data_dir=str(data_dir), resume="latest" if begun else "",
         epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
-        given=frozenset()))  # fmt: skip
+        given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, 64)
     network = Rival(contender.rival, channel_units(dataset.states))

@@ -22,8 +22,11 @@
 # As committed, the notebook takes about a minute on two CPU cores. The experiment's own run:
 #
 # ```
-# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p pi_loss pixel -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p pi_loss pixel -p natural_units False -p bounded False -p augment False -p average 0
 # ```
+#
+# It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
+# which works in natural units, its first update in SI units makes the rollout diverge.
 
 # %%
 # %matplotlib inline

@@ -145,9 +145,7 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
     planes, stored_as = _read_planes(folder / f"{name}_ped.nc")
     topo = _read_topo(folder / f"{name}_topo", planes.shape[1:])
     if np.isinf(planes).any():
-        raise InputError(
-            f"{name}: planes hold infinite values; only buildings may lack one, as NaN"
-        )
+        raise InputError(f"{name}: planes hold infinite values; only buildings lack one, as NaN")
     air = np.isfinite(planes).all(0)
     if not air.any():
         raise InputError(f"{name}: no cell has a value in all of {', '.join(PLANE_NAMES)}")
