@@ -1,6 +1,6 @@
 """Train the weights that ship in ``data/pretrained``: notebook 01, then 02 on top of it.
 
-    python data/pretrain.py [--init-epochs 1500] [--pi-epochs 2500] [--name candidate --keep]
+    python data/pretrain.py [--init-epochs 3000] [--pi-epochs 3000] [--name candidate --keep]
 
 Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>``; started again after
 a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
@@ -64,8 +64,8 @@ def main() -> None:
     """Train both rules and ship them."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--name", default="shipped", help="folder in outputs/pretrain")
-    arguments.add_argument("--init-epochs", type=int, default=1500, help="of the Init-NCA")
-    arguments.add_argument("--pi-epochs", type=int, default=2500, help="of the PI-NCA")
+    arguments.add_argument("--init-epochs", type=int, default=3000, help="of the Init-NCA")
+    arguments.add_argument("--pi-epochs", type=int, default=3000, help="of the PI-NCA")
     arguments.add_argument("--data-dir", default="data/train", help="city files to train on")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--keep", action="store_true", help="leave data/pretrained as it is")
@@ -73,7 +73,7 @@ def main() -> None:
     folder = PROJECT_ROOT / "outputs" / "pretrain" / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
     full = {"data_dir": chosen.data_dir, "pool_size": 256, "seed": chosen.seed}
-    init = train("init_nca", folder, chosen.init_epochs, min_steps=8, max_steps=24, **full)
+    init = train("init_nca", folder, chosen.init_epochs, **full)
     below = init.relative_to(PROJECT_ROOT).as_posix()  # cards name no path of this machine
     run = train("pi_nca", folder, chosen.pi_epochs, init_checkpoint=below, **full)
     if not chosen.keep:

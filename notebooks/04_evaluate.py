@@ -77,8 +77,8 @@ print(f"{len(cases)} cases to be right on, {len(seen)} in training")
 # %% [markdown]
 # ## Predictions
 #
-# The automaton gives the field after a number of steps. The Init-NCA alone stands beside it; the one
-# that is shipped was trained for fewer steps (8 to 23) than it takes here.
+# The automaton gives the field after a number of steps. The Init-NCA alone stands beside it: the one
+# that is shipped works on blocks of 4×4 cells and leaves the details to the PI-NCA.
 
 
 # %%

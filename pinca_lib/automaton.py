@@ -7,21 +7,37 @@ One step of the rule, for the state s of shape (B, C, H, W) on a periodic grid:
     s <- s + air * d        on the channels that the rule may write (6 and up)
 
 With 24 channels and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule may
-measure each channel in a unit of its size, and keep the bounds that a mean flow obeys: it then ends
-a step with s <- realisable(s).
+
+- measure each channel, and what each filter gives of it, in a unit of its size;
+- keep the bounds that a mean flow obeys, and its memory within -3…3: it then ends a step with
+  s <- bounded(s);
+- work on wider cells: it then sees blocks of cells as one cell each, and what is added to a block
+  is added to all air in it.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pinca_lib.channels import DYNAMIC, FIELDS, GEO_MASK, STATE_COUNT, split_base
+from pinca_lib.blocks import in_blocks, spread
+from pinca_lib.channels import (
+    BASE_COUNT,
+    DWDZ,
+    DYNAMIC,
+    GEO_MASK,
+    KNOWN_COUNT,
+    STATE_COUNT,
+    split_base,
+)
 from pinca_lib.physics import realisable
 
 IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 SOBEL_X = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])  # 8 dx d/dx
 LAPLACIAN = torch.tensor([[1.0, 2.0, 1.0], [2.0, -12.0, 2.0], [1.0, 2.0, 1.0]])
 FILTERS = torch.stack([IDENTITY, SOBEL_X, SOBEL_X.T, LAPLACIAN])  # (4, 3, 3)
+GAINS = FILTERS.flatten(1).norm(dim=1)  # of the filters, for noise: 1, 3.5, 3.5, 12.8
+
+MEMORY_LIMIT = 3.0  # of the hidden channels of a rule with bounds
 
 
 def perceive(state: Tensor) -> Tensor:
@@ -53,12 +69,15 @@ class CA(nn.Module):
     hidden : int
         Width of the hidden layer.
     units : Tensor of shape (C,), optional
-        The size of each channel, which the layers see as 1; without it, all see SI units. Building
-        heights are 10^4 times as large as momentum fluxes: without units, training is blind to
-        the small ones.
+        The size of each channel, which the layers see as 1, through any of the filters (their
+        ``GAINS`` are divided out); without it, all see SI units. Building heights are 10^4 times
+        as large as momentum fluxes: without units, training is blind to the small ones.
     alpha : float, optional
-        Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them
-        (``physics.realisable``). The gradient passes as if they were not there.
+        Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them,
+        and those of the memory (``bounded``).
+    scale : int
+        Width of the rule's cells, in cells of the state: what it perceives reaches so many times
+        as far in a step.
 
     Notes
     -----
@@ -73,6 +92,7 @@ class CA(nn.Module):
         hidden: int = 96,
         units: Tensor | None = None,
         alpha: float | None = None,
+        scale: int = 1,
     ):
         super().__init__()
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
@@ -80,17 +100,23 @@ class CA(nn.Module):
         nn.init.zeros_(self.w2.weight)
         self.register_buffer("units", units)
         self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
+        self.register_buffer("_scale", None if scale == 1 else torch.tensor(int(scale)))
 
     @property
     def channels(self) -> int:
         """Channels C of the states that the rule works on."""
         return self.w2.out_channels
 
+    @property
+    def scale(self) -> int:
+        """Width of the rule's cells, in cells of the state."""
+        return 1 if self._scale is None else int(self._scale)
+
     def layers(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
         w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
         if self.units is not None:
-            w1, w2 = w1 / self.units[:, None], w2 * self.units[:, None]
+            w1, w2 = w1 / (self.units[:, None] * GAINS.to(w1)), w2 * self.units[:, None]
         return w1, self.w1.bias, w2
 
     def update(self, perception: Tensor) -> Tensor:
@@ -102,17 +128,22 @@ class CA(nn.Module):
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
         (base, dynamic), air = split_base(state), state[:, GEO_MASK, None]
-        dynamic = dynamic + air * self.update(perceive(state))[:, DYNAMIC]
+        own = in_blocks(state, self.scale)
+        increment = own[:, GEO_MASK, None] * self.update(perceive(own))[:, DYNAMIC]
+        dynamic = dynamic + (air > 0) * spread(increment, self.scale, air.shape[-2:])
         if self.alpha is not None:
             dynamic = bounded(dynamic, air, float(self.alpha))
         return torch.cat([base, dynamic], dim=1)
 
 
 def bounded(dynamic: Tensor, air: Tensor, alpha: float) -> Tensor:
-    """Make the fields of dynamic channels, (B, C - 6, H, W), ``realisable`` in air.
+    """Bound dynamic channels, (B, C - 6, H, W), in air: realisable fields, limited memory.
 
-    The derivative is taken as that of the identity.
+    The derivative of the fields is taken as that of the identity; where the memory is cut off at
+    ``MEMORY_LIMIT`` it is zero, so that neither state nor gradient can grow without end.
     """
-    fields, others = split_base(dynamic, FIELDS.stop - FIELDS.start)
+    predicted, memory = split_base(dynamic, KNOWN_COUNT - BASE_COUNT)
+    fields, dwdz = split_base(predicted, DWDZ - BASE_COUNT)
     kept = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
-    return torch.cat([kept + (fields - fields.detach()), others], dim=1)
+    memory = torch.where(air > 0, memory.clamp(-MEMORY_LIMIT, MEMORY_LIMIT), memory)
+    return torch.cat([kept + (fields - fields.detach()), dwdz, memory], dim=1)

@@ -44,11 +44,12 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    optional = CA(channels, units=torch.ones(channels), alpha=1.0).state_dict()
+    optional = CA(channels, units=torch.ones(channels), alpha=1.0, scale=2).state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(
             f"{path}: not a checkpoint of this automaton; expected a dict whose "
-            f"'model_state_dict' holds {', '.join(expected)}, and units and alpha if it has them"
+            f"'model_state_dict' holds {', '.join(expected)}, and units, alpha and _scale if it "
+            "has them"
         )
     expected = {key: optional[key] for key in weights}
     for key, tensor in expected.items():
@@ -66,7 +67,9 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
             f"{path}: was trained on top of another Init-NCA than init_checkpoint holds; name the "
             "two that belong together"
         )
-    rule = CA(channels, units=weights.get("units"), alpha=weights.get("alpha"))
+    if (scale := int(weights.get("_scale", 1))) < 1:
+        raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
+    rule = CA(channels, units=weights.get("units"), alpha=weights.get("alpha"), scale=scale)
     rule.load_state_dict(weights)
     return rule.eval().requires_grad_(False)
 

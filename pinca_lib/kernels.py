@@ -6,7 +6,8 @@ a block at a time that stays in a core's cache, without Python's lock.
 Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their increments are times,
 ``perceived`` (N, 24) their filtered base channels; ``dynamic``, ``old``, ``new`` and ``grad`` are
 (B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what the filters see being ordered filter by filter.
-``sized`` is a tuple of D entries: its length is a constant to the compiler.
+``sized`` is a tuple of D entries: its length is a constant to the compiler. ``blocks`` are
+(B, h, w, D), each of scale × scale cells, and ``weights`` are (B, H, W).
 """
 
 import numpy as np
@@ -27,7 +28,9 @@ TAPS = np.array(
     np.float32,
 )
 U, V, SPEED, TKE, FLUX = range(5)  # of the dynamic channels
+MEMORY = 6  # the first of those that hold nothing known
 MARGIN = 1e-6  # of ``physics``
+MEMORY_LIMIT = 3.0  # of ``automaton``
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
@@ -63,8 +66,8 @@ def base_share(first, last, perceived, w1, bias, constant):
 
 
 @_compiled
-def step(first, last, cells, air, rule, sized, old, new):
-    """Write the next state of the cells.
+def step(first, last, cells, air, rule, sized, seen, old, new):
+    """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
     ``rule`` is constant, W1 (4 D, hidden), W2 (hidden, D), and the alpha of its bounds, or -1.
     """
@@ -75,7 +78,7 @@ def step(first, last, cells, air, rule, sized, old, new):
     for start in range(first, last, BLOCK):
         stop = min(start + BLOCK, last)
         n = stop - start
-        perceive(cells[start:stop], sized, old, p)
+        perceive(cells[start:stop], sized, seen, p)
         np.dot(p[:n], w1, h[:n])
         for i in range(n):
             for j in range(w1.shape[1]):
@@ -91,12 +94,26 @@ def step(first, last, cells, air, rule, sized, old, new):
 
 @_compiled
 def realise(cell, alpha):
-    """Do to one cell what ``physics.realisable`` does to all."""
+    """Do to one cell what ``automaton.bounded`` does to all."""
     u, v, speed, tke, flux = cell[U], cell[V], cell[SPEED], cell[TKE], cell[FLUX]
     cell[SPEED] = np.maximum(speed, (1 + MARGIN) * np.sqrt(u * u + v * v))
     cell[TKE] = np.maximum(tke, 0)
     most = (1 - MARGIN) * alpha * cell[TKE]
     cell[FLUX] = np.minimum(np.maximum(flux, -most), most)
+    for c in range(MEMORY, len(cell)):
+        cell[c] = np.minimum(np.maximum(cell[c], -MEMORY_LIMIT), MEMORY_LIMIT)
+
+
+@_compiled
+def realise_backward(first, last, new, grad):
+    """Cut the gradient where ``new`` is at the limit; the work is rows of cells."""
+    _, height, width, channels = new.shape
+    for row in range(first, last):
+        b, y = divmod(row, height)
+        for x in range(width):
+            for c in range(MEMORY, channels):
+                if abs(new[b, y, x, c]) >= MEMORY_LIMIT:
+                    grad[b, y, x, c] = 0
 
 
 @_compiled
@@ -163,3 +180,33 @@ def perceive_backward(first, last, sized, grad_p, grad):
                     for tap in range(9):
                         total += TAPS[f, tap] * near[tap]
                 grad[b, y, x, c] = total
+
+
+@_compiled
+def sum_blocks(first, last, scale, sized, weights, cells, blocks):
+    """Write sums of ``weights`` times ``cells`` over blocks; the work is rows of blocks."""
+    _, height, width, _ = cells.shape
+    _, rows, columns, _ = blocks.shape
+    for row in range(first, last):
+        b, i = divmod(row, rows)
+        for j in range(columns):
+            for c in range(len(sized)):
+                blocks[b, i, j, c] = 0
+            for y in range(i * scale, min((i + 1) * scale, height)):
+                for x in range(j * scale, min((j + 1) * scale, width)):
+                    for c in range(len(sized)):
+                        blocks[b, i, j, c] += weights[b, y, x] * cells[b, y, x, c]
+
+
+@_compiled
+def add_blocks(first, last, scale, sized, weights, alpha, blocks, cells):
+    """Add to cells ``weights`` times their block and realise them; the work is rows of cells."""
+    _, height, width, _ = cells.shape
+    for row in range(first, last):
+        b, y = divmod(row, height)
+        for x in range(width):
+            if weights[b, y, x] != 0:
+                for c in range(len(sized)):
+                    cells[b, y, x, c] += weights[b, y, x] * blocks[b, y // scale, x // scale, c]
+                if alpha >= 0:
+                    realise(cells[b, y, x], alpha)

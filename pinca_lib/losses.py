@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pinca_lib.automaton import MEMORY_LIMIT
 from pinca_lib.channels import DYNAMIC, FIELDS, GEO_MASK, KNOWN_COUNT, PREDICTED
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.pool import Batch
@@ -14,7 +15,6 @@ from pinca_lib.texture import filter_features, texture_loss, vgg_features
 FieldLoss = Callable[[Tensor, Batch], Tensor]
 
 WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)  # of (u, v) as one vector, speed, TKE, flux, dwdz
-MEMORY_LIMIT = 3.0  # of the hidden channels
 
 
 def field_loss(name: str) -> FieldLoss:
@@ -51,15 +51,32 @@ def relative_loss(state: Tensor, batch: Batch) -> Tensor:
     of a velocity, and a dense quarter's wind half of an open one's. The velocity counts as one
     vector; what is not known costs nothing. An all-zero prediction costs 5 where all is known.
     """
-    air, truth = batch.target[:, GEO_MASK, None], batch.target[:, PREDICTED]
+    return _relative(state[:, PREDICTED] - batch.target[:, PREDICTED], batch)
+
+
+def _relative(difference: Tensor, batch: Batch) -> Tensor:
+    """Weighted sum of ||d||^2 / ||y||^2 of differences (B, 6, H, W), mean over the batch."""
+    air = batch.target[:, GEO_MASK, None]
 
     def energy(fields: Tensor) -> Tensor:
         u, v, *others = (fields.square() * air).sum((2, 3)).unbind(1)
         return torch.stack([u + v, *others], dim=1)  # (B, 5)
 
-    error, size = energy(state[:, PREDICTED] - truth), energy(truth)
-    weights = batch.known[:, 1:] * torch.tensor(WEIGHTS).to(error)
-    return (weights * error / torch.where(size > 0, size, 1)).sum(1).mean()
+    size = energy(batch.target[:, PREDICTED])
+    weights = batch.known[:, 1:] * torch.tensor(WEIGHTS).to(size)
+    return (weights * energy(difference) / torch.where(size > 0, size, 1)).sum(1).mean()
+
+
+def unrest(state: Tensor, after: Tensor, batch: Batch) -> Tensor:
+    """Change of states (B, C, H, W) in a step: of fields as errors count, of the memory squared.
+
+    A rule that errs little may still wander around what is right for ever; one that rests keeps a
+    field, and forgets how it came to it.
+    """
+    change = after - state
+    memory = change[:, KNOWN_COUNT:]
+    of_memory = memory.square().sum() / max(memory.numel(), 1)
+    return _relative(change[:, PREDICTED], batch) + of_memory
 
 
 def overflow(values: Tensor, limit: float = 1.0) -> Tensor:
@@ -111,8 +128,8 @@ class PILoss:
         fields.
     alpha : float
         Bound of |<u'w'>| / TKE in the physics.
-    lambda_mse, lambda_pinn, lambda_overflow : float
-        Weights of the three.
+    lambda_mse, lambda_pinn, lambda_overflow, lambda_rest : float
+        Weights of the three, and of the ``unrest``.
     """
 
     def __init__(
@@ -122,15 +139,29 @@ class PILoss:
         lambda_mse: float,
         lambda_pinn: float,
         lambda_overflow: float,
+        lambda_rest: float = 0.0,
     ):
         self.name, self.field_loss, self.physics = name, field_loss(name), PhysicsLoss(alpha)
         self.lambda_mse, self.lambda_pinn = lambda_mse, lambda_pinn
-        self.lambda_overflow = lambda_overflow
+        self.lambda_overflow, self.lambda_rest = lambda_overflow, lambda_rest
 
-    def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
+    def __call__(
+        self, state: Tensor, batch: Batch, after: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the terms, ``loss`` their weighted sum.
+
+        Parameters
+        ----------
+        state : Tensor of shape (B, C, H, W)
+        batch : Batch
+        after : Tensor of shape (B, C, H, W), optional
+            The state one step later; without it, rest is not asked for.
+        """
         mse = self.field_loss(state, batch)
         over = total_overflow(self.name, state, FIELDS)
         pinn, terms = self.physics(state, batch.extents)
         loss = self.lambda_mse * mse + self.lambda_pinn * pinn + self.lambda_overflow * over
+        if after is not None:
+            terms["rest"] = unrest(state.detach(), after, batch)
+            loss = loss + self.lambda_rest * terms["rest"]
         return {"loss": loss, "mse": mse, "overflow": over, **terms}

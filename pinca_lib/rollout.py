@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from pinca_lib.automaton import CA, FILTERS, bounded
+from pinca_lib.blocks import block_means, block_sums, shares_of_air, spread
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 
 try:
@@ -90,41 +91,46 @@ class _CompiledRules:
     """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        self.city = compiled.City.of(base)
         self.rules = []
         for rule in rules:
             first, bias, second = rule.layers()
             parts = [first[:, own].transpose(1, 2).flatten(1) for own in (DYNAMIC, BASE)]
             alpha = -1.0 if rule.alpha is None else float(rule.alpha)
             layers = (torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T)
-            self.rules.append(compiled.Rule.over(self.city, layers, alpha))
+            self.rules.append(compiled.Rule.over(base, layers, alpha, rule.scale))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
-        return compiled.advance(dynamic, self.city, self.rules, steps).movedim(-1, 1)
+        return compiled.advance(dynamic, self.rules, steps).movedim(-1, 1)
 
 
 class _FoldedRules:
     """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        self.air = base[:, GEO_MASK, None]
-        self.layers = []
+        self.air = base[:, GEO_MASK, None] > 0
+        self.rules = []
         for rule in rules:
             first, bias, second = rule.layers()
             kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(base))
-            constant = _periodic_conv(base, kernel[:, BASE]) + bias.view(-1, 1, 1)
-            layers = (constant, kernel[:, DYNAMIC])
-            layers = (layer.contiguous(memory_format=torch.channels_last) for layer in layers)
+            own = block_means(base, rule.scale)
+            constant = _periodic_conv(own, kernel[:, BASE]) + bias.view(-1, 1, 1)
+            layers = (constant, kernel[:, DYNAMIC], second[DYNAMIC, :, None, None])
+            layers = [layer.contiguous(memory_format=torch.channels_last) for layer in layers]
+            shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)
-            self.layers.append((*layers, second[DYNAMIC, :, None, None], alpha))
+            self.rules.append((layers, own[:, GEO_MASK, None], shares, rule.scale, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.contiguous(memory_format=torch.channels_last)
         for _ in range(steps):
-            for constant, kernel, second, alpha in self.layers:
-                hidden = torch.relu(constant + _periodic_conv(dynamic, kernel))
-                dynamic = dynamic + self.air * F.conv2d(hidden, second)
+            for (constant, kernel, second), air, shares, scale, alpha in self.rules:
+                own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
+                hidden = torch.relu(constant + _periodic_conv(own, kernel))
+                increment = air * F.conv2d(hidden, second)
+                if scale > 1:
+                    increment = self.air * spread(increment, scale, dynamic.shape[-2:])
+                dynamic = dynamic + increment
                 if alpha is not None:
                     dynamic = bounded(dynamic, self.air, alpha)
         return dynamic

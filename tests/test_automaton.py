@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference import rule_step
 
-from pinca_lib.automaton import CA, perceive
+from pinca_lib.automaton import CA, GAINS, perceive
 
 
 def trained(channels: int = 24, seed: int = 0) -> CA:
@@ -19,6 +19,14 @@ def bounded_rule(seed: int = 0) -> CA:
     """A rule that keeps the bounds, with channels in units of their own."""
     torch.manual_seed(seed)
     rule = CA(units=torch.rand(24) + 0.5, alpha=2.25).requires_grad_(False)
+    torch.nn.init.normal_(rule.w2.weight, std=0.02)
+    return rule
+
+
+def wide_rule(seed: int = 0) -> CA:
+    """A rule of wider cells that keeps the bounds."""
+    torch.manual_seed(seed)
+    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25, scale=4).requires_grad_(False)
     torch.nn.init.normal_(rule.w2.weight, std=0.02)
     return rule
 
@@ -87,9 +95,23 @@ def test_units_are_those_in_which_the_layers_see_and_write_a_state():
     units = torch.rand(24, generator=torch.Generator().manual_seed(1)) + 0.5
     units[2] = 1
     scaled = CA(units=units)
-    scaled.load_state_dict(plain.state_dict() | {"units": units})
+    gains = GAINS.repeat(24).view(1, -1, 1, 1)
+    weights = plain.state_dict() | {"w1.weight": plain.w1.weight * gains, "units": units}
+    scaled.load_state_dict(weights)
     unit = units.view(-1, 1, 1)
     torch.testing.assert_close(scaled(state), unit * plain(state / unit), atol=1e-5, rtol=1e-5)
+
+
+def test_a_rule_of_wider_cells_sees_means_and_moves_blocks_as_one():
+    wide, state = wide_rule(), city_state(height=8, width=12)
+    state[:, 2] = 1
+    state[:, 6:] = 0
+    fine = CA(units=wide.units, alpha=2.25)
+    fine.load_state_dict({k: x for k, x in wide.state_dict().items() if k != "_scale"})
+    means = state.unflatten(2, (2, 4)).unflatten(4, (3, 4)).mean((3, 5))
+    moved = fine(means).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    torch.testing.assert_close(wide(state)[:, 6:], moved[:, 6:])
+    assert moved[:, 6:].std() > 0
 
 
 def test_a_rule_that_keeps_the_bounds_breaks_none_from_any_state():
@@ -101,14 +123,16 @@ def test_a_rule_that_keeps_the_bounds_breaks_none_from_any_state():
     assert (speed >= torch.hypot(u, v)).all()
     free = CA(units=rule.units)
     free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
-    torch.testing.assert_close(
-        after[:, [6, 7, *range(11, 24)]], free(state)[:, [6, 7, *range(11, 24)]]
-    )
-    assert (free(state)[:, 9][air] < 0).any()
+    unbounded = free(state)
+    memory = torch.where(air[:, None], unbounded[:, 12:].clamp(-3, 3), unbounded[:, 12:])
+    torch.testing.assert_close(after[:, 12:], memory)
+    torch.testing.assert_close(after[:, [6, 7, 11]], unbounded[:, [6, 7, 11]])
+    assert (unbounded[:, 9][air] < 0).any()
+    assert (unbounded[:, 12:].abs().amax(1)[air] > 3).any()
 
 
-def test_the_bounds_let_the_gradient_through():
-    rule, state = bounded_rule().requires_grad_(True), city_state()
+def test_the_bounds_of_the_fields_let_the_gradient_through():
+    rule, state = bounded_rule().requires_grad_(True), city_state() / 4  # no memory is cut off
     free = CA(units=rule.units)
     free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
     weights = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference import pi_loss
 
-from pinca_lib.losses import InitLoss, PILoss, field_loss, overflow, relative_loss
+from pinca_lib.losses import InitLoss, PILoss, field_loss, overflow, relative_loss, unrest
 from pinca_lib.pool import Batch
 
 
@@ -62,6 +62,27 @@ def test_an_all_zero_prediction_costs_five_and_the_target_nothing():
     assert terms["loss"] == 0
     perfect[:, 12:] = 3.5
     assert InitLoss("relative", 2.0)(perfect, batch)["loss"].item() == pytest.approx(1.0)
+
+
+def test_unrest_is_the_change_of_fields_relative_to_the_target_and_of_the_memory():
+    batch = random_batch()
+    batch.target[:, 2] = 1
+    later = batch.state.clone()
+    assert unrest(batch.state, later, batch) == 0
+    later[:, 9] += 0.1 * batch.target[:, 9]
+    later[:, 20] += 0.6
+    assert unrest(batch.state, later, batch).item() == pytest.approx(0.01 + 0.36 / 12, rel=1e-4)
+
+
+def test_rest_is_asked_of_the_step_after_and_leaves_the_state_alone():
+    batch, loss = random_batch(), PILoss("relative", 2.25, 1.0, 10.0, 1.0, lambda_rest=3.0)
+    state = batch.state.requires_grad_(True)
+    after = (state.detach() * 1.1).requires_grad_(True)
+    plain, terms = loss(state, batch), loss(state, batch, after)
+    torch.testing.assert_close(terms["loss"], plain["loss"] + 3 * terms["rest"])
+    (gradient,) = torch.autograd.grad(terms["rest"], after)
+    assert gradient.abs().sum() > 0
+    assert torch.autograd.grad(terms["rest"], state, allow_unused=True) == (None,)
 
 
 @pytest.mark.parametrize("name", ["relative", "pixel", "filters"])

@@ -8,11 +8,11 @@ from copy import deepcopy
 import pytest
 import torch
 from reference import conv_step
-from test_automaton import bounded_rule, city_state, trained
+from test_automaton import bounded_rule, city_state, trained, wide_rule
 
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
-from pinca_lib.channels import DYNAMIC, FIELDS
+from pinca_lib.channels import DYNAMIC
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.parameters import PROJECT_ROOT
@@ -42,9 +42,12 @@ def test_it_equals_the_rule_applied_step_by_step(batch, height, width):
     torch.testing.assert_close(rollout([first, second], state, 8), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_rules_with_units_and_bounds_equal_the_rule_itself_gradients_included():
-    rules = [trained(seed=1), bounded_rule(seed=2).requires_grad_(True)]
-    state = city_state(2, height=9, width=12)
+@pytest.mark.parametrize("kinds", [(trained, bounded_rule), (wide_rule, bounded_rule),
+                                   (bounded_rule, wide_rule), (wide_rule,)])  # fmt: skip
+@pytest.mark.parametrize("size", [(9, 12), (16, 8), (3, 5)])
+def test_rules_of_every_kind_equal_the_rule_itself_gradients_included(kinds, size):
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
+    state = city_state(2, height=size[0], width=size[1])
     expected = state
     for _ in range(4):
         for rule in rules:
@@ -52,12 +55,13 @@ def test_rules_with_units_and_bounds_equal_the_rule_itself_gradients_included():
     ours = rollout(rules, state, 4, recorded=4)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(
-        gradient(rules[1], (ours * weights).sum()),
-        gradient(rules[1], (expected * weights).sum()),
-        atol=1e-3,
-        rtol=1e-3,
-    )
+    for rule in rules:
+        torch.testing.assert_close(
+            gradient(rule, (ours * weights).sum()),
+            gradient(rule, (expected * weights).sum()),
+            atol=1e-3,
+            rtol=1e-3,
+        )
 
 
 def test_no_bound_is_broken_in_the_last_bit():
@@ -86,7 +90,9 @@ def test_no_step_returns_the_state_and_leaves_it_alone():
 
 
 def gradient(rule: CA, loss: torch.Tensor) -> torch.Tensor:
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))])
+    return torch.cat(
+        [g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()), retain_graph=True)]
+    )
 
 
 def test_the_gradient_of_the_last_step_is_that_of_the_experiments_loop():
@@ -170,18 +176,14 @@ def test_partly_open_cells_move_in_part():
     torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=1e-5, rtol=1e-5)
 
 
-def test_rounding_moves_the_shipped_rules_within_their_wander_and_makes_them_no_less_right():
-    """Their field never quite comes to rest, so rounding grows until it is lost in that."""
+def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
     rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
     cases = load_dataset(PROJECT_ROOT / "data" / "train").states[:2]
     ours = exact = fresh_states(cases)
     exact, doubled = exact.double(), [deepcopy(rule).double() for rule in rules]
-    target = cases[:, FIELDS]
-    for steps, growth in ((32, 1e-3), (268, 0.1)):
+    for steps in (32, 268):
         ours, exact = rollout(rules, ours, steps), rollout(doubled, exact, steps)
-        assert (ours - exact)[:, DYNAMIC].norm() < growth * exact[:, DYNAMIC].norm()
-        errors = [(x[:, FIELDS] - target).norm() / target.norm() for x in (ours, exact)]
-        assert abs(errors[0] - errors[1]) < 0.02
+        assert (ours - exact)[:, DYNAMIC].norm() < 1e-5 * exact[:, DYNAMIC].norm()
 
 
 def test_a_state_that_is_not_a_number_stays_so():

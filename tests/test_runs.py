@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_automaton import trained
+from test_automaton import city_state, trained, wide_rule
 
 from pinca_lib import runfiles, runs
 from pinca_lib.automaton import CA
@@ -237,6 +237,14 @@ def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):
         assert not any(p.requires_grad for p in rule.parameters())
 
 
+def test_a_rule_is_loaded_with_its_units_bounds_and_wider_cells(tmp_path):
+    rule, path = wide_rule(), tmp_path / "wide.pth"
+    torch.save({"model_state_dict": rule.state_dict()}, path)
+    found, state = load_rule("init_checkpoint", str(path)), city_state(1, height=8, width=8)
+    assert found.scale == 4
+    assert torch.equal(found(state), rule(state))
+
+
 def test_the_experiments_own_checkpoints_load(tmp_path):
     rule = trained()
     weights = {"w1.weight": rule.w1.weight, "w1.bias": rule.w1.bias, "w2.weight": rule.w2.weight}
@@ -266,6 +274,7 @@ class Trap:
         ({"model_state_dict": CA(12).state_dict()}, r"w1\.weight has shape \(96, 48, 1, 1\)"),
         ({"model_state_dict": {**CA().state_dict(), "w1.bias": torch.full((96,), np.nan)}}, "NaN"),
         ({"model_state_dict": {**CA().state_dict(), "w1.bias": "text"}}, "w1.bias has shape"),
+        ({"model_state_dict": {**CA().state_dict(), "_scale": torch.tensor(0)}}, "_scale is 0"),
     ],
 )
 def test_a_foreign_checkpoint_stops_with_a_clear_error(tmp_path, content, message):
