@@ -1,7 +1,8 @@
 """Train the automaton and its rivals alike and score them on cases that none has seen.
 
-    python data/compare.py rivals [--seeds 0 1 2] [--hold-out florence]
+    python data/compare.py rates --hold-out florence
     python data/compare.py ablation --hold-out florence
+    python data/compare.py rivals [--seeds 0 1 2]
 
 Every model gets the same cases, augmentation, units, losses and batch; iterations, rates and what
 else differs is written below. Each is trained on the CPU in a folder of its own in
@@ -64,21 +65,28 @@ class Contender:
 
 
 RIVALS = (
-    Contender("PI-NCA", 2500, 1500),
+    Contender("PI-NCA", 3000, 3000),
     Contender("U-Net", 4000, rival="unet"),
     Contender("FNO", 4000, rival="fno"),
 )
 
-INIT_STEPS = {"min_steps": 8, "max_steps": 24}
-EXPERIMENT = {"natural_units": False, "augment": False, "average": 0.0, "restart_every": 8,
-              "learning_rate": 1e-3, "min_steps": 32, "max_steps": 96}  # fmt: skip
-SHORT = {"epochs": 500, "init_epochs": 300}
+RATES = tuple(
+    Contender(f"{name}, rate {rate:g}", 1500, rival=rival, learning_rate=rate)
+    for name, rival in (("U-Net", "unet"), ("FNO", "fno"))
+    for rate in (3e-4, 1e-3, 3e-3)
+)
+
+EXPERIMENT = {"natural_units": False, "bounded": False, "augment": False, "average": 0.0,
+              "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
+              "max_steps": 96}  # fmt: skip
+SHORT = {"epochs": 500, "init_epochs": 1000}
 ABLATION = (
     Contender("ours", **SHORT),
     Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
-              init=EXPERIMENT | {"init_loss": "pixel"},
-              pi=EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "bounded": False,
-                               "lambda_overflow": 0.1}),
+              init=EXPERIMENT | {"init_loss": "pixel", "scale": 1},
+              pi=EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
+                               "lambda_rest": 0.0}),
+    Contender("without wider cells of the Init-NCA", **SHORT, init={"scale": 1}),
     Contender("without natural units", **SHORT,
               init={"natural_units": False}, pi={"natural_units": False}),
     Contender("without the relative loss", **SHORT,
@@ -89,9 +97,12 @@ ABLATION = (
               init={"restart_every": 8}, pi={"restart_every": 8}),
     Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),
     Contender("gradient of the last 4 steps", **SHORT, pi={"recorded": 4}),
-    Contender("without exact bounds", **SHORT, pi={"bounded": False}),
+    Contender("without asking for rest", **SHORT, pi={"lambda_rest": 0.0}),
+    Contender("without bounds", **SHORT, init={"bounded": False}, pi={"bounded": False}),
     Contender("without physics terms", **SHORT, pi={"lambda_pinn": 0.0}),
 )  # fmt: skip
+
+SETS = {"rivals": RIVALS, "rates": RATES, "ablation": ABLATION}
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Trained:
 def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:
     """Train an Init-NCA and a PI-NCA on top of it with notebooks 01 and 02."""
     full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed, "device": "cpu"}
-    below = full | INIT_STEPS | contender.init
+    below = full | contender.init
     init = train("init_nca", folder, contender.init_epochs, **below)
     above = full | {"init_checkpoint": str(init)} | contender.pi
     run = train("pi_nca", folder, contender.epochs, **above)
@@ -223,7 +234,7 @@ def split(held_out: list[str]) -> tuple[Path, list[WindDataset]]:
 def main() -> None:
     """Train and score what the command line asks for."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("set", choices=("rivals", "ablation"))
+    arguments.add_argument("set", choices=tuple(SETS))
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
@@ -231,7 +242,7 @@ def main() -> None:
     data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
     for seed in chosen.seeds:
-        for contender in RIVALS if chosen.set == "rivals" else ABLATION:
+        for contender in SETS[chosen.set]:
             if chosen.only and contender.name not in chosen.only:
                 continue
             words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
