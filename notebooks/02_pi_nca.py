@@ -26,7 +26,7 @@
 # ```
 #
 # It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
-# which works in natural units, its first update in SI units makes the rollout diverge.
+# which works in natural units, its first update in SI units throws the field far off.
 
 # %%
 # %matplotlib inline

@@ -27,7 +27,7 @@ def in_blocks(state: Tensor, scale: int) -> Tensor:
 
 def block_means(planes: Tensor, scale: int) -> Tensor:
     """Average planes (B, C, H, W) over blocks of scale × scale cells."""
-    return F.avg_pool2d(planes, scale, ceil_mode=True)
+    return planes if scale == 1 else F.avg_pool2d(planes, scale, ceil_mode=True)
 
 
 def shares_of_air(air: Tensor, scale: int) -> Tensor:
