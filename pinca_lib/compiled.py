@@ -196,8 +196,8 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     means, none = _means(team, rule, old), _blocks(rule, old)
     increments = none.copy()
     team(kernels.step, len(cells), cells, air, (*seen, -1.0), sized, means, none, increments)
-    np.copyto(new, old)
-    team(kernels.add_blocks, _rows(new), rule.scale, sized, rule.air, rule.alpha, increments, new)
+    work = (rule.scale, sized, rule.air, rule.alpha, increments, old, new)
+    team(kernels.add_blocks, _rows(new), *work)
 
 
 def _step_backward(
@@ -221,7 +221,7 @@ def _step_backward(
     if on:
         team(kernels.perceive_backward, _rows(given), sized, grad_p, passed)
     if on and rule.scale > 1:
-        work = (rule.scale, sized, rule.shares, -1.0, passed, grad)
+        work = (rule.scale, sized, rule.shares, -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
     return [sum(part) for part in zip(*parts, strict=True)]
 
