@@ -74,7 +74,7 @@ RATES = tuple(
     Contender(f"{name}, rate {rate:g}", 1500, rival=rival, learning_rate=rate)
     for name, rival in (("U-Net", "unet"), ("FNO", "fno"))
     for rate in (3e-4, 1e-3, 3e-3)
-)
+) + (Contender("U-Net, rate 0.0003, 4000 iterations", 4000, rival="unet", learning_rate=3e-4),)
 
 EXPERIMENT = {"natural_units": False, "bounded": False, "augment": False, "average": 0.0,
               "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
@@ -114,13 +114,15 @@ class Trained:
     iterations: Sequence[tuple[int, Callable[[], None]]]  # how many of which
 
 
-def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:
-    """Train an Init-NCA and a PI-NCA on top of it with notebooks 01 and 02."""
+def train_automaton(
+    contender: Contender, folder: Path, data_dir: Path, seed: int, below: Path
+) -> Trained:
+    """Train an Init-NCA in folder ``below`` and a PI-NCA on top of it: notebooks 01 and 02."""
     full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed, "device": "cpu"}
-    below = full | contender.init
-    init = train("init_nca", folder, contender.init_epochs, **below)
-    above = full | {"init_checkpoint": str(init)} | contender.pi
-    run = train("pi_nca", folder, contender.epochs, **above)
+    of_init, of_pi = full | contender.init, full | contender.pi
+    below.mkdir(parents=True, exist_ok=True)
+    init = train("init_nca", below, contender.init_epochs, **of_init)
+    run = train("pi_nca", folder, contender.epochs, **of_pi, init_checkpoint=str(init))
     init_nca = load_rule("init", str(init))
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
     pool = SamplePool(load_dataset(data_dir, 64), 64, np.random.default_rng(0))
@@ -137,9 +139,9 @@ def train_automaton(contender: Contender, folder: Path, data_dir: Path, seed: in
         return iterate
 
     steps = [(given.get("min_steps", 16) + given.get("max_steps", 32)) // 2
-             for given in (below, above)]  # fmt: skip
+             for given in (of_init, of_pi)]  # fmt: skip
     costs = [(contender.init_epochs, iteration(rules[:1], steps[0], steps[0])),
-             (contender.epochs, iteration(rules, steps[1], above.get("recorded", 16)))]  # fmt: skip
+             (contender.epochs, iteration(rules, steps[1], of_pi.get("recorded", 16)))]  # fmt: skip
     count = sum(weights.numel() for rule in rules for weights in rule.parameters())
     return Trained(lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, costs)
 
@@ -211,6 +213,15 @@ def median_time(work: Callable[[], None], rounds: int = 7) -> float:
     return median(times)
 
 
+def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
+    """Return the first contender whose Init-NCA is trained in the same way."""
+
+    def of_init(one: Contender) -> tuple:
+        return one.rival, one.init, one.init_epochs
+
+    return next(other for other in others if of_init(other) == of_init(contender))
+
+
 def split(held_out: list[str]) -> tuple[Path, list[WindDataset]]:
     """Return the folder to train on, and the cases to be scored on."""
     data = PROJECT_ROOT / "data"
@@ -241,16 +252,23 @@ def main() -> None:
     chosen = arguments.parse_args()
     data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
+
+    def folder_of(contender: Contender, seed: int) -> Path:
+        words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
+        name = "_".join(words).replace(" ", "-").replace("'", "")
+        return PROJECT_ROOT / "outputs" / "compare" / name
+
     for seed in chosen.seeds:
         for contender in SETS[chosen.set]:
             if chosen.only and contender.name not in chosen.only:
                 continue
-            words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
-            name = "_".join(words).replace(" ", "-").replace("'", "")
-            folder = PROJECT_ROOT / "outputs" / "compare" / name
+            folder = folder_of(contender, seed)
             folder.mkdir(parents=True, exist_ok=True)
-            train_it = train_rival if contender.rival else train_automaton
-            trained = train_it(contender, folder, data_dir, seed)
+            if contender.rival:
+                trained = train_rival(contender, folder, data_dir, seed)
+            else:  # on the Init-NCA of the first that has the same
+                below = folder_of(first_like(contender, SETS[chosen.set]), seed)
+                trained = train_automaton(contender, folder, data_dir, seed, below)
             row = {"model": contender.name, "seed": seed, "cases": len(cases),
                    "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
             write(table, row | score(trained, cases))

@@ -57,3 +57,10 @@ def test_a_table_keeps_the_newest_row_of_each_model_seed_and_split(tmp_path):
         rows = list(csv.DictReader(file))
     assert [(row["model"], row["seed"], row["error"]) for row in rows] == [
         ("ours", "1", "0.4"), ("theirs", "0", "0.6"), ("ours", "0", "0.3")]  # fmt: skip
+
+
+def test_models_that_differ_above_alone_share_an_init_nca():
+    ours, *others = compare.ABLATION
+    shared = [one.name for one in others if compare.first_like(one, compare.ABLATION) is ours]
+    assert shared == [one.name for one in others if not one.init]
+    assert 0 < len(shared) < len(others)
