@@ -41,7 +41,7 @@ from pinca_lib.training import Training, channel_units, seed_everything
 
 STEPS = 64
 KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped",
-        "correlation_dwdz", "r2_Uped", "mae_Uped", "ssim", "broken_Uped", "broken_TKEped",
+        "correlation_dwdz", "r2_Uped", "mae_Uped", "score_ssim", "broken_Uped", "broken_TKEped",
         "broken_Tuwped")  # fmt: skip
 
 LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0)
@@ -66,7 +66,7 @@ class Contender:
 
 RIVALS = (
     Contender("PI-NCA", 3000, 3000),
-    Contender("U-Net", 4000, rival="unet"),
+    Contender("U-Net", 4000, rival="unet", learning_rate=3e-4),
     Contender("FNO", 4000, rival="fno"),
 )
 

@@ -33,7 +33,7 @@ from pinca_lib.channels import (
     U,
     V,
 )
-from pinca_lib.metrics import structural_similarity
+from pinca_lib.metrics import ScaledPhysicsMetrics, structural_similarity
 from pinca_lib.physics import ALPHA, continuity_residual
 
 HIT_RATE_D = 0.25
@@ -85,14 +85,29 @@ def evaluate(
             found[f"hit_rate_{name}_w{limit:g}"] = hit_rate(a, b, limit)
     for limit in HIT_RATE_W:
         found[f"fac2_Uped_w{limit:g}"] = fac2(speed, true_speed, limit)
-    truth = target[None, FIELDS]
-    guess = torch.where(target[GEO_MASK] > 0, prediction[FIELDS], 0)[None]
-    is_finite = bool(guess.isfinite().all())
-    found["ssim"] = float(structural_similarity(guess, truth)) if is_finite else np.nan
     if has_dwdz:
         found["correlation_dwdz"] = correlation(*own[NAMES[DWDZ]])
-    found |= violations(prediction, target, extent)
+    found |= violations(prediction, target, extent) | scores(prediction, target, extent, has_dwdz)
     return found if np.isfinite(p).all() else dict.fromkeys(found, np.nan)
+
+
+def scores(
+    prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
+) -> dict[str, float]:
+    """Return the six scaled scores, by what this case's target reaches, and SSIM by field.
+
+    They are over all cells, with nothing in buildings (``metrics``). Continuity has no score where
+    ``has_dwdz`` is False.
+    """
+    guess = torch.where(target[GEO_MASK] > 0, prediction, 0)[None]
+    extents = [tuple(map(float, extent))]
+    found = ScaledPhysicsMetrics(target[None], extents)(guess, target[None], extents)
+    names = [name for name in ScaledPhysicsMetrics.SCORES if has_dwdz or name != "continuity"]
+    similar = {
+        f"ssim_{name}": float(structural_similarity(guess[:, [k]].nan_to_num(), target[None, [k]]))
+        for k, name in zip(range(len(NAMES))[FIELDS], NAMES[FIELDS], strict=True)
+    }
+    return {f"score_{name}": float(found[name]) for name in names} | similar
 
 
 def violations(prediction: Tensor, target: Tensor, extent: Sequence[float]) -> dict[str, float]:

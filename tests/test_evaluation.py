@@ -22,7 +22,7 @@ def test_the_target_itself_is_perfect(target):
     for name, value in found.items():
         if name.startswith(("relative_l2", "mae", "nmae", "direction")):
             assert value == pytest.approx(0, abs=1e-5), name
-        if name.startswith(("r2", "hit_rate", "fac2", "ssim", "correlation")):
+        if name.startswith(("r2", "hit_rate", "fac2", "ssim", "score", "correlation")):
             assert value == pytest.approx(1), name
         if name.startswith("broken"):
             assert value < 0.01, name
@@ -33,7 +33,7 @@ def test_errors_count_air_alone(target):
     spoiled[6:, target[GEO_MASK] == 0] = 1e6
     found = evaluation.evaluate(spoiled, target, EXTENT, has_dwdz=True)
     assert found["relative_l2_wind"] == 0
-    assert found["ssim"] == pytest.approx(1)
+    assert found["score_ssim"] == pytest.approx(1)
 
 
 def test_figures_are_those_of_their_definitions(target):
@@ -59,7 +59,9 @@ def test_figures_are_those_of_their_definitions(target):
 
 def test_a_case_without_dwdz_has_no_figures_of_it(target):
     found = evaluation.evaluate(target, target, EXTENT, has_dwdz=False)
-    assert not [name for name in found if "dwdz" in name]
+    assert not [
+        name for name in found if "dwdz" in name or "continuity" in name and "score" in name
+    ]
 
 
 def test_factor_of_two_and_hit_rate_at_their_limits():
@@ -141,6 +143,17 @@ def test_still_air_breaks_no_bound(target):
     found = evaluation.evaluate(still, target, EXTENT, has_dwdz=True)
     assert [found[f"broken_{name}"] for name in ("TKEped", "Tuwped", "Uped")] == [0, 0, 0]
     assert found["direction_error"] == 90
+
+
+def test_similarity_is_told_field_by_field_and_their_mean_is_the_score(target):
+    prediction = target.clone()
+    prediction[TKE, :, :10] = 0
+    found = evaluation.evaluate(prediction, target, EXTENT, has_dwdz=True)
+    similar = {name: found[f"ssim_{name}"] for name in ("uped", "vped", "Uped", "TKEped", "Tuwped")}
+    assert similar.pop("TKEped") < 0.95
+    assert list(similar.values()) == pytest.approx([1] * 4)
+    assert found["score_ssim"] == pytest.approx((4 + found["ssim_TKEped"]) / 5, abs=1e-5)
+    assert found["score_mae"] < 1
 
 
 def test_a_table_ends_with_medians():
