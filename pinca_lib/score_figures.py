@@ -1,4 +1,4 @@
-"""Pictures of how right models are: case by case, and over what makes a case hard."""
+"""How right models are, as tables and pictures: case by case, and over what makes a case hard."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
@@ -11,6 +11,13 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 
 def _coloured(tables: Mapping) -> Iterator[tuple]:
     return zip(tables.items(), cycle(COLOURS))
+
+
+def table(rows: Sequence[Mapping], columns: Mapping[str, str]) -> str:
+    """Return rows as a table in Markdown, with the columns named and their titles."""
+    lines = [list(columns.values()), ["---"] * len(columns)]
+    lines += [[str(row[column]) for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def plot_cases(tables: Mapping[str, Sequence[dict]], figure: str, label: str) -> Figure:
@@ -79,3 +86,34 @@ def plot_hit_rates(
     axes.grid(alpha=0.3)
     axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return axes.figure
+
+
+COSTS = {
+    "parameters": "parameters",
+    "case_s": "a case of 64×64 cells (s)",
+    "training_s": "training (s)",
+}
+
+
+def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Figure:
+    """Draw one figure of merit over what a model costs: a mark for each model and seed.
+
+    Parameters
+    ----------
+    rows : sequence of mapping of str to str
+        From the table that ``data/compare.py`` writes.
+    figure, label
+        As for ``plot_cases``.
+    """
+    axes = Figure(figsize=(9, 3.5), layout="constrained").subplots(1, len(COSTS), sharey=True)
+    models = {name: [row for row in rows if row["model"] == name]
+              for name in dict.fromkeys(row["model"] for row in rows)}  # fmt: skip
+    for own, (cost, title) in zip(axes, COSTS.items(), strict=True):
+        for (name, found), colour in _coloured(models):
+            places = [float(row[cost]) for row in found]
+            own.plot(places, [float(row[figure]) for row in found], "o", color=colour, label=name)
+        own.set(xlabel=title, xscale="log")
+        own.grid(alpha=0.3)
+    axes[0].set(ylabel=label, ylim=(0, None))
+    axes[0].legend(fontsize=8)
+    return axes[0].figure

@@ -49,3 +49,18 @@ def test_every_model_is_drawn_and_named(tables):
     many = {f"model {k}": tables["ours"] for k in range(8)}
     axes = drawn(score_figures.plot_cases(many, "error", "error"))
     assert [line.get_label() for line in axes.get_lines()] == list(many)
+
+
+def test_costs_show_every_seed_of_every_model():
+    row = {"error": "0.5", "parameters": "100", "case_s": "0.1", "training_s": "9"}
+    rows = [row | {"model": model} for model in ("ours", "ours", "theirs")]
+    figure = score_figures.plot_costs(rows, "error", "error")
+    drawn(figure)
+    for axes in figure.axes:
+        assert [len(line.get_xdata()) for line in axes.get_lines()] == [2, 1]
+
+
+def test_a_table_has_the_columns_asked_for():
+    rows = [{"model": "ours", "error": "0.5", "seed": 0}, {"model": "theirs", "error": "0.6"}]
+    expected = "| who | off by |\n| --- | --- |\n| ours | 0.5 |\n| theirs | 0.6 |"
+    assert score_figures.table(rows, {"model": "who", "error": "off by"}) == expected
