@@ -76,8 +76,8 @@ RATES = tuple(
     for rate in (3e-4, 1e-3, 3e-3)
 ) + (Contender("U-Net, rate 0.0003, 4000 iterations", 4000, rival="unet", learning_rate=3e-4),)
 
-EXPERIMENT = {"natural_units": False, "bounded": False, "augment": False, "average": 0.0,
-              "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
+EXPERIMENT = {"anneal": False, "natural_units": False, "bounded": False, "augment": False,
+              "average": 0.0, "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
               "max_steps": 96}  # fmt: skip
 SHORT = {"epochs": 500, "init_epochs": 1000}
 ABLATION = (
@@ -157,8 +157,8 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     dataset = load_dataset(data_dir, 64)
     network = Rival(contender.rival, channel_units(dataset.states))
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
-    training = Training(network, pool, contender.learning_rate, memory=0.99,
-                        weight_decay=1e-2, is_normalised=False)  # fmt: skip
+    training = Training(network, pool, contender.learning_rate, memory=0.99, weight_decay=1e-2,
+                        iterations=contender.epochs, is_normalised=False)  # fmt: skip
 
     def iterate() -> dict[str, Tensor]:
         batch = pool.sample(6, restarts=6)

@@ -26,7 +26,7 @@
 # weights that it leads to are in `data/pretrained`. The experiment's own run:
 #
 # ```
-# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p restart_every 8 -p init_loss vgg -p scale 1 -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p natural_units False -p bounded False -p augment False -p average 0
 # ```
 
 # %%
@@ -62,7 +62,8 @@ epochs: int = 40  # training iterations (experiment: 5000)
 image_size: int = 64  # cells a side (experiment: 128)
 pool_size: int = 64  # states that live on between iterations (experiment: 256)
 batch_size: int = 6  # states trained on at once
-learning_rate: float = 1e-3  # of Adam; times 0.3 after 1000 and 2000 iterations
+learning_rate: float = 2e-3  # of Adam (experiment: 1e-3)
+anneal: bool = True  # let it fall to 0 over the epochs (experiment: False, ×0.3 at 1000 and 2000)
 min_steps: int = 16  # steps of an iteration, at least (experiment: 32)
 max_steps: int = 32  # steps of an iteration, fewer than (experiment: 96)
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
@@ -132,7 +133,13 @@ print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters
 
 # %%
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
-training = Training(init_nca.to(hardware), pool, p.learning_rate, p.average)
+training = Training(
+    init_nca.to(hardware),
+    pool,
+    p.learning_rate,
+    p.average,
+    iterations=p.epochs if p.anneal else None,
+)
 metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
 
 # %% [markdown]

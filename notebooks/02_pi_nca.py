@@ -22,7 +22,7 @@
 # As committed, the notebook takes about a minute on two CPU cores. The experiment's own run:
 #
 # ```
-# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p natural_units False -p bounded False -p augment False -p average 0
 # ```
 #
 # It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
@@ -62,7 +62,8 @@ epochs: int = 40  # training iterations (experiment: 5000)
 image_size: int = 64  # cells a side (experiment: 128)
 pool_size: int = 64  # states that live on between iterations (experiment: 256)
 batch_size: int = 6  # states trained on at once
-learning_rate: float = 2e-3  # of Adam (experiment: 1e-3); times 0.3 after 1000 and 2000 iterations
+learning_rate: float = 2e-3  # of Adam (experiment: 1e-3)
+anneal: bool = True  # let it fall to 0 over the epochs (experiment: False, ×0.3 at 1000 and 2000)
 min_steps: int = 16  # steps of an iteration, at least (experiment: 32)
 max_steps: int = 32  # steps of an iteration, fewer than (experiment: 96)
 recorded: int = 16  # last steps of it that the gradient flows through (experiment: 1)
@@ -104,7 +105,9 @@ pi_nca = CA(
     alpha=p.alpha if p.bounded else None,
 ).to(hardware)
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
-training = Training(pi_nca, pool, p.learning_rate, p.average)
+training = Training(
+    pi_nca, pool, p.learning_rate, p.average, iterations=p.epochs if p.anneal else None
+)
 metrics = ScaledPhysicsMetrics(pool.targets, pool.extents, p.alpha)
 
 # %% [markdown]

@@ -1,5 +1,6 @@
 """Training: the descent that both experiments share."""
 
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from pinca_lib.channels import GEO_MASK, PREDICTED, STATE_COUNT, TOPO
 from pinca_lib.pool import SamplePool
 
-MILESTONES, DECAY = (1000, 2000), 0.3  # of the learning rate, iterations
+MILESTONES, DECAY = (1000, 2000), 0.3  # of the experiment's learning rate, iterations
 
 
 def seed_everything(seed: int) -> np.random.Generator:
@@ -41,6 +42,11 @@ def channel_units(states: Tensor, channels: int = STATE_COUNT) -> Tensor:
     return torch.where(units > 0, units, 1)
 
 
+def _cosine(share: float) -> float:
+    """Fall from 1 at share 0 to 0 at share 1 and beyond."""
+    return (1 + math.cos(math.pi * min(share, 1))) / 2
+
+
 class Training:
     """What a training changes: the rule, its optimiser and schedule, the pool, random numbers.
 
@@ -56,6 +62,10 @@ class Training:
         iterations'. It stands in ``average``, a rule of its own.
     weight_decay : float
         Share of each weight, times the learning rate, that it loses in an iteration.
+    iterations : int, optional
+        Of the whole training: the learning rate falls to 0 over them, along half a cosine
+        (Loshchilov and Hutter 2017, "SGDR"). Without it, it falls as in the experiment, to
+        ``DECAY`` of itself at each of the ``MILESTONES``.
     is_normalised : bool
         Divide the gradient of each parameter by its norm, as in Mordvintsev et al. 2020, "Growing
         Neural Cellular Automata": long rollouts make its size meaningless.
@@ -68,6 +78,7 @@ class Training:
         learning_rate: float,
         memory: float = 0.0,
         weight_decay: float = 0.0,
+        iterations: int | None = None,
         is_normalised: bool = True,
     ):
         self.is_normalised = is_normalised
@@ -76,7 +87,11 @@ class Training:
         self.optimiser = torch.optim.AdamW(
             rule.parameters(), learning_rate, weight_decay=weight_decay
         )
-        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimiser, MILESTONES, DECAY)
+        rates = torch.optim.lr_scheduler
+        if iterations is None:
+            self.schedule = rates.MultiStepLR(self.optimiser, MILESTONES, DECAY)
+        else:
+            self.schedule = rates.LambdaLR(self.optimiser, lambda done: _cosine(done / iterations))
 
     def draw_steps(self, low: int, high: int) -> int:
         """Draw the number of steps of an iteration from [low, high)."""

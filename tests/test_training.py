@@ -86,6 +86,33 @@ def test_the_learning_rate_decays_at_its_milestones(pool):
     assert rates[2000] == pytest.approx(9e-5)
 
 
+def test_the_learning_rate_anneals_over_the_iterations_and_stays_at_zero(pool):
+    training = Training(CA(), pool, 1e-3, iterations=8)
+    rates = []
+    for _ in range(11):
+        rates.append(training.optimiser.param_groups[0]["lr"])
+        training.optimiser.step()
+        training.schedule.step()
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates[4] == pytest.approx(5e-4)
+    assert rates[:8] == sorted(rates[:8], reverse=True)
+    assert rates[8:] == pytest.approx([0, 0, 0])
+
+
+def test_annealing_goes_on_where_it_stopped(pool):
+    training = Training(CA(), pool, 1e-3, iterations=8)
+    for _ in range(3):
+        training.optimiser.step()
+        training.schedule.step()
+    other = Training(CA(), pool, 1e-3, iterations=8)
+    other.load_state_dict(training.state_dict())
+    for one in (training, other):
+        one.optimiser.step()
+        one.schedule.step()
+    rates = [one.optimiser.param_groups[0]["lr"] for one in (training, other)]
+    assert rates[0] == rates[1] == pytest.approx(5e-4)
+
+
 def test_steps_are_drawn_from_the_half_open_range(pool):
     training = Training(CA(), pool, 1e-3)
     assert {training.draw_steps(3, 6) for _ in range(200)} == {3, 4, 5}
