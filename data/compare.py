@@ -166,7 +166,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
         training.descend(terms["loss"])
         return terms
 
-    for iteration in run.iterations(training, dataset.fingerprint()):
+    for iteration in run.iterations(training, dataset):
         run.log(iteration, iterate())
     best = deepcopy(training.average)  # as it is now: the timing trains on
     count = sum(2 * w.numel() if w.is_complex() else w.numel() for w in best.parameters())

@@ -163,7 +163,7 @@ loss = InitLoss(p.init_loss, p.lambda_overflow)
 
 # %%
 dashboard = plotting.Dashboard()
-for iteration in run.iterations(training, dataset.fingerprint()):
+for iteration in run.iterations(training, dataset):
     if iteration % 500 == 0:
         pool.refresh()
     batch = pool.sample(p.batch_size, restarts=int(iteration % p.restart_every == 0))

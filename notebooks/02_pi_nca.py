@@ -96,6 +96,8 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # %%
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
+if doubt := dataset.other_cells([init_nca]):
+    print(doubt)
 height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
@@ -133,7 +135,7 @@ print("physics terms and weights:", loss.physics.weights)
 
 # %%
 dashboard = plotting.Dashboard()
-for iteration in run.iterations(training, dataset.fingerprint(), init_nca):
+for iteration in run.iterations(training, dataset, init_nca):
     if iteration % 500 == 0:
         pool.refresh()
     batch = pool.sample(p.batch_size, restarts=int(iteration % p.restart_every == 0))

@@ -73,6 +73,8 @@ if both := places.keys() & known:
 cases = [load_case(*place, p.image_size) for place in places.values()]
 seen = [load_case(*place, p.image_size).states[0] for place in known.values()]
 print(f"{len(cases)} cases to be right on, {len(seen)} in training")
+for doubt in filter(None, (case.other_cells([init_nca, pi_nca]) for case in cases)):
+    print(doubt)
 
 # %% [markdown]
 # ## Predictions

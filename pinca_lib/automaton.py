@@ -79,6 +79,11 @@ class CA(nn.Module):
         Width of the rule's cells, in cells of the state: what it perceives reaches so many times
         as far in a step.
 
+    Attributes
+    ----------
+    cell : float or None
+        Width of the cells that it was trained on, m, if that is known: ``load_rule`` sets it.
+
     Notes
     -----
     The layers' names and shapes, ``w1.weight`` (hidden, 4 C, 1, 1), ``w1.bias`` (hidden) and
@@ -101,6 +106,8 @@ class CA(nn.Module):
         self.register_buffer("units", units)
         self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
         self.register_buffer("_scale", None if scale == 1 else torch.tensor(int(scale)))
+
+    cell: float | None = None
 
     @property
     def channels(self) -> int:

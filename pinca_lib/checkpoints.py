@@ -71,6 +71,7 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
         raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
     rule = CA(channels, units=weights.get("units"), alpha=weights.get("alpha"), scale=scale)
     rule.load_state_dict(weights)
+    rule.cell = saved.get("cell")
     return rule.eval().requires_grad_(False)
 
 

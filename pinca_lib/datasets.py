@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from pinca_lib.automaton import CA
 from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
 from pinca_lib.cityfiles import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
@@ -45,6 +46,34 @@ class WindDataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def cell_sizes(self) -> Tensor:
+        """Height and width of a cell of each case, m: (N, 2)."""
+        return self.extents / torch.tensor(self.states.shape[-2:])
+
+    def other_cells(self, rules: Sequence[CA]) -> str:
+        """Say which cases have other cells than the rules were trained on; "" if none has.
+
+        A rule knows its neighbourhood by counting cells: on cells more than a tenth larger or
+        smaller, its wind is that of another city.
+        """
+        for cell in {rule.cell for rule in rules if rule.cell}:
+            apart = ((self.cell_sizes / cell).log().abs() > np.log(1.1)).any(dim=1)
+            if not apart.any():
+                continue
+            first = int(apart.int().argmax())
+            own, (height, width) = (
+                self.cell_sizes[first],
+                (self.extents[first] / cell).round().int(),
+            )
+            remedy = f"; image_size={height} makes them so" if height == width else ""
+            return (
+                f"{int(apart.sum())} of {len(self)} cases, such as {self.names[first]}, have other "
+                f"cells ({own[0]:.3g} m × {own[1]:.3g} m) than what the rules were trained on "
+                f"({cell:.3g} m): do not trust the wind there{remedy}"
+            )
+        return ""
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over names, extents and fields: equal for equal data only."""

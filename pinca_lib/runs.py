@@ -30,6 +30,7 @@ from pinca_lib.checkpoints import (
     load_tensors,
     save_atomically,
 )
+from pinca_lib.datasets import WindDataset
 from pinca_lib.errors import InputError
 from pinca_lib.parameters import PARAMETERS, input_path, output_path
 from pinca_lib.progress import Progress
@@ -90,7 +91,7 @@ class Run:
         return f"{self.folder.name}, from iteration {_resumable_step(self.folder)}"
 
     def iterations(
-        self, training: Training, fingerprint: str, init_nca: CA | None = None
+        self, training: Training, dataset: WindDataset, init_nca: CA | None = None
     ) -> Iterator[int]:
         """Yield the numbers of the iterations to do, saving checkpoints between them.
 
@@ -98,8 +99,8 @@ class Run:
         ----------
         training : Training
             Holds all state that a checkpoint must keep; restored first when resuming.
-        fingerprint : str
-            Of the data (``WindDataset.fingerprint``).
+        dataset : WindDataset
+            What is trained on; its fingerprint and the width of its cells are kept.
         init_nca : CA, optional
             The frozen rule that this one is trained on top of.
 
@@ -108,7 +109,9 @@ class Run:
         InputError
             If a resumed run was made from other data, or on top of another Init-NCA.
         """
-        self.below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
+        below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
+        self.about = {"cell": float(dataset.cell_sizes.median())} | below
+        fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
         if self.folder:  # resumed, or this cell is run once more after an interrupt
             done = self._restore(training, fingerprint)
@@ -149,7 +152,7 @@ class Run:
             "experiment": self.experiment,
             "parameters": values,
             "data_fingerprint": fingerprint,
-            **self.below,
+            **self.about,
             "git_revision": git_revision(),
             "versions": {
                 "pinca_lib": __version__,
@@ -168,7 +171,7 @@ class Run:
             flush_to_disk(log)
         pool = self.folder / f"ca_pool_step_{done}.pth"
         save_atomically(training.pool.state_dict(), pool)
-        saved = training.state_dict() | self.below | {"epoch": done}
+        saved = training.state_dict() | self.about | {"epoch": done}
         save_atomically(saved, checkpoint_path(self.folder, done))
         for old in checkpoints(self.folder)[:-CHECKPOINTS_KEPT]:
             old.unlink()
@@ -183,7 +186,7 @@ class Run:
                 f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
                 "this run was trained on; restore it, or start a new run with resume=''"
             )
-        if config.get("init_fingerprint") != self.below.get("init_fingerprint"):
+        if config.get("init_fingerprint") != self.about.get("init_fingerprint"):
             raise InputError(
                 f"{self.folder}: init_checkpoint={self.parameters.init_checkpoint!r} is not the "
                 "Init-NCA that this run was trained on top of; name that one, or start a new run "

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import make_base, make_meta, make_wind, write_plain_city
 
+from pinca_lib.automaton import CA
 from pinca_lib.cityfiles import write_city
 from pinca_lib.datasets import load_dataset, resize_state
 from pinca_lib.errors import InputError
@@ -56,6 +57,20 @@ def test_a_case_is_found_by_its_name_or_a_part_that_no_other_has(city_folder):
         load_dataset(city_folder, case="town1")
     with pytest.raises(InputError, match="fits no case"):
         load_dataset(city_folder, case="Atlantis")
+
+
+def test_cells_of_another_size_than_the_rules_know_are_named_with_the_remedy(city_folder):
+    dataset, rule = load_dataset(city_folder, 24), CA()
+    dataset.extents[:] = 48.0
+    assert dataset.other_cells([rule]) == ""  # nobody said what it was trained on
+    rule.cell = 2.1
+    assert dataset.other_cells([CA(), rule]) == ""
+    rule.cell = 1.0
+    said = dataset.other_cells([CA(), rule])
+    assert said.startswith(f"{len(dataset)} of {len(dataset)} cases, such as {dataset.names[0]}")
+    assert said.endswith("do not trust the wind there; image_size=48 makes them so")
+    dataset.extents[1:] = 24.0
+    assert dataset.other_cells([rule]).startswith(f"1 of {len(dataset)} cases")
 
 
 def test_the_fingerprint_changes_with_every_value_and_with_nothing_else(city_folder):

@@ -45,7 +45,7 @@ def train(dataset, parameters, power_cut_in: int | None = None) -> tuple[Run, Tr
     pool = SamplePool(dataset, 8, random, augment=True)
     training = Training(rule, pool, run.parameters.learning_rate, memory=0.9)
     loss = InitLoss("filters", 1.0)
-    for iteration in run.iterations(training, dataset.fingerprint()):
+    for iteration in run.iterations(training, dataset):
         if iteration % 3 == 0:
             pool.refresh()
         batch = pool.sample(2, restarts=int(iteration % 2 == 0))
@@ -97,7 +97,7 @@ def test_an_interrupted_cell_goes_on_when_it_is_run_again(dataset, tmp_path, mon
     training = Training(CA(), pool, 1e-3)
     seen = []
     for stop_at in (3, None):
-        for iteration in run.iterations(training, dataset.fingerprint()):
+        for iteration in run.iterations(training, dataset):
             run.log(iteration, {"loss": 0.0})
             if iteration == stop_at:
                 break
@@ -117,6 +117,8 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     config = json.loads((run.folder / "config.json").read_text())
     assert config["parameters"]["seed"] == 3
     assert config["data_fingerprint"] == dataset.fingerprint()
+    assert config["cell"] == 2.0
+    assert load_rule("init_checkpoint", str(run.folder)).cell == 2.0
     assert config["versions"]["torch"] == torch.__version__
     saved = load_tensors(run.folder / kept[-1])
     assert saved["epoch"] == 7
@@ -180,11 +182,11 @@ def test_a_run_goes_on_only_over_the_init_nca_that_it_began_with(dataset, tmp_pa
     pool = SamplePool(dataset, 8, seed_everything(3))
     training = Training(CA(), pool, 1e-3)
     below, other = trained(seed=1), trained(seed=2)
-    assert len(list(run.iterations(training, "data", below))) == 7
+    assert len(list(run.iterations(training, dataset, below))) == 7
     again = settings(tmp_path, resume="latest", epochs=9, init_checkpoint="moved.pth")
     with pytest.raises(InputError, match=r"init_checkpoint='moved.pth' is not the Init-NCA"):
-        next(Run("tiny", again).iterations(training, "data", other))
-    assert next(Run("tiny", again).iterations(training, "data", below)) == 7
+        next(Run("tiny", again).iterations(training, dataset, other))
+    assert next(Run("tiny", again).iterations(training, dataset, below)) == 7
     assert load_rule("pi_checkpoint", str(run.folder), init_nca=below)
     with pytest.raises(InputError, match="trained on top of another Init-NCA"):
         load_rule("pi_checkpoint", str(run.folder), init_nca=other)

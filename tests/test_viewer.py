@@ -160,6 +160,14 @@ def test_a_stroke_builds_and_is_undone(page):
     page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no word")
 
 
+def test_a_city_of_other_cells_than_the_rules_know_is_doubted(page, monkeypatch):
+    assert page.frames[-1][0]["message"] == ""
+    for rule in page.viewer.live.rules:
+        monkeypatch.setattr(rule, "cell", 7.0)
+    page.viewer.controls.step.click()
+    page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no word")
+
+
 def test_an_impossible_edit_is_refused_with_a_message(page):
     viewer = page.viewer
     viewer.controls.radius.value = 30.0
