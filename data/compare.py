@@ -65,16 +65,17 @@ class Contender:
 
 
 RIVALS = (
-    Contender("PI-NCA", 3000, 3000),
+    Contender("PI-NCA", 3000, 8000),
     Contender("U-Net", 4000, rival="unet", learning_rate=3e-4),
     Contender("FNO", 4000, rival="fno"),
 )
 
 RATES = tuple(
     Contender(f"{name}, rate {rate:g}", 1500, rival=rival, learning_rate=rate)
-    for name, rival in (("U-Net", "unet"), ("FNO", "fno"))
-    for rate in (3e-4, 1e-3, 3e-3)
-) + (Contender("U-Net, rate 0.0003, 4000 iterations", 4000, rival="unet", learning_rate=3e-4),)
+    for name, rival, rates in (("U-Net", "unet", (3e-4, 1e-3, 3e-3)),
+                               ("FNO", "fno", (1e-3, 3e-3, 1e-2)))
+    for rate in rates
+)  # fmt: skip
 
 EXPERIMENT = {"anneal": False, "natural_units": False, "bounded": False, "augment": False,
               "average": 0.0, "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
@@ -93,6 +94,7 @@ ABLATION = (
               init={"init_loss": "pixel"}, pi={"pi_loss": "pixel", "lambda_overflow": 0.1}),
     Contender("without augmentation", **SHORT, init={"augment": False}, pi={"augment": False}),
     Contender("without the running average", **SHORT, init={"average": 0.0}, pi={"average": 0.0}),
+    Contender("without annealing", **SHORT, init={"anneal": False}, pi={"anneal": False}),
     Contender("restarts as in the experiment", **SHORT,
               init={"restart_every": 8}, pi={"restart_every": 8}),
     Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),

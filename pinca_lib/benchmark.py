@@ -14,10 +14,10 @@ import os
 import platform
 import re
 import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,32 +29,22 @@ from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.contenders import (
     OURS,
     REFERENCE,
-    contenders,
+    Task,
+    again,
+    names,
+    prepare,
     random_rule,
     random_state,
-    reference_rollout,
+    roll,
+    seconds,
 )
 from pinca_lib.devices import choose_device
 from pinca_lib.errors import InputError
-from pinca_lib.rollout import rollout
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
-STEPS = 32  # of a timed rollout: about what an iteration of the experiment takes
-REFERENCE_STEPS = 2  # the reference's cost does not depend on their number
-TRAINING_STEPS = 16
+TOLERANCE = 1e-4  # of the largest value
 BUILT = 0.3  # share of building cells in the cities; the rest is "open"
-
-
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long a call takes."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
 
 
 def ceiling(device: torch.device) -> float:
@@ -74,17 +64,52 @@ def needed_flops(rule: CA, state: Tensor) -> int:
     return int(state[:, GEO_MASK].sum()) * 2 * hidden * (filters + 1) * dynamic
 
 
-def interleaved(
-    works: dict[str, tuple[Callable[[], object], int]], rounds: int, device: torch.device
+@contextmanager
+def processes(found: Iterable[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """Yield a process for each contender, where nothing that another does to memory is felt.
+
+    An allocator keeps or returns large buffers by what it has seen before: in one process, the
+    rule as written took from 50 to 200 ms for the same step.
+    """
+    spawn = get_context("spawn")
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)) for name in found
+        }
+
+
+def take_turns(
+    own: dict[str, ProcessPoolExecutor], task: Task, rounds: int
 ) -> dict[str, list[float]]:
-    """Time every work once a round, after one call to warm up; return seconds a step of each."""
-    for work, _ in works.values():
-        work()
-    times = {name: [] for name in works}
+    """Time every contender once a round, if they agree; return seconds a step of each."""
+    results = {}
+    for name, process in list(own.items()):
+        try:
+            results[name] = process.submit(prepare, name, task, torch.get_num_threads()).result()
+        except ImportError as error:
+            print(f"{name}: not measured ({error}); pip install cax flax", file=sys.stderr)
+            del own[name]
+    check(results)
+    times = {name: [] for name in own}
     for _ in range(rounds):
-        for name, (work, steps) in works.items():
-            times[name].append(seconds(work, device) / steps)
+        for name, process in own.items():
+            times[name].append(process.submit(again).result())
     return times
+
+
+def check(results: dict[str, list[Tensor]]) -> None:
+    """Compare what contenders computed with the reference.
+
+    Raises
+    ------
+    AssertionError
+        If one computed something else.
+    """
+    for name, found in results.items():
+        for mine, theirs in zip(found, results[REFERENCE], strict=True):
+            off = float((mine - theirs).abs().max() / theirs.abs().max())
+            if not off < TOLERANCE:
+                raise AssertionError(f"{name} is off by {off:.1g} of the rule as written")
 
 
 def rows(what: str, times: dict[str, list[float]], **about) -> list[dict]:
@@ -104,7 +129,6 @@ def rows(what: str, times: dict[str, list[float]], **about) -> list[dict]:
     ]
 
 
-@torch.no_grad()
 def time_rollouts(
     device: torch.device, grids: Iterable[tuple[int, int]], rounds: int
 ) -> Iterator[dict]:
@@ -112,54 +136,20 @@ def time_rollouts(
 
     ``ceiling_share`` is the least work of a step over what a matrix product would do in its time.
     """
-    rule = random_rule(0).to(device)
-    every = contenders(rule, device)
-    for built, (batch, size) in itertools.product((0.0, BUILT), grids):
-        state = random_state(batch, size, built).to(device)
-        expected = every[REFERENCE](state, 4)
-        works = {}
-        for name, roll in every.items():
-            torch.testing.assert_close(roll(state, 4), expected, rtol=1e-4, atol=1e-4)
-            steps = REFERENCE_STEPS if name == REFERENCE else STEPS
-            works[name] = partial(roll, state, steps), steps
-        times, needed = interleaved(works, rounds, device), needed_flops(rule, state)
-        top = ceiling(device)
-        for row in rows("rollout", times, batch=batch, size=size, built=built):
-            yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
+    with processes(names(device)) as own:
+        for built, (batch, size) in itertools.product((0.0, BUILT), grids):
+            task = Task("rollout", batch, size, built, str(device))
+            times = take_turns(own, task, rounds)
+            needed, top = needed_flops(random_rule(0), task.state()), ceiling(device)
+            for row in rows("rollout", times, batch=batch, size=size, built=built):
+                yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
 
 def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
     """Yield rows of an iteration's rollout and gradient, of both experiments."""
-    frozen, rule = random_rule(1).to(device), random_rule(0).to(device)
-    frozen.requires_grad_(False)
-
-    def as_written(state: Tensor, train_all: bool) -> Tensor:
-        if train_all:
-            return reference_rollout([rule], state, TRAINING_STEPS)
-        for _ in range(TRAINING_STEPS):
-            with torch.no_grad():
-                state = frozen(state)
-            state = rule(state)
-        return state
-
-    def ours(state: Tensor, train_all: bool) -> Tensor:
-        if train_all:
-            return rollout([rule], state, TRAINING_STEPS, recorded=TRAINING_STEPS)
-        return rollout([frozen, rule], state, TRAINING_STEPS, recorded=1)
-
-    def gradient(roll: Callable, state: Tensor, train_all: bool) -> list[Tensor]:
-        loss = roll(state, train_all).square().mean()
-        return torch.autograd.grad(loss, list(rule.parameters()))
-
     for what, size in itertools.product(("Init-NCA", "PI-NCA"), sizes):
-        state, train_all = random_state(6, size, BUILT).to(device), what == "Init-NCA"
-        works, expected = {}, gradient(as_written, state, train_all)
-        for name, roll in ((REFERENCE, as_written), (OURS, ours)):
-            work = partial(gradient, roll, state, train_all)
-            for mine, theirs in zip(work(), expected, strict=True):
-                torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max())
-            works[name] = work, TRAINING_STEPS
-        times = interleaved(works, rounds, device)
+        with processes([REFERENCE, OURS]) as own:
+            times = take_turns(own, Task(what, 6, size, BUILT, str(device)), rounds)
         yield from rows(f"{what} gradient", times, batch=6, size=size, built=BUILT)
 
 
@@ -171,25 +161,28 @@ def peak_memory(name: str, batch: int, size: int) -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         return math.nan
-    roll = contenders(random_rule(0), torch.device("cpu"))[name]
+    once = roll(name, random_rule(0))
     state = random_state(batch, size, 0.0)
     with torch.no_grad():
-        roll(state[:1, :, :16, :16], 2)
+        once(state[:1, :, :16, :16], 2)
         before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
-        roll(state, 2)  # compiles for this shape
+        once(state, 2)  # compiles for this shape
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        roll(state, 2)
+        once(state, 2)
     most = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
     return (most - before) * 1024 / state.nbytes
 
 
 def measure_memory(batch: int, size: int) -> Iterator[dict]:
     """Yield rows of each contender's peak memory in a rollout, on the CPU."""
-    for name in contenders(random_rule(0), torch.device("cpu")):
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            states = process.submit(peak_memory, name, batch, size).result()
-        yield {"what": "memory", "batch": batch, "size": size, "built": 0.0,
-               "contender": name, "states": states}  # fmt: skip
+    with processes(names(torch.device("cpu"))) as own:
+        for name, process in own.items():
+            try:
+                states = process.submit(peak_memory, name, batch, size).result()
+            except ImportError:
+                continue
+            yield {"what": "memory", "batch": batch, "size": size, "built": 0.0,
+                   "contender": name, "states": states}  # fmt: skip
 
 
 def machine(device: torch.device) -> str:

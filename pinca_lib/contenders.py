@@ -1,7 +1,8 @@
 """What the benchmark compares: the rule as written, ours, ours in plain PyTorch, and CAX."""
 
-import sys
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
@@ -16,7 +17,23 @@ from pinca_lib.rollout import rollout
 
 Contender = Callable[[Tensor, int], Tensor]  # a state and a number of steps to the state after
 
+STEPS = 32  # of a timed rollout: about what an iteration of the experiment takes
+REFERENCE_STEPS = 2  # the reference's cost does not depend on their number
+CHECKED_STEPS = 4
+TRAINING_STEPS = 16
+
 REFERENCE, OURS, PLAIN, CAX = "rule as written", "ours", "ours, plain PyTorch", "CAX, tuned"
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long a call takes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
 
 
 def random_rule(seed: int) -> CA:
@@ -93,22 +110,105 @@ def cax_rollout(rule: CA) -> Contender:
     return roll
 
 
-def contenders(rule: CA, device: torch.device) -> dict[str, Contender]:
-    """Return every way to roll a rule out that this machine has, the reference first."""
+def roll(name: str, rule: CA) -> Contender:
+    """Return a contender's rollout of a rule.
 
-    def plain(state: Tensor, steps: int) -> Tensor:
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    if name == CAX:
+        return cax_rollout(rule)
+    ways = {REFERENCE: partial(reference_rollout, [rule]), OURS: partial(rollout, [rule])}
+    return ways.get(name) or plain_rollout(rule)
+
+
+def plain_rollout(rule: CA) -> Contender:
+    """Return our rollout without compiled code."""
+
+    def roll(state: Tensor, steps: int) -> Tensor:
         with patch.object(rollout_module, "compiled", None):
             return rollout([rule], state, steps)
 
-    found = {
-        REFERENCE: partial(reference_rollout, [rule]),
-        OURS: partial(rollout, [rule]),
-    }
-    if device.type == "cpu":
-        if rollout_module.compiled:
-            found[PLAIN] = plain
-        try:
-            found[CAX] = cax_rollout(rule)
-        except ImportError as error:
-            print(f"CAX: not measured ({error}); to have it: pip install cax flax", file=sys.stderr)
-    return found
+    return roll
+
+
+def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, int], list[Tensor]]:
+    """Return an iteration's rollout and gradient, of one experiment, by one contender.
+
+    ``what`` is ``"Init-NCA"``, the gradient through every step, or ``"PI-NCA"``, that of the last.
+    """
+    frozen, rule = random_rule(1).to(device), random_rule(0).to(device)
+    frozen.requires_grad_(False)
+
+    def pi_as_written(state: Tensor, steps: int) -> Tensor:
+        for _ in range(steps):
+            with torch.no_grad():
+                state = frozen(state)
+            state = rule(state)
+        return state
+
+    forward = {
+        ("Init-NCA", REFERENCE): lambda state, steps: reference_rollout([rule], state, steps),
+        ("Init-NCA", OURS): lambda state, steps: rollout([rule], state, steps, recorded=steps),
+        ("PI-NCA", REFERENCE): pi_as_written,
+        ("PI-NCA", OURS): lambda state, steps: rollout([frozen, rule], state, steps, recorded=1),
+    }[what, name]
+
+    def descend(state: Tensor, steps: int) -> list[Tensor]:
+        loss = forward(state, steps).square().mean()
+        return list(torch.autograd.grad(loss, list(rule.parameters())))
+
+    return descend
+
+
+def names(device: torch.device) -> list[str]:
+    """Return the contenders that this machine may have, the reference first."""
+    if device.type != "cpu":
+        return [REFERENCE, OURS]
+    return [REFERENCE, OURS, *([PLAIN] if rollout_module.compiled else []), CAX]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is timed: a ``"rollout"``, or the gradient of an ``"Init-NCA"`` or a ``"PI-NCA"``."""
+
+    what: str
+    batch: int
+    size: int
+    built: float
+    device: str
+
+    def state(self) -> Tensor:
+        """Return the state that it begins with."""
+        return random_state(self.batch, self.size, self.built).to(self.device)
+
+
+def prepare(name: str, task: Task, threads: int) -> list[Tensor]:
+    """Make a contender ready in this process, for ``again``; return what it computes.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    global _ready
+    torch.set_num_threads(threads)
+    state, device = task.state(), torch.device(task.device)
+    if task.what == "rollout":
+        work = torch.no_grad()(roll(name, random_rule(0).to(device)))
+        found = [work(state, CHECKED_STEPS)]
+        steps = REFERENCE_STEPS if name == REFERENCE else STEPS
+    else:
+        work, steps = gradient(name, task.what, device), TRAINING_STEPS
+        found = work(state, steps)
+    work(state, steps)  # to warm up
+    _ready = partial(work, state, steps), steps, device
+    return [part.cpu() for part in found]
+
+
+def again() -> float:
+    """Time what this process is ready for; return seconds a step."""
+    work, steps, device = _ready
+    return seconds(work, device) / steps

@@ -3,12 +3,14 @@
 import csv
 import subprocess
 import sys
+from concurrent.futures import Future
+from importlib.util import find_spec
 
 import pytest
 import torch
 
-from pinca_lib import benchmark
-from pinca_lib.contenders import REFERENCE, contenders, random_rule, random_state
+from pinca_lib import benchmark, contenders
+from pinca_lib.contenders import OURS, REFERENCE, random_rule, random_state
 from pinca_lib.plotting import plot_scaling, plot_speed
 
 CPU = torch.device("cpu")
@@ -25,7 +27,7 @@ def table():
 
 
 def test_every_contender_is_in_every_row_of_the_rollouts(table):
-    names = list(contenders(random_rule(0), CPU))
+    names = [name for name in contenders.names(CPU) if name != contenders.CAX or find_spec("cax")]
     rollouts = [row for row in table if row["what"] == "rollout"]
     assert [row["contender"] for row in rollouts] == names * 4
     for row in rollouts:
@@ -34,13 +36,33 @@ def test_every_contender_is_in_every_row_of_the_rollouts(table):
         assert row["ceiling_share"] > 0
 
 
-def test_a_contender_that_computes_something_else_is_refused(monkeypatch):
-    other = random_rule(7)
-    every = {REFERENCE: random_rule(0), "wrong": other}
-    rolls = {name: lambda state, steps, rule=rule: rule(state) for name, rule in every.items()}
-    monkeypatch.setattr(benchmark, "contenders", lambda rule, device: rolls)
-    with pytest.raises(AssertionError, match="not close"):
-        list(benchmark.time_rollouts(CPU, [(1, 8)], 1))
+@pytest.mark.parametrize("what", ["rollout", "Init-NCA", "PI-NCA"])
+def test_a_contender_that_computes_something_else_is_refused(what):
+    task = contenders.Task(what, 1, 8, 0.0, "cpu")
+    ours, theirs = (
+        contenders.prepare(name, task, torch.get_num_threads()) for name in (OURS, REFERENCE)
+    )
+    benchmark.check({REFERENCE: theirs, OURS: ours})
+    ours[-1] *= 1.001
+    with pytest.raises(AssertionError, match="ours is off by"):
+        benchmark.check({REFERENCE: theirs, OURS: ours})
+
+
+def test_a_contender_that_is_not_installed_is_passed_over(monkeypatch, capsys):
+    class Here:  # a process in name only
+        def submit(self, work, *arguments):
+            future = Future()
+            try:
+                future.set_result(work(*arguments))
+            except ImportError as error:
+                future.set_exception(error)
+            return future
+
+    monkeypatch.setitem(sys.modules, "cax", None)
+    task = contenders.Task("rollout", 1, 8, 0.0, "cpu")
+    own = {REFERENCE: Here(), contenders.CAX: Here()}
+    assert list(benchmark.take_turns(own, task, 1)) == [REFERENCE]
+    assert "CAX, tuned: not measured" in capsys.readouterr().err
 
 
 def test_a_city_has_as_many_buildings_as_asked_for():
@@ -60,7 +82,7 @@ def test_rows_are_printed_drawn_and_written(table, tmp_path):
     assert all(row["states"] > 0 for row in table if row["what"] == "memory")
     assert all(len(benchmark.line(row)) > 60 for row in table)
     assert len(plot_speed(table).axes[0].patches) == sum("times_as_fast" in r for r in table)
-    assert len(plot_scaling(table).axes[0].containers) == len(contenders(random_rule(0), CPU))
+    assert len(plot_scaling(table).axes[0].containers) == len({row["contender"] for row in table})
     benchmark.write_csv(tmp_path / "new" / "table.csv", table)
     with (tmp_path / "new" / "table.csv").open(encoding="utf-8") as file:
         assert [row["what"] for row in csv.DictReader(file)] == [row["what"] for row in table]
