@@ -96,24 +96,30 @@ COSTS = {
 
 
 def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Figure:
-    """Draw one figure of merit over what a model costs: a mark for each model and seed.
+    """Draw one figure of merit over what a model costs: a mark for each row.
 
     Parameters
     ----------
     rows : sequence of mapping of str to str
-        From the table that ``data/compare.py`` writes.
+        From the tables that ``data/compare.py`` writes. What stands before a comma in ``model``
+        names a colour: seeds and rates of one network share it.
     figure, label
         As for ``plot_cases``.
     """
     axes = Figure(figsize=(9, 3.5), layout="constrained").subplots(1, len(COSTS), sharey=True)
-    models = {name: [row for row in rows if row["model"] == name]
-              for name in dict.fromkeys(row["model"] for row in rows)}  # fmt: skip
+    models = {}
+    for row in rows:
+        models.setdefault(row["model"].partition(",")[0], []).append(row)
     for own, (cost, title) in zip(axes, COSTS.items(), strict=True):
         for (name, found), colour in _coloured(models):
             places = [float(row[cost]) for row in found]
             own.plot(places, [float(row[figure]) for row in found], "o", color=colour, label=name)
-        own.set(xlabel=title, xscale="log")
+        own.set(xlabel=title)
         own.grid(alpha=0.3)
+        if cost == "parameters":
+            own.set_xscale("log")
+        else:
+            own.set_xlim(0, None)
     axes[0].set(ylabel=label, ylim=(0, None))
     axes[0].legend(fontsize=8)
     return axes[0].figure
