@@ -67,13 +67,13 @@ class Contender:
 RIVALS = (
     Contender("PI-NCA", 3000, 8000),
     Contender("U-Net", 4000, rival="unet", learning_rate=3e-4),
-    Contender("FNO", 4000, rival="fno"),
+    Contender("FNO", 4000, rival="fno", learning_rate=3e-3),
 )
 
 RATES = tuple(
     Contender(f"{name}, rate {rate:g}", 1500, rival=rival, learning_rate=rate)
-    for name, rival, rates in (("U-Net", "unet", (3e-4, 1e-3, 3e-3)),
-                               ("FNO", "fno", (1e-3, 3e-3, 1e-2)))
+    for name, rival, rates in (("U-Net", "unet", (1e-4, 3e-4, 1e-3, 3e-3)),
+                               ("FNO", "fno", (3e-4, 1e-3, 3e-3, 1e-2)))
     for rate in rates
 )  # fmt: skip
 
@@ -154,7 +154,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     run = Run(contender.rival, SimpleNamespace(
         output_dir=str(folder), data_dir=str(data_dir), resume="latest" if begun else "",
         epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
-        given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
+        anneal=True, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, 64)
     network = Rival(contender.rival, channel_units(dataset.states))
@@ -272,7 +272,8 @@ def main() -> None:
                 below = folder_of(first_like(contender, SETS[chosen.set]), seed)
                 trained = train_automaton(contender, folder, data_dir, seed, below)
             row = {"model": contender.name, "seed": seed, "cases": len(cases),
-                   "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
+                   "held_out": " ".join(chosen.hold_out) or "test",
+                   "iterations": contender.init_epochs + contender.epochs}  # fmt: skip
             write(table, row | score(trained, cases))
 
 

@@ -81,8 +81,8 @@ class CA(nn.Module):
 
     Attributes
     ----------
-    cell : float or None
-        Width of the cells that it was trained on, m, if that is known: ``load_rule`` sets it.
+    cells : (float, float) or None
+        Least and largest side of the cells that it was trained on, m; ``load_rule`` sets it.
 
     Notes
     -----
@@ -103,11 +103,10 @@ class CA(nn.Module):
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
         nn.init.zeros_(self.w2.weight)
+        self.cells: tuple[float, float] | None = None
         self.register_buffer("units", units)
         self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
         self.register_buffer("_scale", None if scale == 1 else torch.tensor(int(scale)))
-
-    cell: float | None = None
 
     @property
     def channels(self) -> int:

@@ -18,9 +18,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,22 +68,23 @@ def needed_flops(rule: CA, state: Tensor) -> int:
 
 @contextmanager
 def processes(found: Iterable[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
-    """Yield a process for each contender, where nothing that another does to memory is felt.
+    """Yield a new process for each of the names, as a rollout or a training has one.
 
     An allocator keeps or returns large buffers by what it has seen before: in one process, the
-    rule as written took from 50 to 200 ms for the same step.
+    rule as written took from 50 to 250 ms for the same step.
     """
-    spawn = get_context("spawn")
+    new = partial(ProcessPoolExecutor, 1, mp_context=get_context("spawn"))
     with ExitStack() as stack:
-        yield {
-            name: stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn)) for name in found
-        }
+        yield {name: stack.enter_context(new()) for name in found}
 
 
 def take_turns(
     own: dict[str, ProcessPoolExecutor], task: Task, rounds: int
 ) -> dict[str, list[float]]:
-    """Time every contender once a round, if they agree; return seconds a step of each."""
+    """Time every contender once a round, if they agree; return seconds a step of each.
+
+    ``own`` are their processes, by name; what is not installed is dropped from them.
+    """
     results = {}
     for name, process in list(own.items()):
         try:
@@ -90,6 +93,7 @@ def take_turns(
             print(f"{name}: not measured ({error}); pip install cax flax", file=sys.stderr)
             del own[name]
     check(results)
+    results.clear()
     times = {name: [] for name in own}
     for _ in range(rounds):
         for name, process in own.items():
@@ -97,7 +101,7 @@ def take_turns(
     return times
 
 
-def check(results: dict[str, list[Tensor]]) -> None:
+def check(results: dict[str, list[np.ndarray]]) -> None:
     """Compare what contenders computed with the reference.
 
     Raises
@@ -107,7 +111,7 @@ def check(results: dict[str, list[Tensor]]) -> None:
     """
     for name, found in results.items():
         for mine, theirs in zip(found, results[REFERENCE], strict=True):
-            off = float((mine - theirs).abs().max() / theirs.abs().max())
+            off = np.abs(mine - theirs).max() / np.abs(theirs).max()
             if not off < TOLERANCE:
                 raise AssertionError(f"{name} is off by {off:.1g} of the rule as written")
 
@@ -136,13 +140,13 @@ def time_rollouts(
 
     ``ceiling_share`` is the least work of a step over what a matrix product would do in its time.
     """
-    with processes(names(device)) as own:
-        for built, (batch, size) in itertools.product((0.0, BUILT), grids):
-            task = Task("rollout", batch, size, built, str(device))
+    for built, (batch, size) in itertools.product((0.0, BUILT), grids):
+        task = Task("rollout", batch, size, built, str(device))
+        with processes(names(device)) as own:
             times = take_turns(own, task, rounds)
-            needed, top = needed_flops(random_rule(0), task.state()), ceiling(device)
-            for row in rows("rollout", times, batch=batch, size=size, built=built):
-                yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
+        needed, top = needed_flops(random_rule(0), task.state()), ceiling(device)
+        for row in rows("rollout", times, batch=batch, size=size, built=built):
+            yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
 
 def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:

@@ -1,6 +1,7 @@
 """Checkpoints: files of tensors that a crash cannot halve, and rules loaded from them."""
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
@@ -71,8 +72,21 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
         raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
     rule = CA(channels, units=weights.get("units"), alpha=weights.get("alpha"), scale=scale)
     rule.load_state_dict(weights)
-    rule.cell = saved.get("cell")
+    rule.cells = _cells(path, saved.get("cells"))
     return rule.eval().requires_grad_(False)
+
+
+def _cells(path: Path, found: Any) -> tuple[float, float] | None:
+    """Return the least and largest side of a cell that a checkpoint names, if it does."""
+    if found is None:
+        return None
+    try:
+        least, most = map(float, found)
+    except (TypeError, ValueError):
+        least = most = math.nan
+    if not 0 < least <= most < math.inf:
+        raise InputError(f"{path}: cells is {found!r}, expected the least and largest side in m")
+    return least, most
 
 
 def fingerprint_of(rule: CA) -> str:

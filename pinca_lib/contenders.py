@@ -13,6 +13,7 @@ from torch import Tensor
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK, STATE_COUNT
+from pinca_lib.devices import choose_device
 from pinca_lib.rollout import rollout
 
 Contender = Callable[[Tensor, int], Tensor]  # a state and a number of steps to the state after
@@ -120,8 +121,11 @@ def roll(name: str, rule: CA) -> Contender:
     """
     if name == CAX:
         return cax_rollout(rule)
-    ways = {REFERENCE: partial(reference_rollout, [rule]), OURS: partial(rollout, [rule])}
-    return ways.get(name) or plain_rollout(rule)
+    return {
+        REFERENCE: partial(reference_rollout, [rule]),
+        OURS: partial(rollout, [rule]),
+        PLAIN: plain_rollout(rule),
+    }[name]
 
 
 def plain_rollout(rule: CA) -> Contender:
@@ -172,7 +176,10 @@ def names(device: torch.device) -> list[str]:
 
 @dataclass(frozen=True)
 class Task:
-    """What is timed: a ``"rollout"``, or the gradient of an ``"Init-NCA"`` or a ``"PI-NCA"``."""
+    """What is timed: a ``"rollout"``, or the gradient of an ``"Init-NCA"`` or a ``"PI-NCA"``.
+
+    It is done for ``batch`` states of ``size``×``size`` cells, a share ``built`` of them buildings.
+    """
 
     what: str
     batch: int
@@ -181,12 +188,15 @@ class Task:
     device: str
 
     def state(self) -> Tensor:
-        """Return the state that it begins with."""
+        """Return the states that it begins with, (B, C, H, W)."""
         return random_state(self.batch, self.size, self.built).to(self.device)
 
 
-def prepare(name: str, task: Task, threads: int) -> list[Tensor]:
+def prepare(name: str, task: Task, threads: int) -> list[np.ndarray]:
     """Make a contender ready in this process, for ``again``; return what it computes.
+
+    That is the state after ``CHECKED_STEPS`` steps, (B, C, H, W), or the gradient by each
+    parameter of the rule. ``threads`` are those that it may use.
 
     Raises
     ------
@@ -195,7 +205,7 @@ def prepare(name: str, task: Task, threads: int) -> list[Tensor]:
     """
     global _ready
     torch.set_num_threads(threads)
-    state, device = task.state(), torch.device(task.device)
+    state, device = task.state(), choose_device(task.device)
     if task.what == "rollout":
         work = torch.no_grad()(roll(name, random_rule(0).to(device)))
         found = [work(state, CHECKED_STEPS)]
@@ -205,7 +215,7 @@ def prepare(name: str, task: Task, threads: int) -> list[Tensor]:
         found = work(state, steps)
     work(state, steps)  # to warm up
     _ready = partial(work, state, steps), steps, device
-    return [part.cpu() for part in found]
+    return [part.cpu().numpy() for part in found]
 
 
 def again() -> float:

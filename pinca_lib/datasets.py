@@ -1,6 +1,7 @@
 """Data sets: a folder of city files as one tensor, at one size, with each case's extent."""
 
 import hashlib
+import math
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -56,22 +57,26 @@ class WindDataset:
         """Say which cases have other cells than the rules were trained on; "" if none has.
 
         A rule knows its neighbourhood by counting cells: on cells more than a tenth larger or
-        smaller, its wind is that of another city.
+        smaller than it ever saw, its wind is that of another city.
         """
-        for cell in {rule.cell for rule in rules if rule.cell}:
-            apart = ((self.cell_sizes / cell).log().abs() > np.log(1.1)).any(dim=1)
+        for least, most in {rule.cells for rule in rules if rule.cells}:
+
+            def unlike(sizes: Tensor, least=least, most=most) -> Tensor:
+                return ((sizes < least / 1.1) | (sizes > most * 1.1)).any(dim=1)
+
+            apart = unlike(self.cell_sizes)
             if not apart.any():
                 continue
             first = int(apart.int().argmax())
-            own, (height, width) = (
-                self.cell_sizes[first],
-                (self.extents[first] / cell).round().int(),
-            )
-            remedy = f"; image_size={height} makes them so" if height == width else ""
+            side = round(float(self.extents[first].mean()) / math.sqrt(least * most))
+            mends = side > 0 and not unlike(self.extents / side)[apart].any()
+            known = f"{least:.3g} m" if most < least * 1.1 else f"{least:.3g} to {most:.3g} m"
+            height, width = self.cell_sizes[first]
             return (
                 f"{int(apart.sum())} of {len(self)} cases, such as {self.names[first]}, have other "
-                f"cells ({own[0]:.3g} m × {own[1]:.3g} m) than what the rules were trained on "
-                f"({cell:.3g} m): do not trust the wind there{remedy}"
+                f"cells ({height:.3g} m × {width:.3g} m) than what the rules were trained on "
+                f"({known}): do not trust the wind there"
+                + (f"; image_size={side} makes them so" if mends else "")
             )
         return ""
 

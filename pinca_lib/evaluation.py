@@ -96,8 +96,8 @@ def scores(
 ) -> dict[str, float]:
     """Return the six scaled scores, by what this case's target reaches, and SSIM by field.
 
-    They are over all cells, with nothing in buildings (``metrics``). Continuity has no score where
-    ``has_dwdz`` is False.
+    All lie in 0…1, 1 best, and are over all cells, with nothing in buildings (``metrics``).
+    Arguments are those of ``evaluate``; continuity has no score where ``has_dwdz`` is False.
     """
     guess = torch.where(target[GEO_MASK] > 0, prediction, 0)[None]
     extents = [tuple(map(float, extent))]

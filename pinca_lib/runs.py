@@ -79,7 +79,7 @@ class Run:
     def __init__(self, experiment: str, parameters: SimpleNamespace):
         self.experiment, self.parameters = experiment, parameters
         self.rows: list[dict[str, float]] = []
-        self.below: dict[str, str] = {}  # the fingerprint of the Init-NCA under this rule, if any
+        self.about: dict[str, Any] = {}  # cells and Init-NCA, kept with every checkpoint
         self.folder: Path | None = None  # a new run's is made when its first iteration starts
         if parameters.resume:
             self.folder = _folder_to_resume(experiment, parameters)
@@ -100,7 +100,7 @@ class Run:
         training : Training
             Holds all state that a checkpoint must keep; restored first when resuming.
         dataset : WindDataset
-            What is trained on; its fingerprint and the width of its cells are kept.
+            What is trained on; its fingerprint and the range of its cells are kept.
         init_nca : CA, optional
             The frozen rule that this one is trained on top of.
 
@@ -110,7 +110,8 @@ class Run:
             If a resumed run was made from other data, or on top of another Init-NCA.
         """
         below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
-        self.about = {"cell": float(dataset.cell_sizes.median())} | below
+        cells = dataset.cell_sizes
+        self.about = {"cells": [float(cells.min()), float(cells.max())]} | below
         fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
         if self.folder:  # resumed, or this cell is run once more after an interrupt

@@ -63,14 +63,26 @@ def test_cells_of_another_size_than_the_rules_know_are_named_with_the_remedy(cit
     dataset, rule = load_dataset(city_folder, 24), CA()
     dataset.extents[:] = 48.0
     assert dataset.other_cells([rule]) == ""  # nobody said what it was trained on
-    rule.cell = 2.1
+    rule.cells = 2.1, 2.1
     assert dataset.other_cells([CA(), rule]) == ""
-    rule.cell = 1.0
+    rule.cells = 1.0, 1.0
     said = dataset.other_cells([CA(), rule])
     assert said.startswith(f"{len(dataset)} of {len(dataset)} cases, such as {dataset.names[0]}")
-    assert said.endswith("do not trust the wind there; image_size=48 makes them so")
+    assert said.endswith("(1 m): do not trust the wind there; image_size=48 makes them so")
     dataset.extents[1:] = 24.0
     assert dataset.other_cells([rule]).startswith(f"1 of {len(dataset)} cases")
+    dataset.extents[1] = 96.0  # no one size mends both
+    assert dataset.other_cells([rule]).endswith("do not trust the wind there")
+
+
+def test_rules_do_not_doubt_the_cells_that_they_were_trained_on(city_folder):
+    dataset, rule = load_dataset(city_folder, 24), CA()
+    dataset.extents[:] = torch.tensor([48.0, 96.0])
+    dataset.extents[0] = 24.0
+    rule.cells = 1.0, 4.0
+    assert dataset.other_cells([rule]) == ""
+    rule.cells = 2.0, 4.0
+    assert "(2 to 4 m)" in dataset.other_cells([rule])
 
 
 def test_the_fingerprint_changes_with_every_value_and_with_nothing_else(city_folder):

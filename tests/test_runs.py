@@ -117,8 +117,8 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     config = json.loads((run.folder / "config.json").read_text())
     assert config["parameters"]["seed"] == 3
     assert config["data_fingerprint"] == dataset.fingerprint()
-    assert config["cell"] == 2.0
-    assert load_rule("init_checkpoint", str(run.folder)).cell == 2.0
+    assert config["cells"] == [2.0, 2.0]
+    assert load_rule("init_checkpoint", str(run.folder)).cells == (2.0, 2.0)
     assert config["versions"]["torch"] == torch.__version__
     saved = load_tensors(run.folder / kept[-1])
     assert saved["epoch"] == 7
@@ -229,6 +229,15 @@ def test_a_damaged_checkpoint_stops_before_anything_is_overwritten(dataset, tmp_
     with pytest.raises(InputError, match=r"ca_model_step_7\.pth: not a readable checkpoint"):
         train(dataset, settings(tmp_path, resume="latest", epochs=9))
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("cells", ["2 m", [2.0], [2.0, 1.0], [0.0, 1.0], [float("nan")] * 2])
+def test_a_checkpoint_with_impossible_cells_is_refused(dataset, tmp_path, cells):
+    run, _ = train(dataset, settings(tmp_path))
+    path = run.folder / "ca_model_step_7.pth"
+    torch.save(load_tensors(path) | {"cells": cells}, path)
+    with pytest.raises(InputError, match="expected the least and largest side"):
+        load_rule("init_checkpoint", str(path))
 
 
 def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):

@@ -163,7 +163,7 @@ def test_a_stroke_builds_and_is_undone(page):
 def test_a_city_of_other_cells_than_the_rules_know_is_doubted(page, monkeypatch):
     assert page.frames[-1][0]["message"] == ""
     for rule in page.viewer.live.rules:
-        monkeypatch.setattr(rule, "cell", 7.0)
+        monkeypatch.setattr(rule, "cells", (7.0, 7.0))
     page.viewer.controls.step.click()
     page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no word")
 
