@@ -19,6 +19,7 @@ import io
 import re
 import zipfile
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -286,9 +287,9 @@ def choose(candidates: list[tuple], metres: int, count: int, taken: list[tuple])
 
 # Real crops per city: (split, name stem, side in m, how many).
 REAL = {
-    "paris": [("train", "paris_c", 128, 8)],
-    "munich": [("train", "munich_c", 128, 9)],
-    "florence": [("train", "florence_c", 128, 5)],
+    "paris": [("train", "paris_c", 128, 8), ("train", "paris_e", 128, 2)],
+    "munich": [("train", "munich_c", 128, 9), ("train", "munich_e", 128, 15)],
+    "florence": [("train", "florence_c", 128, 5), ("train", "florence_e", 128, 8)],
     "san_francisco": [
         ("test", "san_francisco_l", 256, 2),
         ("test", "san_francisco_c", 128, 6),
@@ -444,17 +445,19 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     """List the cases in the order in which they are run.
 
     The first four are two real training cases, an idealised one and a real test case; then the
-    groups take turns, so that a run that is stopped early leaves a balanced set.
+    groups take turns, so that a run that is stopped early leaves a balanced set. The crops that
+    were added later come last.
     """
     crop = real(wheel, work)
-    train = [
-        layout
-        for turn in range(9)
-        for stem in ("paris_c", "munich_c", "florence_c")
-        for layout in crop[stem][turn : turn + 1]
-    ]
+
+    def in_turns(*stems: str) -> list[Layout]:
+        columns = zip_longest(*(crop[stem] for stem in stems))
+        return [layout for turn in columns for layout in turn if layout]
+
+    train = in_turns("paris_c", "munich_c", "florence_c")
     small, large = crop["san_francisco_c"], crop["san_francisco_l"]
-    winds = {layout.name: directions(k) for k, layout in enumerate(train + small + large)}
+    later = in_turns("florence_e", "munich_e", "paris_e")
+    winds = {layout.name: directions(k) for k, layout in enumerate(train + small + large + later)}
 
     def turns(layouts: list[Layout]) -> list[Case]:
         return [Case(layout, winds[layout.name][k]) for k in (0, 1) for layout in layouts]
@@ -477,4 +480,4 @@ def plan(wheel: Path, work: Path) -> list[Case]:
             if queues[group]:
                 cases.append(queues[group].pop(0))
     cases[16:16] = turns(large)
-    return cases
+    return cases + turns(later)
