@@ -44,7 +44,7 @@ KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_
         "correlation_dwdz", "r2_Uped", "mae_Uped", "score_ssim", "broken_Uped", "broken_TKEped",
         "broken_Tuwped")  # fmt: skip
 
-LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0)
+LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0, 50.0)
 
 
 @dataclass(frozen=True)
@@ -129,21 +129,25 @@ def train_automaton(
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
     pool = SamplePool(load_dataset(data_dir, 64), 64, np.random.default_rng(0))
 
-    def iteration(rules: Sequence[CA], steps: int, recorded: int) -> Callable[[], None]:
+    def iteration(
+        rules: Sequence[CA], steps: int, recorded: int, rests: bool = False
+    ) -> Callable[[], None]:
         trained = deepcopy(rules[-1]).requires_grad_(True)
         training = Training(trained, pool, learning_rate=1e-3)
 
         def iterate() -> None:
             batch = pool.sample(6, restarts=1)
             state = rollout([*rules[:-1], trained], batch.state, steps, recorded)
-            training.descend(LOSS(state, batch)["loss"])
+            after = rollout([*rules[:-1], trained], state, 1, recorded=1) if rests else None
+            training.descend(LOSS(state, batch, after)["loss"])
 
         return iterate
 
     steps = [(given.get("min_steps", 16) + given.get("max_steps", 32)) // 2
              for given in (of_init, of_pi)]  # fmt: skip
     costs = [(contender.init_epochs, iteration(rules[:1], steps[0], steps[0])),
-             (contender.epochs, iteration(rules, steps[1], of_pi.get("recorded", 16)))]  # fmt: skip
+             (contender.epochs, iteration(rules, steps[1], of_pi.get("recorded", 16),
+                                          of_pi.get("lambda_rest", 1) > 0))]  # fmt: skip
     count = sum(weights.numel() for rule in rules for weights in rule.parameters())
     return Trained(lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, costs)
 

@@ -50,32 +50,45 @@ _rollouts = Lock()  # one at a time: each uses every core
 class City:
     """What the automaton is given and never changes, at the N cells that do change.
 
+    Cells are those of a rule, ``scale`` times as wide as the state's (B, H, W).
+
     Attributes
     ----------
+    scale : int
     shape : tuple of int
-        B, H, W.
+        B, h, w: the cells of the rule.
     cells : Tensor of shape (N, 3), int32
         Sample, row and column.
     air : Tensor of shape (N,)
         What their increments are multiplied by.
     perceived : Tensor of shape (N, 4 * 6)
         The base channels through the filters, filter by filter.
+    shares : Tensor of shape (B, H, W)
+        Which share of the air of its block each cell of the state holds.
+    has_air : Tensor of shape (B, H, W)
+        1 in each cell of the state that holds air, else 0.
     """
 
+    scale: int
     shape: tuple[int, int, int]
     cells: Tensor
     air: Tensor
     perceived: Tensor
+    shares: Tensor
+    has_air: Tensor
 
     @classmethod
-    def of(cls, base: Tensor) -> "City":
+    def of(cls, base: Tensor, scale: int = 1) -> "City":
         """Return the city of base channels of shape (B, 6, H, W)."""
-        air = base[:, GEO_MASK]
+        own = block_means(base, scale)
+        air, whole = own[:, GEO_MASK], base[:, GEO_MASK, None]
         cells = air.nonzero().int()
-        planes = base.movedim(1, -1).contiguous().numpy()
+        planes = own.movedim(1, -1).contiguous().numpy()
         perceived = np.empty((len(cells), len(FILTERS) * planes.shape[-1]), planes.dtype)
         kernels.perceive(cells.numpy(), _sized(planes), planes, perceived)
-        return cls(tuple(air.shape), cells, air[air != 0], torch.from_numpy(perceived))
+        blocks = shares_of_air(whole, scale)[:, 0], (whole > 0).to(whole)[:, 0]
+        own_cells = cells, air[air != 0], torch.from_numpy(perceived)
+        return cls(scale, tuple(air.shape), *own_cells, *blocks)
 
 
 @dataclass(frozen=True)
@@ -92,34 +105,22 @@ class Rule:
     alpha : float
         As in ``CA``; -1 for None.
     city : City
-        On the rule's own cells, ``scale`` times as wide as those of the state.
-    scale : int
-    shares : ndarray of shape (B, H, W)
-        Which share of the air of its block each cell of the state holds.
-    air : ndarray of shape (B, H, W)
-        1 in each cell of the state that holds air, else 0.
     """
 
     layers: tuple[Tensor, Tensor, Tensor]
     constant: np.ndarray
     alpha: float
     city: City
-    scale: int
-    shares: np.ndarray
-    air: np.ndarray
 
     @classmethod
-    def over(cls, base: Tensor, layers: tuple, alpha: float, scale: int = 1) -> "Rule":
-        """Prepare a rule for base channels, (B, 6, H, W), once for a rollout."""
-        city = City.of(block_means(base, scale))
-        air = base[:, GEO_MASK, None]
-        planes = (shares_of_air(air, scale)[:, 0], (air > 0).to(air)[:, 0])
+    def over(cls, city: City, layers: tuple[Tensor, Tensor, Tensor], alpha: float) -> "Rule":
+        """Prepare a rule for a city of its cells, once for a rollout."""
         perceived, w1, bias = _arrays(city.perceived, *layers[:2])
         constant = np.empty((len(perceived), len(bias)), w1.dtype)
         own = len(w1) - perceived.shape[1]  # rows of the dynamic channels
         with _team() as team:
             team(kernels.base_share, len(perceived), perceived, w1[own:], bias, constant)
-        return cls(layers, constant, alpha, city, scale, *_arrays(*planes))
+        return cls(layers, constant, alpha, city)
 
 
 def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
@@ -190,13 +191,13 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     w1, _, w2 = weights
     seen = (rule.constant, w1[: len(FILTERS) * old.shape[-1]], w2)  # rows for dynamic channels
     cells, air = _arrays(own.cells, own.air)
-    if rule.scale == 1:
+    if own.scale == 1:
         team(kernels.step, len(cells), cells, air, (*seen, rule.alpha), sized, old, old, new)
         return
-    means, none = _means(team, rule, old), _blocks(rule, old)
+    means, none = _means(team, own, old), _blocks(own, old)
     increments = none.copy()
     team(kernels.step, len(cells), cells, air, (*seen, -1.0), sized, means, none, increments)
-    work = (rule.scale, sized, rule.air, rule.alpha, increments, old, new)
+    work = (own.scale, sized, *_arrays(own.has_air), rule.alpha, increments, old, new)
     team(kernels.add_blocks, _rows(new), *work)
 
 
@@ -213,28 +214,28 @@ def _step_backward(
     sized, own = _sized(old), rule.city
     cells, air, perceived = _arrays(own.cells, own.air, own.perceived)
     seen, given, passed = old, grad, grad
-    if rule.scale > 1:
-        seen, given, passed = _means(team, rule, old), _blocks(rule, old), _blocks(rule, old)
-        team(kernels.sum_blocks, _rows(given), rule.scale, sized, rule.air, grad, given)
+    if own.scale > 1:
+        seen, given, passed = _means(team, own, old), _blocks(own, old), _blocks(own, old)
+        team(kernels.sum_blocks, _rows(given), own.scale, sized, *_arrays(own.has_air), grad, given)
     step = (cells, air, perceived, weights, sized, seen, given, grad_p)
     parts = team(kernels.update_backward, len(cells), *step)
     if on:
         team(kernels.perceive_backward, _rows(given), sized, grad_p, passed)
-    if on and rule.scale > 1:
-        work = (rule.scale, sized, rule.shares, -1.0, passed, grad, grad)
+    if on and own.scale > 1:
+        work = (own.scale, sized, *_arrays(own.shares), -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
     return [sum(part) for part in zip(*parts, strict=True)]
 
 
-def _blocks(rule: Rule, state: np.ndarray) -> np.ndarray:
-    """Return zeros for the blocks of a state."""
-    return np.zeros((*rule.city.shape, state.shape[-1]), state.dtype)
+def _blocks(city: City, state: np.ndarray) -> np.ndarray:
+    """Return zeros for the blocks of a state, (B, h, w, D)."""
+    return np.zeros((*city.shape, state.shape[-1]), state.dtype)
 
 
-def _means(team: Team, rule: Rule, state: np.ndarray) -> np.ndarray:
-    """Return the means of a state over blocks."""
-    means = _blocks(rule, state)
-    work = (rule.scale, _sized(state), rule.shares, state, means)
+def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
+    """Return the means of a state over the air of blocks, (B, h, w, D)."""
+    means = _blocks(city, state)
+    work = (city.scale, _sized(state), *_arrays(city.shares), state, means)
     team(kernels.sum_blocks, _rows(means), *work)
     return means
 
@@ -261,6 +262,12 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+@cache
+def _helpers(count: int) -> ThreadPoolExecutor:
+    """Return threads that stay: BLAS gives each a buffer at its first product, which takes ms."""
+    return ThreadPoolExecutor(count)
+
+
 @contextmanager
 def _team() -> Iterator[Team]:
     """Yield a function that calls ``work(first, last, *arguments)`` on torch's threads.
@@ -276,9 +283,6 @@ def _team() -> Iterator[Team]:
         others = [pool.submit(work, *share) for share in shares[1:]]
         return [work(*shares[0]), *(other.result() for other in others)]
 
-    with (
-        _rollouts,
-        _blas().limit(limits=1, user_api="blas"),
-        ThreadPoolExecutor(max(threads - 1, 1)) as pool,
-    ):
+    pool = _helpers(max(threads - 1, 1))
+    with _rollouts, _blas().limit(limits=1, user_api="blas"):
         yield team

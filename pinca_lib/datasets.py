@@ -60,23 +60,19 @@ class WindDataset:
         smaller than it ever saw, its wind is that of another city.
         """
         for least, most in {rule.cells for rule in rules if rule.cells}:
-
-            def unlike(sizes: Tensor, least=least, most=most) -> Tensor:
-                return ((sizes < least / 1.1) | (sizes > most * 1.1)).any(dim=1)
-
-            apart = unlike(self.cell_sizes)
+            apart = _outside(self.cell_sizes, least / 1.1, most * 1.1)
             if not apart.any():
                 continue
             first = int(apart.int().argmax())
-            side = round(float(self.extents[first].mean()) / math.sqrt(least * most))
-            mends = side > 0 and not unlike(self.extents / side)[apart].any()
+            side = max(1, round(float(self.extents[first].mean()) / math.sqrt(least * most)))
+            is_mended = not _outside(self.extents[apart] / side, least / 1.1, most * 1.1).any()
             known = f"{least:.3g} m" if most < least * 1.1 else f"{least:.3g} to {most:.3g} m"
             height, width = self.cell_sizes[first]
             return (
                 f"{int(apart.sum())} of {len(self)} cases, such as {self.names[first]}, have other "
                 f"cells ({height:.3g} m × {width:.3g} m) than what the rules were trained on "
                 f"({known}): do not trust the wind there"
-                + (f"; image_size={side} makes them so" if mends else "")
+                + (f"; image_size={side} makes them so" if is_mended else "")
             )
         return ""
 
@@ -87,6 +83,11 @@ class WindDataset:
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
+
+
+def _outside(sizes: Tensor, least: float, most: float) -> Tensor:
+    """Return which of (N, 2) sizes have one beyond the limits: (N,)."""
+    return ((sizes < least) | (sizes > most)).any(dim=1)
 
 
 def load_dataset(

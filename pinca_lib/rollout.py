@@ -91,13 +91,14 @@ class _CompiledRules:
     """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
+        cities = {scale: compiled.City.of(base, scale) for scale in {rule.scale for rule in rules}}
         self.rules = []
         for rule in rules:
             first, bias, second = rule.layers()
             parts = [first[:, own].transpose(1, 2).flatten(1) for own in (DYNAMIC, BASE)]
             alpha = -1.0 if rule.alpha is None else float(rule.alpha)
             layers = (torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T)
-            self.rules.append(compiled.Rule.over(base, layers, alpha, rule.scale))
+            self.rules.append(compiled.Rule.over(cities[rule.scale], layers, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
