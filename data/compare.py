@@ -1,23 +1,25 @@
 """Train the automaton and its rivals alike and score them on cases that none has seen.
 
-    python data/compare.py rates --hold-out florence
+    python data/compare.py settings --hold-out florence
     python data/compare.py ablation --hold-out florence
     python data/compare.py rivals [--seeds 0 1 2]
 
 Every model gets the same cases, augmentation, units, losses and batch; iterations, rates and what
 else differs is written below. Each is trained on the CPU in a folder of its own in
-``outputs/compare`` and goes on there after a stop. The scores, medians over the cases, go to
-``data/<set>.csv``: of the test data, or, with ``--hold-out``, of those cities of the training
-data, which then train nothing.
+``outputs/compare/<fingerprint of the training data>`` and goes on there after a stop. The scores
+over the cases go to ``data/<set>.csv``: of the test data, or, with ``--hold-out``, of those cities
+of the training data, which then train nothing. What a row says of cases larger than the others has
+columns of its own.
 """
 
 import argparse
 import csv
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -43,6 +45,7 @@ STEPS = 64
 KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped",
         "correlation_dwdz", "r2_Uped", "mae_Uped", "score_ssim", "broken_Uped", "broken_TKEped",
         "broken_Tuwped")  # fmt: skip
+MEANS = KEPT[:3]
 
 LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0, 50.0)
 
@@ -52,7 +55,7 @@ class Contender:
     """A model as it is trained.
 
     ``init`` and ``pi`` are what differs from the defaults of notebooks 01 and 02; ``rival`` is a
-    name of ``rivals``, and ``learning_rate`` its own.
+    name of ``rivals``, and the rest its own: ``network`` is what differs from its usual size.
     """
 
     name: str
@@ -62,19 +65,35 @@ class Contender:
     pi: dict = field(default_factory=dict)
     rival: str = ""
     learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    network: dict = field(default_factory=dict)
 
 
+# So many iterations that all train for about as long on one core, three quarters of an hour.
 RIVALS = (
     Contender("PI-NCA", 3000, 8000),
-    Contender("U-Net", 4000, rival="unet", learning_rate=3e-4),
-    Contender("FNO", 4000, rival="fno", learning_rate=3e-3),
+    Contender("U-Net", 12000, rival="unet", learning_rate=3e-4),
+    Contender("FNO", 8000, rival="fno", learning_rate=3e-3),
 )
 
-RATES = tuple(
-    Contender(f"{name}, rate {rate:g}", 1500, rival=rival, learning_rate=rate)
-    for name, rival, rates in (("U-Net", "unet", (1e-4, 3e-4, 1e-3, 3e-3)),
-                               ("FNO", "fno", (3e-4, 1e-3, 3e-3, 1e-2)))
-    for rate in rates
+SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
+SETTINGS = (
+    *(replace(RIVALS[1], name=f"U-Net, rate {rate:g}", epochs=1500, learning_rate=rate)
+      for rate in (1e-4, 3e-4, 1e-3, 3e-3)),
+    *(replace(RIVALS[1], name=f"U-Net, {what}", epochs=1500, **given) for what, given in {
+        "weight decay 0.1": {"weight_decay": 0.1},
+        "weight decay 1": {"weight_decay": 1.0},
+        "dropout 0.1": {"network": {"dropout": 0.1}},
+        "half as wide": {"network": SMALL_UNET},
+    }.items()),
+    *(replace(RIVALS[2], name=f"FNO, rate {rate:g}", epochs=1500, learning_rate=rate)
+      for rate in (1e-3, 3e-3, 1e-2)),
+    *(replace(RIVALS[2], name=f"FNO, {what}", epochs=1500, **given) for what, given in {
+        "weight decay 1": {"weight_decay": 1.0},
+        "12 modes": {"network": {"n_modes": (12, 12)}},
+        "half as wide": {"network": {"hidden_channels": 24}},
+        "Tucker, rank 0.1": {"network": {"factorization": "tucker", "rank": 0.1}},
+    }.items()),
 )  # fmt: skip
 
 EXPERIMENT = {"anneal": False, "natural_units": False, "bounded": False, "augment": False,
@@ -104,7 +123,7 @@ ABLATION = (
     Contender("without physics terms", **SHORT, pi={"lambda_pinn": 0.0}),
 )  # fmt: skip
 
-SETS = {"rivals": RIVALS, "rates": RATES, "ablation": ABLATION}
+SETS = {"rivals": RIVALS, "settings": SETTINGS, "ablation": ABLATION}
 
 
 @dataclass(frozen=True)
@@ -161,10 +180,11 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
         anneal=True, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, 64)
-    network = Rival(contender.rival, channel_units(dataset.states))
+    network = Rival(contender.rival, channel_units(dataset.states), **contender.network)
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
-    training = Training(network, pool, contender.learning_rate, memory=0.99, weight_decay=1e-2,
-                        iterations=contender.epochs, is_normalised=False)  # fmt: skip
+    training = Training(network, pool, contender.learning_rate, memory=0.99,
+                        iterations=contender.epochs, weight_decay=contender.weight_decay,
+                        is_normalised=False)  # fmt: skip
 
     def iterate() -> dict[str, Tensor]:
         batch = pool.sample(6, restarts=6)
@@ -174,7 +194,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
 
     for iteration in run.iterations(training, dataset):
         run.log(iteration, iterate())
-    best = deepcopy(training.average)  # as it is now: the timing trains on
+    best = deepcopy(training.average).eval()  # as it is now: the timing trains on
     count = sum(2 * w.numel() if w.is_complex() else w.numel() for w in best.parameters())
     return Trained(
         torch.no_grad()(lambda case: best(case.states)[0]), count, [(contender.epochs, iterate)]
@@ -182,31 +202,34 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
 
 
 def score(trained: Trained, cases: list[WindDataset]) -> dict[str, float]:
-    """Return medians over the cases, and costs: of a case of the least size, of the training.
+    """Return medians over the cases of the least size, some means, and costs.
 
-    Medians leave out what ``diverged``; ``large`` are the cases of more than the least size.
+    What ``diverged`` is left out; ``_large`` are medians over the cases of more than that size,
+    ``case_s`` is the time of a case of that size, and ``training_s`` that of the training.
     """
     smallest = min(case.states[0, 0].numel() for case in cases)
     rows, times, large = [], [], []
     for case in cases:
         begin = time.perf_counter()
         state = trained.predict(case)
-        if case.states[0, 0].numel() == smallest:
-            times.append(time.perf_counter() - begin)
+        taken = time.perf_counter() - begin
         row = evaluation.evaluate(
             state, case.states[0], case.extents[0], bool(case.has_dwdz[0]))  # fmt: skip
-        rows.append(row)
         if case.states[0, 0].numel() > smallest:
             large.append(row)
-    figures = {key: round(evaluation.median(rows, key), 4) for key in KEPT}
-    figures |= {
-        "relative_l2_wind_large": round(evaluation.median(large, "relative_l2_wind"), 4),
-        "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows),
+        else:
+            rows.append(row)
+            times.append(taken)
+    figures = {key: evaluation.median(rows, key) for key in KEPT}
+    figures |= {f"mean_{key}": float(np.nanmean([row[key] for row in rows])) for key in MEANS}
+    figures |= {f"{key}_large": evaluation.median(large, key) for key in MEANS}
+    training = sum(count * median_time(iterate) for count, iterate in trained.iterations)
+    return {key: round(value, 4) for key, value in figures.items()} | {
+        "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows + large),
         "parameters": trained.parameters,
         "case_s": round(median(times), 4),
+        "training_s": round(training),
     }
-    training = sum(count * median_time(iterate) for count, iterate in trained.iterations)
-    return figures | {"training_s": round(training)}
 
 
 def median_time(work: Callable[[], None], rounds: int = 7) -> float:
@@ -228,24 +251,28 @@ def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
     return next(other for other in others if of_init(other) == of_init(contender))
 
 
-def split(held_out: list[str]) -> tuple[Path, list[WindDataset]]:
-    """Return the folder to train on, and the cases to be scored on."""
+def split(held_out: list[str]) -> tuple[Path, Path, list[WindDataset]]:
+    """Return the folder of these data's runs, that to train on, and the cases to be scored on."""
     data = PROJECT_ROOT / "data"
+    digest = hashlib.sha256()
+    for path in sorted((data / "train").glob("*.h5")):
+        digest.update(path.name.encode() + path.read_bytes())
+    runs = PROJECT_ROOT / "outputs" / "compare" / digest.hexdigest()[:8]
     if not held_out:
-        return data / "train", [load_case(*place) for place in list_cases(data / "test").values()]
-    parts = {True: "held_out", False: "train"}
-    folder = PROJECT_ROOT / "outputs" / "compare" / ("without_" + "_".join(held_out))
-    if not folder.exists():  # made once: a run goes on with the data that it began with
+        places = list_cases(data / "test").values()
+        return runs, data / "train", [load_case(*place) for place in places]
+    folder = runs / ("without_" + "_".join(held_out))
+    if not folder.exists():
         partial = folder.with_name(folder.name + ".part")
         shutil.rmtree(partial, ignore_errors=True)
-        for part in parts.values():
+        for part in ("train", "held_out"):
             (partial / part).mkdir(parents=True)
         for path in (data / "train").glob("*.h5"):
             is_held_out = path.name.startswith(tuple(held_out))
-            shutil.copy(path, partial / parts[is_held_out] / path.name)
+            shutil.copy(path, partial / ("held_out" if is_held_out else "train") / path.name)
         partial.rename(folder)
     places = list_cases(folder / "held_out").values()
-    return folder / "train", [load_case(*place) for place in places]
+    return runs, folder / "train", [load_case(*place) for place in places]
 
 
 def main() -> None:
@@ -256,13 +283,13 @@ def main() -> None:
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
     chosen = arguments.parse_args()
-    data_dir, cases = split(chosen.hold_out)
+    runs, data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
 
     def folder_of(contender: Contender, seed: int) -> Path:
         words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
         name = "_".join(words).replace(" ", "-").replace("'", "")
-        return PROJECT_ROOT / "outputs" / "compare" / name
+        return runs / name
 
     for seed in chosen.seeds:
         for contender in SETS[chosen.set]:
@@ -275,18 +302,21 @@ def main() -> None:
             else:  # on the Init-NCA of the first that has the same
                 below = folder_of(first_like(contender, SETS[chosen.set]), seed)
                 trained = train_automaton(contender, folder, data_dir, seed, below)
-            row = {"model": contender.name, "seed": seed, "cases": len(cases),
+            row = {"model": contender.name, "seed": seed, "data": runs.name, "cases": len(cases),
                    "held_out": " ".join(chosen.hold_out) or "test",
                    "iterations": contender.init_epochs + contender.epochs}  # fmt: skip
             write(table, row | score(trained, cases))
 
 
 def write(table: Path, row: dict) -> None:
-    """Put a row into a table, in place of that of the same model, seed and cases."""
+    """Put a row into a table, in place of that of the same model, seed and cases.
+
+    Rows of models that were trained on other data go.
+    """
     rows = []
     if table.exists():
         with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            rows = [old for old in csv.DictReader(file) if old["data"] == row["data"]]
     key = ("model", "seed", "held_out")
     rows = [old for old in rows if any(old[k] != str(row[k]) for k in key)] + [row]
     partial = table.with_name(table.name + ".part")

@@ -5,6 +5,8 @@ are shifted along their period; both work in the same units and end on the same 
 the field at once, with no steps in between.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,9 @@ class Rival(nn.Module):
         Of the channels, as in ``CA``.
     alpha : float
         Bound of |<u'w'>| / TKE that is kept exactly, with the two others.
+    **options
+        Of the network, in place of the defaults: ``features`` or ``dropout`` of MONAI's
+        ``BasicUNet``; what neuraloperator's ``FNO`` takes.
 
     Raises
     ------
@@ -35,10 +40,10 @@ class Rival(nn.Module):
         If the network's library is not installed: ``pip install -e .[rivals]``.
     """
 
-    def __init__(self, name: str, units: Tensor, alpha: float = ALPHA):
+    def __init__(self, name: str, units: Tensor, alpha: float = ALPHA, **options):
         super().__init__()
         self.name, self.alpha = name, alpha
-        self.network = {"unet": _unet, "fno": _fno}[name](GIVEN.stop - GIVEN.start)
+        self.network = {"unet": _unet, "fno": _fno}[name](GIVEN.stop - GIVEN.start, **options)
         self.register_buffer("units", units[:KNOWN_COUNT].view(-1, 1, 1))
 
     def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
@@ -62,16 +67,19 @@ class Rival(nn.Module):
         return torch.cat([state[:, BASE], bounded(fields, air, self.alpha)], dim=1)
 
 
-def _unet(given: int) -> nn.Module:
+def _unet(
+    given: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32), dropout: float = 0.0
+) -> nn.Module:
     from monai.networks.nets import BasicUNet
 
     network = BasicUNet(
         spatial_dims=2,
         in_channels=given,
         out_channels=len(PREDICTED_CHANNELS),
-        features=(32, 32, 64, 128, 256, 32),
+        features=features,
         norm=("group", {"num_groups": 4}),
         act="gelu",
+        dropout=dropout,
     )
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
@@ -79,14 +87,13 @@ def _unet(given: int) -> nn.Module:
     return network
 
 
-def _fno(given: int) -> nn.Module:
+def _fno(given: int, **options) -> nn.Module:
     from neuralop.models import FNO
 
+    usual = {"n_modes": (24, 24), "hidden_channels": 48, "n_layers": 4}
     return FNO(
-        n_modes=(24, 24),
         in_channels=given,
         out_channels=len(PREDICTED_CHANNELS),
-        hidden_channels=48,
-        n_layers=4,
         positional_embedding=None,
+        **usual | options,
     )

@@ -81,8 +81,8 @@ def plot_hit_rates(
         means = [np.nanmean([row.get(f"hit_rate_{field}_w{limit:g}", np.nan) for row in rows])
                  for limit in limits]  # fmt: skip
         axes.plot(limits, means, "o-", color=colour, label=name)
-    axes.axhline(0.66, color="black", lw=1, ls="--", label="VDI 3783-9 asks for 0.66")
-    axes.set(xlabel="W (m/s)", ylabel=f"hit rate of {field}", ylim=(0, 1), xscale="log")
+    axes.axhline(0.66, color="black", lw=1, ls="--", label="asked of models against wind tunnels")
+    axes.set(xlabel="W (m/s)", ylabel=f"mean hit rate of {field}", ylim=(0, 1), xscale="log")
     axes.grid(alpha=0.3)
     axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return axes.figure

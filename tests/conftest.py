@@ -31,7 +31,7 @@ def make_wind(base: np.ndarray, degrees: float, seed: int = 0, dwdz: bool = Fals
         component * (0.5 + 0.2 * np.sin(3 * x + random.uniform(0, 6)) * np.cos(3 * y))
         for component in (np.cos(angle), np.sin(angle))
     )
-    speed, tke = 1.1 * np.hypot(u, v), 0.05 + 0.02 * np.sin(4 * y)
+    speed, tke = 1.05 * np.hypot(u, v), 0.05 + 0.02 * np.sin(4 * y)
     fields = np.stack([u, v, speed, tke, -0.3 * tke, 0.01 * x]) * air
     wind = np.ones_like(air)
     planes = np.stack([np.cos(angle) * wind, np.sin(angle) * wind, *fields])

@@ -5,9 +5,12 @@ import sys
 
 import pytest
 import torch
+from conftest import write_plain_city
 
-from pinca_lib.datasets import list_cases, load_case
+from pinca_lib.checkpoints import checkpoints, load_tensors
+from pinca_lib.datasets import list_cases, load_case, load_dataset
 from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.rivals import Rival
 
 sys.path.insert(0, str(PROJECT_ROOT / "data"))
 import compare
@@ -23,36 +26,86 @@ def project(tmp_path, monkeypatch, city_folder):
 
 
 def test_cities_that_are_held_out_train_nothing(project):
-    folder, cases = compare.split(["town1"])
+    _, folder, cases = compare.split(["town1"])
     assert [path.stem for path in sorted(folder.glob("town*.h5"))] == ["town0", "town2"]
     assert [case.names[0] for case in cases] == ["town1/town1_d000", "town1/town1_d045"]
+    assert compare.split(["town1"])[1] == folder
+
+
+def test_other_data_have_other_runs(project):
+    runs, _, _ = compare.split(["town1"])
     (project / "data" / "train" / "town2.h5").unlink()
-    again, _ = compare.split(["town1"])  # a run that goes on has the data that it began with
-    assert (again / "town2.h5").exists()
+    others, folder, _ = compare.split(["town1"])
+    assert others != runs
+    assert [path.stem for path in folder.glob("town*.h5")] == ["town0"]
 
 
-def test_scores_are_medians_of_what_is_finite_and_count_the_rest(city_folder):
-    cases = [load_case(*place) for place in list_cases(city_folder).values()]
+def test_scores_leave_out_what_diverged_and_set_larger_cases_apart(city_folder, tmp_path):
+    (tmp_path / "large").mkdir()
+    write_plain_city(tmp_path / "large" / "large.h5", 48, 48)
+    places = [*list_cases(city_folder).values(), *list_cases(tmp_path / "large").values()]
+    cases = [load_case(*place) for place in places]
     calls = []
 
     def predict(case):
         calls.append(case)
-        return case.states[0] * (torch.nan if len(calls) == 1 else 1)
+        wrong = torch.nan if len(calls) == 1 else 2 if case.states.shape[-1] == 48 else 1
+        return case.states[0] * wrong
 
     found = compare.score(compare.Trained(predict, 7, [(3, lambda: None)]), cases)
-    assert found["relative_l2_wind"] == 0
+    assert found["relative_l2_wind"] == found["mean_relative_l2_wind"] == 0
+    assert found["relative_l2_wind_large"] == pytest.approx(1)
     assert (found["diverged"], found["parameters"]) == (1, 7)
 
 
-def test_a_table_keeps_the_newest_row_of_each_model_seed_and_split(tmp_path):
+@pytest.mark.parametrize("rival", ["unet", "fno"])
+def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
+    rival, project, tmp_path, monkeypatch
+):
+    """Trained whole, or stopped after two of four iterations, it predicts the same."""
+    data = project / "data" / "train"
+    wide = {"unet": {"features": (4,) * 6}, "fno": {"n_modes": (4, 4), "hidden_channels": 4}}
+    contender = compare.Contender("one", 4, rival=rival, network=wide[rival])
+    whole = compare.train_rival(contender, tmp_path / "whole", data, seed=0)
+    monkeypatch.setattr("pinca_lib.runs.CHECKPOINT_EVERY", 2)
+    with monkeypatch.context() as cut:
+        cut.setattr(compare, "LOSS", power_cut_after(2, compare.LOSS))
+        with pytest.raises(KeyboardInterrupt):
+            compare.train_rival(contender, tmp_path / "parts", data, seed=0)
+    parts = compare.train_rival(contender, tmp_path / "parts", data, seed=0)
+    case = load_dataset(data, 64)
+    torch.testing.assert_close(parts.predict(case), whole.predict(case))
+    saved = load_tensors(checkpoints(next((tmp_path / "parts").glob(f"{rival}_*")))[-1])
+    average, last = saved["model_state_dict"], saved["trained_state_dict"]
+    network = Rival(rival, torch.ones(24), **wide[rival]).requires_grad_(False).eval()
+    network.load_state_dict(average)
+    torch.testing.assert_close(parts.predict(case), network(case.states)[0])
+    assert any(not torch.equal(average[name], last[name]) for name in average)
+
+
+def power_cut_after(calls, work):
+    """Return the work, which comes to an end after some calls."""
+    left = iter(range(calls))
+
+    def cut(*arguments):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return work(*arguments)
+
+    return cut
+
+
+def test_a_table_keeps_the_newest_row_of_each_model_seed_and_split_on_the_same_data(tmp_path):
     table = tmp_path / "table.csv"
-    for model, seed, error in (
-        ("ours", 0, 0.5),
-        ("ours", 1, 0.4),
-        ("theirs", 0, 0.6),
-        ("ours", 0, 0.3),
+    for model, seed, data, error in (
+        ("ours", 2, "fewer", 0.7),
+        ("ours", 0, "all", 0.5),
+        ("ours", 1, "all", 0.4),
+        ("theirs", 0, "all", 0.6),
+        ("ours", 0, "all", 0.3),
     ):
-        compare.write(table, {"model": model, "seed": seed, "held_out": "test", "error": error})
+        row = {"model": model, "seed": seed, "data": data, "held_out": "test", "error": error}
+        compare.write(table, row)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["model"], row["seed"], row["error"]) for row in rows] == [

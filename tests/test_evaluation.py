@@ -89,12 +89,13 @@ def test_distances_to_buildings_cross_the_periodic_edges():
     assert np.isinf(evaluation.distance_to_buildings(np.ones((4, 4), bool), (4.0, 4.0))).all()
 
 
-def test_a_shifted_layout_is_the_same_and_a_repeated_one_too():
+def test_a_layout_that_is_shifted_turned_or_repeated_is_the_same():
     random = np.random.default_rng(0)
     layout = random.random((16, 16)) > 0.4
     other = random.random((16, 16)) > 0.4
     assert evaluation.layout_distance(layout, [other, np.roll(layout, (3, 5), (0, 1))]) < 1e-6
     assert evaluation.layout_distance(np.tile(layout, (2, 3)), [layout]) < 1e-6
+    assert evaluation.layout_distance(layout, [other, layout[::-1].T]) < 1e-6  # training turns it
     assert evaluation.layout_distance(layout, [other]) > 0.5
     alike = evaluation.layout_distance(np.block([layout, other]), [layout])
     assert alike == pytest.approx(evaluation.layout_distance(other, [layout]) / 2)
@@ -141,8 +142,19 @@ def test_still_air_breaks_no_bound(target):
     still = target.clone()
     still[6:] = 0
     found = evaluation.evaluate(still, target, EXTENT, has_dwdz=True)
-    assert [found[f"broken_{name}"] for name in ("TKEped", "Tuwped", "Uped")] == [0, 0, 0]
+    broken = [found[f"broken_{name}"] for name in ("TKEped", "Tuwped", "Uped", "energy")]
+    assert broken == [0, 0, 0, 0]
     assert found["direction_error"] == 90
+
+
+def test_a_speed_that_is_more_than_the_energy_allows_is_counted(target):
+    prediction = target.clone()
+    u, v, _, tke, _ = prediction[U : FLUX + 1]
+    prediction[SPEED] = 1.01 * torch.sqrt(u**2 + v**2 + 2 * tke)
+    prediction[SPEED, :12] *= 0.98
+    found = evaluation.evaluate(prediction, target, EXTENT, has_dwdz=True)
+    air = target[GEO_MASK] > 0
+    assert found["broken_energy"] == pytest.approx(float(air[12:].sum() / air.sum()))
 
 
 def test_similarity_is_told_field_by_field_and_their_mean_is_the_score(target):
@@ -167,5 +179,7 @@ def test_correlation_is_pearsons_and_undefined_for_a_constant():
     random = np.random.default_rng(0)
     p, y = random.random(50), random.random(50)
     assert evaluation.correlation(p, y) == pytest.approx(np.corrcoef(p, y)[0, 1])
-    assert np.isnan(evaluation.correlation(np.ones(50), y))
+    constant = np.full(50, 0.1)  # whose mean is not quite 0.1
+    assert np.isnan(evaluation.correlation(constant, y))
+    assert np.isnan(evaluation.r2(y, constant))
     assert np.isnan(evaluation.median([{"x": np.nan}], "x"))
