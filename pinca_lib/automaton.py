@@ -6,13 +6,14 @@ One step of the rule, for the state s of shape (B, C, H, W) on a periodic grid:
     d = W2 relu(W1 p + b1)                               update,   (B, C, H, W)
     s <- s + air * d        on the channels that the rule may write (6 and up)
 
-With 24 channels and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule may
+where air is 1, or 0 in a building, and the filters are applied channel by channel. With 24 channels
+and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule may
 
 - measure each channel, and what each filter gives of it, in a unit of its size;
 - keep the bounds that a mean flow obeys, and its memory within -3…3: it then ends a step with
   s <- bounded(s);
-- work on wider cells: it then sees blocks of cells as one cell each, and what is added to a block
-  is added to all air in it.
+- work on wider cells: it then sees blocks of cells as one cell each, whose air is their share of
+  air, and what is added to a block is added to every cell of it in air.
 """
 
 import torch
@@ -145,11 +146,13 @@ class CA(nn.Module):
 def bounded(dynamic: Tensor, air: Tensor, alpha: float) -> Tensor:
     """Bound dynamic channels, (B, C - 6, H, W), in air: realisable fields, limited memory.
 
-    The derivative of the fields is taken as that of the identity; where the memory is cut off at
-    ``MEMORY_LIMIT`` it is zero, so that neither state nor gradient can grow without end.
+    The derivative of the fields is taken as that of the identity; where the memory is at
+    ``MEMORY_LIMIT`` or was beyond, it is zero, so that neither state nor gradient can grow without
+    end.
     """
     predicted, memory = split_base(dynamic, KNOWN_COUNT - BASE_COUNT)
     fields, dwdz = split_base(predicted, DWDZ - BASE_COUNT)
     kept = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
-    memory = torch.where(air > 0, memory.clamp(-MEMORY_LIMIT, MEMORY_LIMIT), memory)
+    is_full = (air > 0) & (memory.abs() >= MEMORY_LIMIT)
+    memory = torch.where(is_full, memory.detach().clamp(-MEMORY_LIMIT, MEMORY_LIMIT), memory)
     return torch.cat([kept + (fields - fields.detach()), dwdz, memory], dim=1)

@@ -9,7 +9,7 @@ For a block of air cells, small enough to stay in a core's cache,
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
 hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
 Threads share the cells, and meet after every application of a rule. A rule of wider cells does the
-same on blocks, and what it adds to a block is then added to all air in it.
+same on blocks.
 
 Backward, p and h are computed again: a recorded step keeps its state and nothing else.
 """
@@ -43,7 +43,7 @@ if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
 
 Team = Callable[..., list]
 
-_rollouts = Lock()  # one at a time: each uses every core
+_rollouts = Lock()  # one at a time: each uses every core, and limits the whole process's BLAS
 
 
 @dataclass(frozen=True)
@@ -209,9 +209,9 @@ def _step_backward(
     If it goes ``on`` from there, ``grad`` becomes that by the first.
     """
     old, new = states
-    if rule.alpha >= 0:
-        team(kernels.realise_backward, _rows(new), new, grad)
     sized, own = _sized(old), rule.city
+    if rule.alpha >= 0:
+        team(kernels.realise_backward, _rows(new), *_arrays(own.has_air), new, grad)
     cells, air, perceived = _arrays(own.cells, own.air, own.perceived)
     seen, given, passed = old, grad, grad
     if own.scale > 1:

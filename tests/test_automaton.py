@@ -23,10 +23,10 @@ def bounded_rule(seed: int = 0) -> CA:
     return rule
 
 
-def wide_rule(seed: int = 0) -> CA:
+def wide_rule(seed: int = 0, scale: int = 4) -> CA:
     """A rule of wider cells that keeps the bounds."""
     torch.manual_seed(seed)
-    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25, scale=4).requires_grad_(False)
+    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25, scale=scale).requires_grad_(False)
     torch.nn.init.normal_(rule.w2.weight, std=0.02)
     return rule
 
