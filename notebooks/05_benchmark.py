@@ -55,9 +55,10 @@ hardware = choose_device(p.device)
 # A grid of 6×128² is a batch of six cities of 128×128 cells; *open* ground has no building. Times
 # are medians, with the least and the most beside them. The *ceiling* is what the machine's matrix
 # product reaches; what a step needs of it is counted over cells in air, both layers, and the
-# channels that change. A *gradient* is an iteration's rollout of 16 steps and its derivative:
-# through every step for the Init-NCA, of the last step for the PI-NCA. Memory is a rollout's peak
-# beyond its state.
+# channels that change. *Both rules* are an Init-NCA and a PI-NCA as they ship, with wider cells, units
+# and bounds; all else is of the experiment's rule. A *gradient* is an iteration's rollout of 16 steps
+# and its derivative: through every step for the Init-NCA, of the last step for the PI-NCA. Memory is
+# a rollout's peak beyond its state.
 
 # %%
 table = run(hardware, p.quick, p.rounds)

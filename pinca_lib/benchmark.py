@@ -29,6 +29,7 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.contenders import (
+    CAX,
     OURS,
     REFERENCE,
     Task,
@@ -42,9 +43,11 @@ from pinca_lib.contenders import (
 )
 from pinca_lib.devices import choose_device
 from pinca_lib.errors import InputError
+from pinca_lib.rollout import compiled
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
+BOTH_GRIDS = [(1, 64), (6, 64), (6, 128)]
 TOLERANCE = 1e-4  # of the largest value
 BUILT = 0.3  # share of building cells in the cities; the rest is "open"
 
@@ -149,6 +152,17 @@ def time_rollouts(
             yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
 
+def time_both_rules(device: torch.device, rounds: int) -> Iterator[dict]:
+    """Yield rows of rollouts as the project's own: of an Init-NCA and a PI-NCA, over cities.
+
+    CAX has none of what they do beyond the experiment.
+    """
+    for batch, size in BOTH_GRIDS:
+        with processes(name for name in names(device) if name != CAX) as own:
+            times = take_turns(own, Task("both rules", batch, size, BUILT, str(device)), rounds)
+        yield from rows("both rules", times, batch=batch, size=size, built=BUILT)
+
+
 def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
     """Yield rows of an iteration's rollout and gradient, of both experiments."""
     for what, size in itertools.product(("Init-NCA", "PI-NCA"), sizes):
@@ -165,7 +179,7 @@ def peak_memory(name: str, batch: int, size: int) -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         return math.nan
-    once = roll(name, random_rule(0))
+    once = roll(name, [random_rule(0)])
     state = random_state(batch, size, 0.0)
     with torch.no_grad():
         once(state[:1, :, :16, :16], 2)
@@ -185,8 +199,8 @@ def measure_memory(batch: int, size: int) -> Iterator[dict]:
                 states = process.submit(peak_memory, name, batch, size).result()
             except ImportError:
                 continue
-            yield {"what": "memory", "batch": batch, "size": size, "built": 0.0,
-                   "contender": name, "states": states}  # fmt: skip
+            yield {"what": "memory", "batch": batch, "size": size, "built": 0.0, "contender": name,
+                   "states": states, "machine": machine(torch.device("cpu"))}  # fmt: skip
 
 
 def machine(device: torch.device) -> str:
@@ -218,14 +232,17 @@ def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict
     print(machine(device))
     if not torch.cuda.is_available():
         print("GPU: not measured: no CUDA device")
+    if compiled is None:
+        print("compiled code: not measured: it needs Numba, SciPy and threadpoolctl")
     table = []
     for row in itertools.chain(
         time_rollouts(device, QUICK_GRIDS if quick else GRIDS, rounds),
+        time_both_rules(device, rounds),
         time_training(device, (64,) if quick else (64, 128), rounds),
         measure_memory(6, 128),
     ):
         print(line(row), flush=True)
-        table.append(row | {"machine": machine(device)})
+        table.append({"machine": machine(device)} | row)
     return table
 
 
@@ -252,6 +269,8 @@ def main(arguments: list[str] | None = None) -> None:
         device = choose_device(given.device)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise SystemExit(f"error: device={given.device!r} cannot be timed; use 'cpu' or 'cuda'")
     write_csv(given.output, run(device, given.quick, given.rounds))
     print(f"written: {given.output}")
 

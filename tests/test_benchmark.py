@@ -14,6 +14,7 @@ from pinca_lib.contenders import OURS, REFERENCE, random_rule, random_state
 from pinca_lib.plotting import plot_scaling, plot_speed
 
 CPU = torch.device("cpu")
+OF_NUMBA = ("cffi", "_cffi_backend", "pycparser")  # which it takes where they are installed
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,7 @@ def table():
     grids = [(2, 8)]
     return [
         *benchmark.time_rollouts(CPU, grids, 2),
+        *benchmark.time_both_rules(CPU, 2),
         *benchmark.time_training(CPU, (16,), 2),
         *benchmark.measure_memory(1, 64),
     ]
@@ -48,7 +50,7 @@ class Here:
         return future
 
 
-@pytest.mark.parametrize("what", ["rollout", "Init-NCA", "PI-NCA"])
+@pytest.mark.parametrize("what", ["rollout", "both rules", "Init-NCA", "PI-NCA"])
 def test_a_contender_that_computes_something_else_is_refused(what, monkeypatch):
     task = contenders.Task(what, 1, 8, 0.0, "cpu")
     own = {REFERENCE: Here(), OURS: Here()}
@@ -96,11 +98,29 @@ def test_rows_are_printed_drawn_and_written(table, tmp_path):
 
 def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
     code = (
-        "import sys\n"
-        "for name in ('jax', 'piq', 'IPython', 'matplotlib', 'h5py', 'torchvision', 'tqdm'):\n"
-        "    sys.modules[name] = None\n"
-        "import pinca_lib.benchmark as b; b.main(['--help'])"
+        "import sys, torch, numba, scipy.linalg, threadpoolctl\n"
+        "found = lambda: {name.partition('.')[0] for name in sys.modules}\n"
+        "before = found()\n"
+        "from pinca_lib import benchmark\n"
+        "task = benchmark.Task('both rules', 1, 8, 0.0, 'cpu')\n"
+        "benchmark.prepare(benchmark.OURS, task, 1)\n"
+        "print(*found() - before - sys.stdlib_module_names)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--rounds" in done.stdout
+    assert "pinca_lib" in done.stdout
+    assert set(done.stdout.split()) <= {"pinca_lib", *OF_NUMBA}
+
+
+def test_a_device_that_cannot_be_timed_is_refused(monkeypatch):
+    monkeypatch.setattr(benchmark, "choose_device", lambda name: torch.device("mps"))
+    with pytest.raises(SystemExit, match="use 'cpu' or 'cuda'"):
+        benchmark.main(["--device", "mps"])
+
+
+def test_it_says_where_the_fast_path_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "compiled", None)
+    for part in ("time_rollouts", "time_both_rules", "time_training", "measure_memory"):
+        monkeypatch.setattr(benchmark, part, lambda *arguments: [])
+    benchmark.run(CPU)
+    assert "compiled code: not measured" in capsys.readouterr().out
