@@ -76,8 +76,11 @@ RIVALS = (
     Contender("FNO", 8000, rival="fno", learning_rate=3e-3),
 )
 
+# Short trainings of about the same time, some six minutes, to choose the rivals' settings by.
+SHORT = {"epochs": 500, "init_epochs": 1000}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
+    Contender("PI-NCA", **SHORT),
     *(replace(RIVALS[1], name=f"U-Net, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-4, 3e-4, 1e-3, 3e-3)),
     *(replace(RIVALS[1], name=f"U-Net, {what}", epochs=1500, **given) for what, given in {
@@ -99,7 +102,6 @@ SETTINGS = (
 EXPERIMENT = {"anneal": False, "natural_units": False, "bounded": False, "augment": False,
               "average": 0.0, "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
               "max_steps": 96}  # fmt: skip
-SHORT = {"epochs": 500, "init_epochs": 1000}
 ABLATION = (
     Contender("ours", **SHORT),
     Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
