@@ -72,7 +72,7 @@ class Contender:
 # So many iterations that all train for about as long on one core, three quarters of an hour.
 RIVALS = (
     Contender("PI-NCA", 3000, 8000),
-    Contender("U-Net", 12000, rival="unet", learning_rate=3e-4),
+    Contender("U-Net", 12000, rival="unet", learning_rate=1e-3),
     Contender("FNO", 8000, rival="fno", learning_rate=3e-3),
 )
 
