@@ -8,6 +8,8 @@ For a block of air cells, small enough to stay in a core's cache,
 
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
 hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
+What is copied around them NumPy copies: PyTorch's threads would keep a core busy for milliseconds
+after each of their works, waiting for more.
 Threads share the cells, and meet after every application of a rule. A rule of wider cells does the
 same on blocks.
 
@@ -31,7 +33,6 @@ from torch.autograd.function import once_differentiable
 
 from pinca_lib import kernels, physics
 from pinca_lib.automaton import FILTERS, MEMORY_LIMIT
-from pinca_lib.blocks import block_means, shares_of_air
 from pinca_lib.channels import BASE_COUNT, FIELDS, GEO_MASK, KNOWN_COUNT
 
 if not np.array_equal(kernels.TAPS, FILTERS.flatten(1)):
@@ -57,38 +58,40 @@ class City:
     scale : int
     shape : tuple of int
         B, h, w: the cells of the rule.
-    cells : Tensor of shape (N, 3), int32
+    cells : ndarray of shape (N, 3), int32
         Sample, row and column.
-    air : Tensor of shape (N,)
+    air : ndarray of shape (N,)
         What their increments are multiplied by.
-    perceived : Tensor of shape (N, 4 * 6)
+    perceived : ndarray of shape (N, 4 * 6)
         The base channels through the filters, filter by filter.
-    shares : Tensor of shape (B, H, W)
+    shares : ndarray of shape (B, H, W)
         Which share of the air of its block each cell of the state holds.
-    has_air : Tensor of shape (B, H, W)
+    has_air : ndarray of shape (B, H, W)
         1 in each cell of the state that holds air, else 0.
     """
 
     scale: int
     shape: tuple[int, int, int]
-    cells: Tensor
-    air: Tensor
-    perceived: Tensor
-    shares: Tensor
-    has_air: Tensor
+    cells: np.ndarray
+    air: np.ndarray
+    perceived: np.ndarray
+    shares: np.ndarray
+    has_air: np.ndarray
 
     @classmethod
     def of(cls, base: Tensor, scale: int = 1) -> "City":
         """Return the city of base channels of shape (B, 6, H, W)."""
-        own = block_means(base, scale)
-        air, whole = own[:, GEO_MASK], base[:, GEO_MASK, None]
-        cells = air.nonzero().int()
-        planes = own.movedim(1, -1).contiguous().numpy()
+        whole = base.numpy()
+        own = _block_sums(whole, scale) / _block_sums(np.ones_like(whole[:1, :1]), scale)
+        air, has_air = own[:, GEO_MASK], (whole[:, GEO_MASK] > 0).astype(whole.dtype)
+        total = _block_sums(whole[:, GEO_MASK], scale).repeat(scale, 1).repeat(scale, 2)
+        total = total[:, : whole.shape[2], : whole.shape[3]]
+        shares = np.divide(whole[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
+        cells = np.argwhere(air).astype(np.int32)
+        planes = np.ascontiguousarray(np.moveaxis(own, 1, -1))
         perceived = np.empty((len(cells), len(FILTERS) * planes.shape[-1]), planes.dtype)
-        kernels.perceive(cells.numpy(), _sized(planes), planes, perceived)
-        blocks = shares_of_air(whole, scale)[:, 0], (whole > 0).to(whole)[:, 0]
-        own_cells = cells, air[air != 0], torch.from_numpy(perceived)
-        return cls(scale, tuple(air.shape), *own_cells, *blocks)
+        kernels.perceive(cells, _sized(planes), planes, perceived)
+        return cls(scale, air.shape, cells, air[air != 0], perceived, shares, has_air)
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Rule:
     @classmethod
     def over(cls, city: City, layers: tuple[Tensor, Tensor, Tensor], alpha: float) -> "Rule":
         """Prepare a rule for a city of its cells, once for a rollout."""
-        perceived, w1, bias = _arrays(city.perceived, *layers[:2])
+        perceived, (w1, bias) = city.perceived, _arrays(*layers[:2])
         constant = np.empty((len(perceived), len(bias)), w1.dtype)
         own = len(w1) - perceived.shape[1]  # rows of the dynamic channels
         with _team() as team:
@@ -148,7 +151,7 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
 class _Advance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dynamic, rules, steps, recorded, *layers):
-        old = dynamic.contiguous().numpy().copy()
+        old = np.array(dynamic.numpy(), order="C")
         new = old.copy()
         before = []
         sequence = list(zip(rules, _triples(_arrays(*layers)), strict=True))
@@ -190,14 +193,14 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     sized, own = _sized(old), rule.city
     w1, _, w2 = weights
     seen = (rule.constant, w1[: len(FILTERS) * old.shape[-1]], w2)  # rows for dynamic channels
-    cells, air = _arrays(own.cells, own.air)
+    cells, air = own.cells, own.air
     if own.scale == 1:
         team(kernels.step, len(cells), cells, air, (*seen, rule.alpha), sized, old, old, new)
         return
     means, none = _means(team, own, old), _blocks(own, old)
     increments = none.copy()
     team(kernels.step, len(cells), cells, air, (*seen, -1.0), sized, means, none, increments)
-    work = (own.scale, sized, *_arrays(own.has_air), rule.alpha, increments, old, new)
+    work = (own.scale, sized, own.has_air, rule.alpha, increments, old, new)
     team(kernels.add_blocks, _rows(new), *work)
 
 
@@ -211,20 +214,27 @@ def _step_backward(
     old, new = states
     sized, own = _sized(old), rule.city
     if rule.alpha >= 0:
-        team(kernels.realise_backward, _rows(new), *_arrays(own.has_air), new, grad)
-    cells, air, perceived = _arrays(own.cells, own.air, own.perceived)
+        team(kernels.realise_backward, _rows(new), own.has_air, new, grad)
+    cells, air, perceived = own.cells, own.air, own.perceived
     seen, given, passed = old, grad, grad
     if own.scale > 1:
         seen, given, passed = _means(team, own, old), _blocks(own, old), _blocks(own, old)
-        team(kernels.sum_blocks, _rows(given), own.scale, sized, *_arrays(own.has_air), grad, given)
+        team(kernels.sum_blocks, _rows(given), own.scale, sized, own.has_air, grad, given)
     step = (cells, air, perceived, weights, sized, seen, given, grad_p)
     parts = team(kernels.update_backward, len(cells), *step)
     if on:
         team(kernels.perceive_backward, _rows(given), sized, grad_p, passed)
     if on and own.scale > 1:
-        work = (own.scale, sized, *_arrays(own.shares), -1.0, passed, grad, grad)
+        work = (own.scale, sized, own.shares, -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
     return [sum(part) for part in zip(*parts, strict=True)]
+
+
+def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:
+    """Do what ``blocks.block_sums`` does, without PyTorch's threads."""
+    missing = [-length % scale for length in planes.shape[-2:]]
+    whole = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, count) for count in missing])
+    return sum(whole[..., y::scale, x::scale] for y in range(scale) for x in range(scale))
 
 
 def _blocks(city: City, state: np.ndarray) -> np.ndarray:
@@ -235,7 +245,7 @@ def _blocks(city: City, state: np.ndarray) -> np.ndarray:
 def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of blocks, (B, h, w, D)."""
     means = _blocks(city, state)
-    work = (city.scale, _sized(state), *_arrays(city.shares), state, means)
+    work = (city.scale, _sized(state), city.shares, state, means)
     team(kernels.sum_blocks, _rows(means), *work)
     return means
 

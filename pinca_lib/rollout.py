@@ -8,6 +8,7 @@ ahead. From there a CPU takes compiled code; a GPU, or a system without Numba, p
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -65,7 +66,8 @@ def rollout(
         group = max(1, (2**15 if compiled else 2**12) // state[0, 0].numel())
     with torch.set_grad_enabled(recorded > 0 and torch.is_grad_enabled()):
         parts = state.detach().split(group)
-        return torch.cat([_roll(rules, part, steps, recorded, checkpointed) for part in parts])
+        found = [_roll(rules, part, steps, recorded, checkpointed) for part in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _roll(
@@ -84,13 +86,14 @@ def _roll(
             dynamic = checkpoint(over_city.advance, dynamic, count, use_reentrant=False)
         else:
             dynamic = over_city.advance(dynamic, count)
-    return torch.cat([base, dynamic], dim=1)
+    return over_city.state(dynamic)
 
 
 class _CompiledRules:
     """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
+        self.base = base
         cities = {scale: compiled.City.of(base, scale) for scale in {rule.scale for rule in rules}}
         self.rules = []
         for rule in rules:
@@ -104,11 +107,18 @@ class _CompiledRules:
         dynamic = dynamic.movedim(1, -1)
         return compiled.advance(dynamic, self.rules, steps).movedim(-1, 1)
 
+    def state(self, dynamic: Tensor) -> Tensor:
+        parts = [self.base, dynamic]
+        if dynamic.requires_grad:
+            return torch.cat(parts, dim=1)
+        return torch.from_numpy(np.concatenate([part.numpy() for part in parts], axis=1))
+
 
 class _FoldedRules:
     """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
+        self.base = base
         self.air = base[:, GEO_MASK, None] > 0
         self.rules = []
         for rule in rules:
@@ -135,6 +145,9 @@ class _FoldedRules:
                 if alpha is not None:
                     dynamic = bounded(dynamic, self.air, alpha)
         return dynamic
+
+    def state(self, dynamic: Tensor) -> Tensor:
+        return torch.cat([self.base, dynamic], dim=1)
 
 
 def _periodic_conv(planes: Tensor, kernel: Tensor) -> Tensor:
