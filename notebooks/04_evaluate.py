@@ -180,7 +180,7 @@ plotting.plot_comparison(
 # settings, beside an automaton: medians and means over the cases of Florence, which was held out of
 # their training. All had a short training of some minutes; Florence chose the automaton's settings as
 # well, so it is a validation for all, and no test. Like the automaton they keep the three bounds by
-# construction.
+# construction. The operator's rows are to follow.
 
 
 # %%
