@@ -14,7 +14,6 @@ columns of its own.
 
 import argparse
 import csv
-import hashlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +41,7 @@ from pinca_lib.runs import Run
 from pinca_lib.training import Training, channel_units, seed_everything
 
 STEPS = 64
+SIZE = 64  # cells a side of the training cases
 KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped",
         "correlation_dwdz", "r2_Uped", "mae_Uped", "score_ssim", "broken_Uped", "broken_TKEped",
         "broken_Tuwped")  # fmt: skip
@@ -76,7 +76,7 @@ RIVALS = (
     Contender("FNO", 8000, rival="fno", learning_rate=3e-3),
 )
 
-# Short trainings of about the same time, some six minutes, to choose the rivals' settings by.
+# Short trainings of about the same time, some five minutes, to choose the rivals' settings by.
 SHORT = {"epochs": 500, "init_epochs": 1000}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
@@ -148,7 +148,7 @@ def train_automaton(
     run = train("pi_nca", folder, contender.epochs, **of_pi, init_checkpoint=str(init))
     init_nca = load_rule("init", str(init))
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
-    pool = SamplePool(load_dataset(data_dir, 64), 64, np.random.default_rng(0))
+    pool = SamplePool(load_dataset(data_dir, SIZE), 64, np.random.default_rng(0))
 
     def iteration(
         rules: Sequence[CA], steps: int, recorded: int, rests: bool = False
@@ -181,7 +181,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
         epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
         anneal=True, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
-    dataset = load_dataset(data_dir, 64)
+    dataset = load_dataset(data_dir, SIZE)
     network = Rival(contender.rival, channel_units(dataset.states), **contender.network)
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
     training = Training(network, pool, contender.learning_rate, memory=0.99,
@@ -206,8 +206,8 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
 def score(trained: Trained, cases: list[WindDataset]) -> dict[str, float]:
     """Return medians over the cases of the least size, some means, and costs.
 
-    What ``diverged`` is left out; ``_large`` are medians over the cases of more than that size,
-    ``case_s`` is the time of a case of that size, and ``training_s`` that of the training.
+    What ``diverged`` is left out; ``_large`` are medians over the cases of more than the least
+    size, ``case_s`` is the time of one of the least, ``training_s`` that of the training, in s.
     """
     smallest = min(case.states[0, 0].numel() for case in cases)
     rows, times, large = [], [], []
@@ -256,10 +256,8 @@ def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
 def split(held_out: list[str]) -> tuple[Path, Path, list[WindDataset]]:
     """Return the folder of these data's runs, that to train on, and the cases to be scored on."""
     data = PROJECT_ROOT / "data"
-    digest = hashlib.sha256()
-    for path in sorted((data / "train").glob("*.h5")):
-        digest.update(path.name.encode() + path.read_bytes())
-    runs = PROJECT_ROOT / "outputs" / "compare" / digest.hexdigest()[:8]
+    fingerprint = load_dataset(data / "train", SIZE).fingerprint()
+    runs = PROJECT_ROOT / "outputs" / "compare" / fingerprint[:8]
     if not held_out:
         places = list_cases(data / "test").values()
         return runs, data / "train", [load_case(*place) for place in places]

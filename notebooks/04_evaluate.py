@@ -214,9 +214,10 @@ masks = [state[GEO_MASK].numpy() for state in seen]
 distances = [evaluation.layout_distance(case.states[0, GEO_MASK].numpy(), masks) if masks
              else np.nan for case in cases]  # fmt: skip
 new = [row for row, distance in zip(tables["PI-NCA"], distances, strict=True) if distance > 0.2]
-print(f"{len(new)} of {len(cases)} cases are further than 0.2 from all layouts of the training")
-for key in ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped"):
-    print(f"{shown[key]}, PI-NCA, median over these: {evaluation.median(new, key):.3g}")
+if new:
+    print(f"{len(new)} of {len(cases)} cases are further than 0.2 from all layouts of the training")
+    for key in ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped"):
+        print(f"{shown[key]}, PI-NCA, median over these: {evaluation.median(new, key):.3g}")
 score_figures.plot_over(
     tables, distances, "distance to the nearest training layout", "relative_l2_wind",
     "relative L2 error of (u, v)",

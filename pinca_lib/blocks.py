@@ -38,14 +38,10 @@ def shares_of_air(air: Tensor, scale: int) -> Tensor:
 
 def block_sums(planes: Tensor, scale: int) -> Tensor:
     """Add up planes (B, C, H, W) over blocks of scale × scale cells."""
-    if scale == 1:
-        return planes
     return F.avg_pool2d(planes, scale, ceil_mode=True, divisor_override=1)
 
 
 def spread(blocks: Tensor, scale: int, size: Sequence[int]) -> Tensor:
     """Give the value of each block, (B, C, h, w), to all of its cells, (B, C, *size)."""
-    if scale == 1:
-        return blocks
     cells = blocks.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
     return cells[..., : size[0], : size[1]]

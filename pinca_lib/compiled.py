@@ -8,12 +8,14 @@ For a block of air cells, small enough to stay in a core's cache,
 
 where D channels are dynamic, and ``constant`` is what the base channels and the bias add to the
 hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.dot`` is SciPy's BLAS.
-What is copied around them NumPy copies: PyTorch's threads would keep a core busy for milliseconds
-after each of their works, waiting for more.
 Threads share the cells, and meet after every application of a rule. A rule of wider cells does the
 same on blocks.
 
 Backward, p and h are computed again: a recorded step keeps its state and nothing else.
+
+All around the loops is NumPy's: after each parallel work PyTorch's threads wait for more, which
+keeps a core that the loops need busy for milliseconds. ``torch.set_num_threads`` is no way out: a
+thread that begins meanwhile would keep that number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -193,13 +195,13 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     sized, own = _sized(old), rule.city
     w1, _, w2 = weights
     seen = (rule.constant, w1[: len(FILTERS) * old.shape[-1]], w2)  # rows for dynamic channels
-    cells, air = own.cells, own.air
+    where = (len(own.cells), own.cells, own.air)
     if own.scale == 1:
-        team(kernels.step, len(cells), cells, air, (*seen, rule.alpha), sized, old, old, new)
+        team(kernels.step, *where, (*seen, rule.alpha), sized, old, old, new)
         return
     means, none = _means(team, own, old), _blocks(own, old)
     increments = none.copy()
-    team(kernels.step, len(cells), cells, air, (*seen, -1.0), sized, means, none, increments)
+    team(kernels.step, *where, (*seen, -1.0), sized, means, none, increments)
     work = (own.scale, sized, own.has_air, rule.alpha, increments, old, new)
     team(kernels.add_blocks, _rows(new), *work)
 
@@ -214,14 +216,13 @@ def _step_backward(
     old, new = states
     sized, own = _sized(old), rule.city
     if rule.alpha >= 0:
-        team(kernels.realise_backward, _rows(new), own.has_air, new, grad)
-    cells, air, perceived = own.cells, own.air, own.perceived
+        team(kernels.realise_backward, _rows(new), new, grad)
     seen, given, passed = old, grad, grad
     if own.scale > 1:
         seen, given, passed = _means(team, own, old), _blocks(own, old), _blocks(own, old)
         team(kernels.sum_blocks, _rows(given), own.scale, sized, own.has_air, grad, given)
-    step = (cells, air, perceived, weights, sized, seen, given, grad_p)
-    parts = team(kernels.update_backward, len(cells), *step)
+    step = (own.cells, own.air, own.perceived, weights, sized, seen, given, grad_p)
+    parts = team(kernels.update_backward, len(own.cells), *step)
     if on:
         team(kernels.perceive_backward, _rows(given), sized, grad_p, passed)
     if on and own.scale > 1:

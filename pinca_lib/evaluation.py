@@ -227,8 +227,8 @@ def layout_distance(layout: np.ndarray, known: Sequence[np.ndarray]) -> float:
     moved = [np.rot90(mirrored, turns) for plane in known for window in windows(plane)
              for mirrored in (window, window.T) for turns in range(4)]  # fmt: skip
     others = [np.fft.rfft2(window).conj() for window in moved]
-    nearest = [max(np.fft.irfft2(np.fft.rfft2(own) * other, (side, side)).max() for other in others)
-               for own in windows(layout)]  # fmt: skip
+    nearest = [max(np.fft.irfft2(own * other, (side, side)).max() for other in others)
+               for own in map(np.fft.rfft2, windows(layout))]  # fmt: skip
     return float(1 - np.mean(nearest))
 
 

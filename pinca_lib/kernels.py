@@ -105,14 +105,17 @@ def realise(sized, cell, alpha):
 
 
 @_compiled
-def realise_backward(first, last, has_air, new, grad):
-    """Cut the gradient where ``new`` is at the limit in air; the work is rows of cells."""
+def realise_backward(first, last, new, grad):
+    """Cut the gradient where ``new`` is at the limit; the work is rows of cells.
+
+    In buildings, too: nothing that a rule does depends on what comes through them.
+    """
     _, height, width, channels = new.shape
     for row in range(first, last):
         b, y = divmod(row, height)
         for x in range(width):
             for c in range(MEMORY, channels):
-                if has_air[b, y, x] > 0 and abs(new[b, y, x, c]) >= MEMORY_LIMIT:
+                if abs(new[b, y, x, c]) >= MEMORY_LIMIT:
                     grad[b, y, x, c] = 0
 
 

@@ -108,7 +108,7 @@ class _CompiledRules:
         return compiled.advance(dynamic, self.rules, steps).movedim(-1, 1)
 
     def state(self, dynamic: Tensor) -> Tensor:
-        parts = [self.base, dynamic]
+        parts = [self.base, dynamic]  # NumPy's to join, too, where no gradient flows (``compiled``)
         if dynamic.requires_grad:
             return torch.cat(parts, dim=1)
         return torch.from_numpy(np.concatenate([part.numpy() for part in parts], axis=1))

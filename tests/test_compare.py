@@ -64,8 +64,9 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
 ):
     """Trained whole, or stopped after two of four iterations, it predicts the same."""
     data = project / "data" / "train"
-    wide = {"unet": {"features": (4,) * 6}, "fno": {"n_modes": (4, 4), "hidden_channels": 4}}
-    contender = compare.Contender("one", 4, rival=rival, network=wide[rival])
+    small = {"unet": {"features": (4,) * 6, "dropout": 0.5},
+             "fno": {"n_modes": (4, 4), "hidden_channels": 4}}[rival]  # fmt: skip
+    contender = compare.Contender("one", 4, rival=rival, network=small)
     whole = compare.train_rival(contender, tmp_path / "whole", data, seed=0)
     monkeypatch.setattr("pinca_lib.runs.CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as cut:
@@ -77,7 +78,7 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     torch.testing.assert_close(parts.predict(case), whole.predict(case))
     saved = load_tensors(checkpoints(next((tmp_path / "parts").glob(f"{rival}_*")))[-1])
     average, last = saved["model_state_dict"], saved["trained_state_dict"]
-    network = Rival(rival, torch.ones(24), **wide[rival]).requires_grad_(False).eval()
+    network = Rival(rival, torch.ones(24), **small).requires_grad_(False).eval()
     network.load_state_dict(average)
     torch.testing.assert_close(parts.predict(case), network(case.states)[0])
     assert any(not torch.equal(average[name], last[name]) for name in average)
