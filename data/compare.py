@@ -99,9 +99,9 @@ SETTINGS = (
     }.items()),
 )  # fmt: skip
 
-EXPERIMENT = {"anneal": False, "natural_units": False, "bounded": False, "augment": False,
-              "average": 0.0, "restart_every": 8, "learning_rate": 1e-3, "min_steps": 32,
-              "max_steps": 96}  # fmt: skip
+EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "bounded": False,
+              "augment": False, "average": 0.0, "restart_every": 8, "learning_rate": 1e-3,
+              "min_steps": 32, "max_steps": 96}  # fmt: skip
 ABLATION = (
     Contender("ours", **SHORT),
     Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
@@ -109,6 +109,8 @@ ABLATION = (
               pi=EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
                                "lambda_rest": 0.0}),
     Contender("without wider cells of the Init-NCA", **SHORT, init={"scale": 1}),
+    Contender("without following the wind", **SHORT,
+              init={"follows_wind": False}, pi={"follows_wind": False}),
     Contender("without natural units", **SHORT,
               init={"natural_units": False}, pi={"natural_units": False}),
     Contender("without the relative loss", **SHORT,

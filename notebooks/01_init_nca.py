@@ -26,7 +26,7 @@
 # weights that it leads to are in `data/pretrained`. The experiment's own run:
 #
 # ```
-# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0
 # ```
 
 # %%
@@ -70,6 +70,7 @@ restart_every: int = 1  # iterations after which a sample starts from zero (expe
 init_loss: str = "relative"  # or "pixel", "filters", "vgg": see "The loss" (experiment: "vgg")
 lambda_overflow: float = 1.0  # weight of leaving the range of the channels
 scale: int = 4  # width of the rule's cells, in cells of the data (experiment: 1)
+follows_wind: bool = True  # see along and across the wind, not along x and y (experiment: False)
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
 bounded: bool = True  # keep three bounds of the flow in every step, exactly (experiment: False)
 augment: bool = True  # shift, mirror and turn the cases (experiment: False)
@@ -111,16 +112,21 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # The rule works on cells that are `scale` times as wide as those of the data: it sees every block of
 # cells as one, and what it adds to a block it adds to all air in it. So a step reaches further, and
 # learns sooner how a street's wind hangs together with that of the next. The details are left to the
-# PI-NCA. With `natural_units` the layers see each channel in a unit of its own size: a building is
+# PI-NCA. With `follows_wind` it sees along and across the wind in place of along x and y: a city that
+# is turned with its wind has the same flow, turned, and the rule need not learn that anew for every
+# direction. It takes data whose rows, v and wind agree on what is up, as a file's `row_order` says (see
+# README); with other data the rule sees along x and y. With `natural_units` the layers see each channel in a unit of its own size: a building is
 # 20 m high, a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
 
 # %% tags=["nbval-check-output"]
 init_nca = CA(
     units=channel_units(dataset.states) if p.natural_units else None,
     alpha=ALPHA if p.bounded else None,
+    follows_wind=p.follows_wind and dataset.is_turnable,
     scale=p.scale,
 )
-print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters")
+directions = "along the wind" if init_nca.follows_wind else "along x and y"
+print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters, {directions}")
 
 # %% [markdown]
 # ## The pool

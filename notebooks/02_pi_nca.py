@@ -22,7 +22,7 @@
 # As committed, the notebook takes about a minute on two CPU cores. The experiment's own run:
 #
 # ```
-# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0
 # ```
 #
 # It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
@@ -69,6 +69,7 @@ max_steps: int = 32  # steps of an iteration, fewer than (experiment: 96)
 recorded: int = 16  # last steps of it that the gradient flows through (experiment: 1)
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
 pi_loss: str = "relative"  # errors relative to each field, or "pixel" (experiment: "pixel")
+follows_wind: bool = True  # see along and across the wind, not along x and y (experiment: False)
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
 bounded: bool = True  # keep the three bounds in every step, exactly (experiment: False)
 augment: bool = True  # shift, mirror and turn the cases (experiment: False)
@@ -90,6 +91,7 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # ## Data and rules
 #
 # The Init-NCA is loaded and frozen. The new rule starts as the identity: its last layer is zero. With
+# `follows_wind` it sees along and across the wind, as in notebook 01. With
 # `bounded` it ends each step by moving every cell onto the bounds that it broke, so that no state that
 # anybody sees breaks one.
 
@@ -105,6 +107,7 @@ Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 pi_nca = CA(
     units=channel_units(dataset.states) if p.natural_units else None,
     alpha=p.alpha if p.bounded else None,
+    follows_wind=p.follows_wind and dataset.is_turnable,
 ).to(hardware)
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
 training = Training(

@@ -12,6 +12,9 @@ and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule ma
 - measure each channel, and what each filter gives of it, in a unit of its size;
 - keep the bounds that a mean flow obeys, and its memory within -3…3: it then ends a step with
   s <- bounded(s);
+- follow the wind: it then sees along and across the driving wind in place of along x and y, and no
+  coordinates. What the two Sobel filters give, and the components of vectors, are turned into the
+  frame of the wind, and what the rule adds is turned back;
 - work on wider cells: it then sees blocks of cells as one cell each, whose air is their share of
   air, and what is added to a block is added to every cell of it in air.
 """
@@ -30,6 +33,7 @@ from pinca_lib.channels import (
     STATE_COUNT,
     split_base,
 )
+from pinca_lib.frames import heading, turned, turned_perception
 from pinca_lib.physics import realisable
 
 IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -76,6 +80,10 @@ class CA(nn.Module):
     alpha : float, optional
         Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them,
         and those of the memory (``bounded``).
+    follows_wind : bool
+        See along and across the driving wind: a city turned with its wind has the same flow,
+        turned, but for the bound of the flux, which is on its x component alone. That takes data
+        whose wind, v and rows agree on what is up.
     scale : int
         Width of the rule's cells, in cells of the state: what it perceives reaches so many times
         as far in a step.
@@ -98,6 +106,7 @@ class CA(nn.Module):
         hidden: int = 96,
         units: Tensor | None = None,
         alpha: float | None = None,
+        follows_wind: bool = False,
         scale: int = 1,
     ):
         super().__init__()
@@ -107,6 +116,7 @@ class CA(nn.Module):
         self.cells: tuple[float, float] | None = None
         self.register_buffer("units", units)
         self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
+        self.register_buffer("_follows_wind", torch.tensor(1) if follows_wind else None)
         self.register_buffer("_scale", None if scale == 1 else torch.tensor(int(scale)))
 
     @property
@@ -115,28 +125,62 @@ class CA(nn.Module):
         return self.w2.out_channels
 
     @property
+    def follows_wind(self) -> bool:
+        """Whether the rule sees along and across the driving wind."""
+        return self._follows_wind is not None
+
+    @property
     def scale(self) -> int:
         """Width of the rule's cells, in cells of the state."""
         return 1 if self._scale is None else int(self._scale)
 
     def layers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
+        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units.
+
+        Of a rule that follows the wind, they are those for wind along x.
+        """
         w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
         if self.units is not None:
             w1, w2 = w1 / (self.units[:, None] * GAINS.to(w1)), w2 * self.units[:, None]
+        if self.follows_wind:
+            w1 = w1 * (torch.arange(self.channels, device=w1.device) >= GEO_MASK)[:, None]
         return w1, self.w1.bias, w2
 
-    def update(self, perception: Tensor) -> Tensor:
-        """Turn what a cell perceives, (B, 4 C, H, W), into its increment, (B, C, H, W)."""
+    def layers_over(self, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the layers for the winds of base channels (B, 6, H, W), which see along x and y.
+
+        Turning is linear: layers that are turned do to the grid what these do to what is turned.
+
+        Returns
+        -------
+        W1 (G, hidden, C, 4), b1 (hidden,), W2 (G, C, hidden)
+            G is B, or 1 if the rule does not follow the wind.
+        """
         w1, bias, w2 = self.layers()
+        w1, w2 = w1[None], w2[None]
+        if self.follows_wind:
+            wind = heading(base)
+            w1, w2 = turned_perception(w1, wind, 2), turned(w2, wind, 1)
+        return w1, bias, w2
+
+    def update(self, perception: Tensor, base: Tensor) -> Tensor:
+        """Make of what a cell perceives, (B, 4 C, H, W), its increment, (B, C, H, W)."""
+        w1, bias, w2 = self.layers()
+        if self.follows_wind:
+            wind = heading(base)
+            against = wind * wind.new_tensor([1, -1])
+            by_filter = perception.unflatten(1, (-1, len(FILTERS)))
+            perception = turned_perception(by_filter, against, 1).flatten(1, 2)
         hidden = torch.relu(F.conv2d(perception, w1.flatten(1)[:, :, None, None], bias))
-        return F.conv2d(hidden, w2[:, :, None, None])
+        increment = F.conv2d(hidden, w2[:, :, None, None])
+        return turned(increment, wind, 1) if self.follows_wind else increment
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
         (base, dynamic), air = split_base(state), state[:, GEO_MASK, None]
         own = in_blocks(state, self.scale)
-        increment = own[:, GEO_MASK, None] * self.update(perceive(own))[:, DYNAMIC]
+        increment = self.update(perceive(own), base)
+        increment = own[:, GEO_MASK, None] * increment[:, DYNAMIC]
         dynamic = dynamic + (air > 0) * spread(increment, self.scale, air.shape[-2:])
         if self.alpha is not None:
             dynamic = bounded(dynamic, air, float(self.alpha))

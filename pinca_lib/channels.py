@@ -68,6 +68,9 @@ FIELDS = slice(BASE_COUNT, DWDZ)  # what every data set carries: u, v, speed, TK
 PREDICTED = slice(BASE_COUNT, KNOWN_COUNT)  # the fields and dwdz
 PREDICTED_CHANNELS = range(KNOWN_COUNT)[PREDICTED]
 
+FLUX_Y = KNOWN_COUNT  # <v'w'>, which no data holds: the first hidden channel, a guess of the rule
+VECTORS = ((WIND_X, WIND_Y), (U, V), (FLUX, FLUX_Y))  # x and y components
+
 
 def split_base(state: Tensor, base_count: int = BASE_COUNT) -> tuple[Tensor, Tensor]:
     """Split a state into its base channels and the others.

@@ -45,7 +45,8 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    optional = CA(channels, units=torch.ones(channels), alpha=1.0, scale=2).state_dict()
+    every = CA(channels, units=torch.ones(channels), alpha=1.0, follows_wind=True, scale=2)
+    optional = every.state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(
             f"{path}: not a checkpoint of this automaton; expected a dict whose "
@@ -70,7 +71,13 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
         )
     if (scale := int(weights.get("_scale", 1))) < 1:
         raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
-    rule = CA(channels, units=weights.get("units"), alpha=weights.get("alpha"), scale=scale)
+    rule = CA(
+        channels,
+        units=weights.get("units"),
+        alpha=weights.get("alpha"),
+        follows_wind="_follows_wind" in weights,
+        scale=scale,
+    )
     rule.load_state_dict(weights)
     rule.cells = _cells(path, saved.get("cells"))
     return rule.eval().requires_grad_(False)

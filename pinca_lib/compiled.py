@@ -103,8 +103,8 @@ class Rule:
     Attributes
     ----------
     layers : (W1, bias, W2)
-        W1 (4 C, hidden) has the rows of the dynamic channels first, filter by filter, then those
-        of the base channels; bias is (hidden,), W2 (hidden, D).
+        W1 (G, 4 C, hidden) has the rows of the dynamic channels first, filter by filter, then
+        those of the base channels; bias is (hidden,), W2 (G, hidden, D); G is B, or 1 for all.
     constant : ndarray of shape (N, hidden)
         What base channels and bias add to the hidden layer of the city's N cells.
     alpha : float
@@ -122,9 +122,8 @@ class Rule:
         """Prepare a rule for a city of its cells, once for a rollout."""
         perceived, (w1, bias) = city.perceived, _arrays(*layers[:2])
         constant = np.empty((len(perceived), len(bias)), w1.dtype)
-        own = len(w1) - perceived.shape[1]  # rows of the dynamic channels
         with _team() as team:
-            team(kernels.base_share, len(perceived), perceived, w1[own:], bias, constant)
+            team(kernels.base_share, len(perceived), city.cells, perceived, w1, bias, constant)
         return cls(layers, constant, alpha, city)
 
 
@@ -194,7 +193,7 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     """Write what one application of a rule makes of ``old``; buildings stay as they are."""
     sized, own = _sized(old), rule.city
     w1, _, w2 = weights
-    seen = (rule.constant, w1[: len(FILTERS) * old.shape[-1]], w2)  # rows for dynamic channels
+    seen = (rule.constant, w1, w2)
     where = (len(own.cells), own.cells, own.air)
     if own.scale == 1:
         team(kernels.step, *where, (*seen, rule.alpha), sized, old, old, new)

@@ -51,8 +51,8 @@ def random_rule(seed: int, **kind) -> CA:
 
 
 def both_rules() -> list[CA]:
-    """Return an Init-NCA and a PI-NCA of the kinds that ship: wider cells, units, bounds."""
-    ours = {"units": torch.ones(STATE_COUNT), "alpha": ALPHA}
+    """Return an Init-NCA and a PI-NCA of the kinds that ship."""
+    ours = {"units": torch.ones(STATE_COUNT), "alpha": ALPHA, "follows_wind": True}
     return [random_rule(1, scale=4, **ours), random_rule(0, **ours)]
 
 

@@ -32,9 +32,9 @@ class WindDataset:
     has_dwdz : Tensor of shape (N,), bool
         Whether channel 11 was simulated; elsewhere it is zero.
     turnable : Tensor of shape (N,), bool
-        Whether rows, v and the driving wind are known to agree, so that mirror images mean what
-        they should: the case's row order is stated, and in most cases of the set the mean flow
-        lies within 45° of the wind (in a dense quarter it may even turn back).
+        Whether rows, v and the driving wind are known to agree, so that directions and mirror
+        images mean what they should: the case's row order is stated, and in most cases of the set
+        the mean flow lies within 45° of the wind (in a dense quarter it may even turn back).
     names : tuple of str
         ``city/case`` of each.
     """
@@ -47,6 +47,11 @@ class WindDataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def is_turnable(self) -> bool:
+        """Whether all cases are ``turnable``."""
+        return bool(self.turnable.all())
 
     @property
     def cell_sizes(self) -> Tensor:

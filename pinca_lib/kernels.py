@@ -8,6 +8,7 @@ Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their inc
 (B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what the filters see being ordered filter by filter.
 ``sized`` is a tuple of D entries: its length is a constant to the compiler. ``blocks`` are
 (B, h, w, D), each of scale × scale cells, and ``weights`` are (B, H, W).
+Layers are those of G = B samples, or of all where G is 1.
 """
 
 import numpy as np
@@ -57,11 +58,23 @@ def perceive(cells, sized, dynamic, p):
 
 
 @_compiled
-def base_share(first, last, perceived, w1, bias, constant):
+def end_of_block(cells, start, last):
+    """Return where the block that begins at ``start`` ends: its cells are of one sample."""
+    stop = min(start + BLOCK, last)
+    while cells[stop - 1, 0] != cells[start, 0]:
+        stop -= 1
+    return stop
+
+
+@_compiled
+def base_share(first, last, cells, perceived, w1, bias, constant):
     """Write what base channels and bias add to the hidden layer: (N, hidden)."""
-    for start in range(first, last, BLOCK):
-        stop = min(start + BLOCK, last)
-        np.dot(perceived[start:stop], w1, constant[start:stop])
+    dynamic_rows = w1.shape[1] - perceived.shape[1]
+    stop = first
+    while stop < last:
+        start, stop = stop, end_of_block(cells, stop, last)
+        own = min(cells[start, 0], len(w1) - 1)
+        np.dot(perceived[start:stop], w1[own][dynamic_rows:], constant[start:stop])
         constant[start:stop] += bias
 
 
@@ -69,21 +82,23 @@ def base_share(first, last, perceived, w1, bias, constant):
 def step(first, last, cells, air, rule, sized, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
-    ``rule`` is constant, W1 (4 D, hidden), W2 (hidden, D), and the alpha of its bounds, or -1.
+    ``rule`` is constant, W1 (G, 4 C, hidden), its rows of dynamic channels first,
+    W2 (G, hidden, D), and the alpha of its bounds, or -1.
     """
     constant, w1, w2, alpha = rule
-    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
-    h = np.empty((BLOCK, w1.shape[1]), old.dtype)
+    p = np.empty((BLOCK, len(TAPS) * len(sized)), old.dtype)
+    h = np.empty((BLOCK, w1.shape[2]), old.dtype)
     increment = np.empty((BLOCK, len(sized)), old.dtype)
-    for start in range(first, last, BLOCK):
-        stop = min(start + BLOCK, last)
-        n = stop - start
+    stop = first
+    while stop < last:
+        start, stop = stop, end_of_block(cells, stop, last)
+        n, own = stop - start, min(cells[start, 0], len(w1) - 1)
         perceive(cells[start:stop], sized, seen, p)
-        np.dot(p[:n], w1, h[:n])
+        np.dot(p[:n], w1[own][: p.shape[1]], h[:n])
         for i in range(n):
-            for j in range(w1.shape[1]):
+            for j in range(h.shape[1]):
                 h[i, j] = np.maximum(h[i, j] + constant[start + i, j], 0)
-        np.dot(h[:n], w2, increment[:n])
+        np.dot(h[:n], w2[own], increment[:n])
         for i in range(n):
             b, y, x = cells[start + i]
             for c in range(len(sized)):
@@ -123,28 +138,30 @@ def realise_backward(first, last, new, grad):
 def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, grad_p):
     """Write the gradient of what the filters saw; return this share's of W1, bias and W2.
 
-    ``rule`` is W1 (4 C, hidden), its rows of dynamic channels first, bias and W2 (hidden, D).
+    ``rule`` is W1 (G, 4 C, hidden), its rows of dynamic channels first, bias and
+    W2 (G, hidden, D).
     """
     w1, bias, w2 = rule
     dynamic_rows = grad_p.shape[3]
-    p = np.empty((BLOCK, w1.shape[0]), old.dtype)
+    p = np.empty((BLOCK, w1.shape[1]), old.dtype)
     h = np.empty((BLOCK, len(bias)), old.dtype)
     grad_h = np.empty((BLOCK, len(bias)), old.dtype)
     grad_p_block = np.empty((BLOCK, dynamic_rows), old.dtype)
     grad_increment = np.empty((BLOCK, len(sized)), old.dtype)
     grad_w1, grad_bias, grad_w2 = np.zeros_like(w1), np.zeros_like(bias), np.zeros_like(w2)
-    block_w1, block_w2 = np.empty_like(w1), np.empty_like(w2)
-    for start in range(first, last, BLOCK):
-        stop = min(start + BLOCK, last)
-        n = stop - start
+    block_w1, block_w2 = np.empty_like(w1[0]), np.empty_like(w2[0])
+    stop = first
+    while stop < last:
+        start, stop = stop, end_of_block(cells, stop, last)
+        n, own = stop - start, min(cells[start, 0], len(w1) - 1)
         for i in range(n):
             b, y, x = cells[start + i]
             for c in range(len(sized)):
                 grad_increment[i, c] = air[start + i] * grad[b, y, x, c]
         perceive(cells[start:stop], sized, old, p)
         p[:n, dynamic_rows:] = perceived[start:stop]
-        np.dot(p[:n], w1, h[:n])
-        np.dot(grad_increment[:n], w2.T, grad_h[:n])
+        np.dot(p[:n], w1[own], h[:n])
+        np.dot(grad_increment[:n], w2[own].T, grad_h[:n])
         for i in range(n):
             for j in range(len(bias)):
                 h[i, j] = np.maximum(h[i, j] + bias[j], 0)
@@ -152,9 +169,9 @@ def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, 
                 grad_bias[j] += grad_h[i, j]
         np.dot(h[:n].T, grad_increment[:n], block_w2)
         np.dot(p[:n].T, grad_h[:n], block_w1)
-        grad_w1 += block_w1
-        grad_w2 += block_w2
-        np.dot(grad_h[:n], w1[:dynamic_rows].T, grad_p_block[:n])
+        grad_w1[own] += block_w1
+        grad_w2[own] += block_w2
+        np.dot(grad_h[:n], w1[own][:dynamic_rows].T, grad_p_block[:n])
         for i in range(n):
             b, y, x = cells[start + i]
             for k in range(dynamic_rows):

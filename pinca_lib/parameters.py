@@ -104,6 +104,7 @@ PARAMETERS = {
     "scale": Parameter(int, 1, 64),
     "natural_units": Parameter(bool),
     "bounded": Parameter(bool),
+    "follows_wind": Parameter(bool),
     "anneal": Parameter(bool),
     "augment": Parameter(bool),
     "restart_every": Parameter(int, 1, 10_000_000),

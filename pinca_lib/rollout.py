@@ -97,10 +97,10 @@ class _CompiledRules:
         cities = {scale: compiled.City.of(base, scale) for scale in {rule.scale for rule in rules}}
         self.rules = []
         for rule in rules:
-            first, bias, second = rule.layers()
-            parts = [first[:, own].transpose(1, 2).flatten(1) for own in (DYNAMIC, BASE)]
+            first, bias, second = rule.layers_over(base)
+            parts = [first[:, :, own].transpose(2, 3).flatten(2) for own in (DYNAMIC, BASE)]
             alpha = -1.0 if rule.alpha is None else float(rule.alpha)
-            layers = (torch.cat(parts, dim=1).T, bias, second[DYNAMIC].T)
+            layers = (torch.cat(parts, dim=2).mT, bias, second[:, DYNAMIC].mT)
             self.rules.append(compiled.Rule.over(cities[rule.scale], layers, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
@@ -122,12 +122,11 @@ class _FoldedRules:
         self.air = base[:, GEO_MASK, None] > 0
         self.rules = []
         for rule in rules:
-            first, bias, second = rule.layers()
-            kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(base))
+            first, bias, second = rule.layers_over(base)
+            kernel = torch.einsum("bhcf,fij->bhcij", first, FILTERS.to(base))
             own = block_means(base, rule.scale)
-            constant = _periodic_conv(own, kernel[:, BASE]) + bias.view(-1, 1, 1)
-            layers = (constant, kernel[:, DYNAMIC], second[DYNAMIC, :, None, None])
-            layers = [layer.contiguous(memory_format=torch.channels_last) for layer in layers]
+            constant = _periodic_conv(own, kernel[:, :, BASE]) + bias.view(-1, 1, 1)
+            layers = (constant, kernel[:, :, DYNAMIC], second[:, DYNAMIC, :, None, None])
             shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)
             self.rules.append((layers, own[:, GEO_MASK, None], shares, rule.scale, alpha))
@@ -138,7 +137,7 @@ class _FoldedRules:
             for (constant, kernel, second), air, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
                 hidden = torch.relu(constant + _periodic_conv(own, kernel))
-                increment = air * F.conv2d(hidden, second)
+                increment = air * _conv(hidden, second)
                 if scale > 1:
                     increment = self.air * spread(increment, scale, dynamic.shape[-2:])
                 dynamic = dynamic + increment
@@ -151,4 +150,12 @@ class _FoldedRules:
 
 
 def _periodic_conv(planes: Tensor, kernel: Tensor) -> Tensor:
-    return F.conv2d(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel)
+    return _conv(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel)
+
+
+def _conv(planes: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve planes (B, C, H, W) with kernels (G, D, C, k, k): G is B, or 1 for all alike."""
+    groups, channels = len(kernel), planes.shape[1]
+    planes = planes.reshape(-1, groups * channels, *planes.shape[2:])
+    found = F.conv2d(planes, kernel.flatten(0, 1), groups=groups)
+    return found.reshape(-1, kernel.shape[1], *found.shape[2:])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinca_lib.channels import GEO_MASK, PREDICTED, STATE_COUNT, TOPO
+from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO
 from pinca_lib.pool import SamplePool
 
 MILESTONES, DECAY = (1000, 2000), 0.3  # of the experiment's learning rate, iterations
@@ -33,12 +33,14 @@ def channel_units(states: Tensor, channels: int = STATE_COUNT) -> Tensor:
     Returns
     -------
     Tensor of shape (channels,)
-        1 for what the data has not, too.
+        1 for what the data has not, but for that of <v'w'>, which is that of <u'w'>.
     """
     units = torch.ones(channels, dtype=states.dtype, device=states.device)
     share_of_air = states[:, GEO_MASK].mean()
     units[TOPO] = states[:, TOPO].square().mean().sqrt()
     units[PREDICTED] = (states[:, PREDICTED].square().mean((0, 2, 3)) / share_of_air).sqrt()
+    if channels > FLUX_Y:
+        units[FLUX_Y] = units[FLUX]
     return torch.where(units > 0, units, 1)
 
 

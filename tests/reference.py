@@ -10,15 +10,22 @@ SOBEL_Y = [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]
 LAPLACIAN = [[1, 2, 1], [2, -12, 2], [1, 2, 1]]
 
 
-def rule_step(state, weights):
-    """One step of the rule, cell by cell and filter by filter; float64 in, float64 out."""
+def rule_step(state, weights, follows_wind=False):
+    """One step of the rule, cell by cell and filter by filter; float64 in, float64 out.
+
+    One that follows the wind gets every pair of components as a complex number, divided by the
+    direction of the wind, and no coordinates.
+    """
     state = np.asarray(state, dtype=np.float64)
     batch, channels, height, width = state.shape
     w1 = weights["w1.weight"].double().numpy()[:, :, 0, 0]
     b1 = weights["w1.bias"].double().numpy()
     w2 = weights["w2.weight"].double().numpy()[:, :, 0, 0]
     new = state.copy()
+    vectors = [pair for pair in ((4, 5), (6, 7), (10, 12)) if pair[1] < channels]
     for b in range(batch):
+        wind = complex(state[b, 4].mean(), state[b, 5].mean())
+        wind = wind / abs(wind) if follows_wind and wind else 1
         for i in range(height):
             for j in range(width):
                 seen = []
@@ -30,8 +37,19 @@ def rule_step(state, weights):
                                 cell = state[b, c, (i + di) % height, (j + dj) % width]
                                 total += kernel[di + 1][dj + 1] * cell
                         seen.append(total)
-                hidden = np.maximum(w1 @ np.array(seen) + b1, 0.0)
+                seen = np.array(seen).reshape(channels, 4)
+                if follows_wind:
+                    seen[:2] = 0
+                turned = (seen[:, 1] + 1j * seen[:, 2]) / wind
+                seen[:, 1], seen[:, 2] = turned.real, turned.imag
+                for x, y in vectors:
+                    turned = (seen[x] + 1j * seen[y]) / wind
+                    seen[x], seen[y] = turned.real, turned.imag
+                hidden = np.maximum(w1 @ seen.ravel() + b1, 0.0)
                 change = (w2 @ hidden) * state[b, 2, i, j]
+                for x, y in vectors:
+                    turned = (change[x] + 1j * change[y]) * wind
+                    change[x], change[y] = turned.real, turned.imag
                 new[b, 6:, i, j] += change[6:]
     return new
 

@@ -5,6 +5,7 @@ import torch
 from reference import rule_step
 
 from pinca_lib.automaton import CA, GAINS, perceive
+from pinca_lib.frames import turned
 
 
 def trained(channels: int = 24, seed: int = 0) -> CA:
@@ -31,6 +32,14 @@ def wide_rule(seed: int = 0, scale: int = 4) -> CA:
     return rule
 
 
+def windward_rule(seed: int = 0, **kind) -> CA:
+    """A rule that follows the wind."""
+    torch.manual_seed(seed)
+    rule = CA(**{"units": torch.rand(24) + 0.5, "follows_wind": True} | kind).requires_grad_(False)
+    torch.nn.init.normal_(rule.w2.weight, std=0.02)
+    return rule
+
+
 def city_state(batch: int = 2, channels: int = 24, height: int = 7, width: int = 9, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     state = torch.randn(batch, channels, height, width, generator=generator)
@@ -48,6 +57,43 @@ def test_a_step_equals_its_definition(channels, height, width):
     rule, state = trained(channels), city_state(2, channels, height, width)
     expected = torch.from_numpy(rule_step(state, rule.state_dict()))
     torch.testing.assert_close(rule(state).double(), expected, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [24, 13, 12])
+def test_a_step_along_the_wind_equals_its_definition(channels):
+    rule = windward_rule(channels=channels, units=None)
+    state = city_state(3, channels, 5, 6)
+    state[2, 4:6] = 0  # no wind, no direction
+    expected = torch.from_numpy(rule_step(state, rule.state_dict(), follows_wind=True))
+    torch.testing.assert_close(rule(state).double(), expected, atol=2e-6, rtol=1e-5)
+
+
+def quarter_turned(state):
+    """Turn a square city and its flow from x towards y: (x, y) -> (-y, x)."""
+    state = state.rot90(-1, (2, 3))  # rows run along y
+    for x, y in ((4, 5), (6, 7), (10, 12)):
+        state[:, [x, y]] = torch.stack([-state[:, y], state[:, x]], dim=1)
+    return state
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_rule_that_follows_the_wind_turns_with_the_city(scale):
+    rule, other = windward_rule(scale=scale), wide_rule(scale=scale)
+    state = city_state(2, height=12, width=12)
+    turned = quarter_turned(state.clone())
+    torch.testing.assert_close(rule(turned)[:, 2:], quarter_turned(rule(state))[:, 2:])
+    assert (other(turned) - quarter_turned(other(state)))[:, 2:].abs().max() > 0.01
+
+
+def test_over_a_plain_it_follows_the_wind_by_any_angle():
+    rule, angles = windward_rule(), torch.linspace(0, 6, 7)
+    along = torch.randn(24, generator=torch.Generator().manual_seed(0))
+    state = along.view(1, -1, 1, 1).repeat(7, 1, 4, 4)
+    state[:, 2] = 1
+    wind = torch.stack([angles.cos(), angles.sin()], dim=1)
+    after = rule(turned(state, wind, 1))
+    torch.testing.assert_close(after, turned(rule(state[:1]), wind, 1))
+    assert not torch.allclose(after[0], after[1])
 
 
 def test_perception_is_ordered_channel_major():

@@ -8,7 +8,7 @@ from copy import deepcopy
 import pytest
 import torch
 from reference import conv_step
-from test_automaton import bounded_rule, city_state, trained, wide_rule
+from test_automaton import bounded_rule, city_state, trained, wide_rule, windward_rule
 
 from pinca_lib import compiled
 from pinca_lib import rollout as rollout_module
@@ -57,8 +57,21 @@ def assert_equals_the_rules(rules, state, steps=4, error=1e-5):
         assert (mine - theirs).norm() < error * theirs.norm()
 
 
-@pytest.mark.parametrize("kinds", [(trained, bounded_rule), (wide_rule, bounded_rule),
-                                   (bounded_rule, wide_rule), (wide_rule,)])  # fmt: skip
+def windward_wide(seed):
+    return windward_rule(seed, scale=4)
+
+
+KINDS = [
+    (trained, bounded_rule),
+    (wide_rule, bounded_rule),
+    (bounded_rule, wide_rule),
+    (wide_rule,),
+    (windward_wide, trained),
+    (wide_rule, windward_rule),
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS)
 @pytest.mark.parametrize("size", [(9, 12), (16, 8), (3, 5), (48, 40)])
 def test_rules_of_every_kind_equal_the_rule_itself_gradients_included(kinds, size):
     rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
@@ -76,6 +89,14 @@ def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
 def test_so_do_all_in_double_precision():
     rules = [rule.double().requires_grad_(True) for rule in (wide_rule(1), bounded_rule(2))]
     assert_equals_the_rules(rules, city_state(2, height=13, width=9).double(), error=1e-13)
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_so_do_the_kinds_that_ship_over_many_winds(batch):
+    rules = [windward_rule(1, alpha=2.25, scale=4), windward_rule(2, alpha=2.25)]
+    state = city_state(batch, height=24, width=24)
+    state[0, 4:6] = 0
+    assert_equals_the_rules([rule.requires_grad_(True) for rule in rules], state)
 
 
 def test_so_do_rules_of_twelve_channels():

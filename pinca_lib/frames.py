@@ -1,0 +1,58 @@
+"""The frame of the driving wind, x along it and y across: vectors are turned into it and back.
+
+Vectors are the pairs of channels in ``channels.VECTORS``, and what the two Sobel filters give.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pinca_lib.channels import VECTORS, WIND_X, WIND_Y
+
+GRADIENT = (1, 2)  # of the automaton's filters
+
+
+def heading(state: Tensor) -> Tensor:
+    """Return the direction of the mean driving wind of states (B, >= 6, H, W), as a unit vector.
+
+    Returns
+    -------
+    Tensor of shape (B, 2)
+        Its x and y components; (1, 0) where no wind blows.
+    """
+    wind = state[:, [WIND_X, WIND_Y]].mean((2, 3))
+    speed = torch.linalg.vector_norm(wind, dim=1, keepdim=True)
+    return torch.where(speed > 0, wind / speed, wind.new_tensor([1.0, 0.0]))
+
+
+def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
+    """Turn the vectors among channels from the frame of the wind into that of the grid.
+
+    Parameters
+    ----------
+    values : Tensor of shape (B, ...) or (1, ...)
+        With channels along the axis ``dim``.
+    wind : Tensor of shape (B, 2)
+        The ``heading``; of (cos, -sin) in place of (cos, sin), the other way round.
+    dim : int
+
+    Returns
+    -------
+    Tensor of shape (B, ...)
+    """
+    return _turned(values, wind, VECTORS, dim)
+
+
+def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
+    """Turn as ``turned`` what the filters see of the channels, filters along the next axis."""
+    return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
+
+
+def _turned(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], dim: int) -> Tensor:
+    cos, sin = (part.view(-1, *[1] * (values.ndim - 2)) for part in wind.unbind(1))
+    parts = list(values.expand(len(wind), *values.shape[1:]).unbind(dim))
+    for x, y in vectors:
+        if y < len(parts):  # else a rule of fewer channels
+            parts[x], parts[y] = cos * parts[x] - sin * parts[y], sin * parts[x] + cos * parts[y]
+    return torch.stack(parts, dim)
