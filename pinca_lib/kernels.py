@@ -169,8 +169,9 @@ def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, 
                 grad_bias[j] += grad_h[i, j]
         np.dot(h[:n].T, grad_increment[:n], block_w2)
         np.dot(p[:n].T, grad_h[:n], block_w1)
-        grad_w1[own] += block_w1
-        grad_w2[own] += block_w2
+        own_w1, own_w2 = grad_w1[own], grad_w2[own]  # views: `grad_w1[own] +=` would copy them
+        own_w1 += block_w1
+        own_w2 += block_w2
         np.dot(grad_h[:n], w1[own][:dynamic_rows].T, grad_p_block[:n])
         for i in range(n):
             b, y, x = cells[start + i]
