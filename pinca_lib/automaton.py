@@ -14,7 +14,8 @@ and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule ma
   s <- bounded(s);
 - follow the wind: it then sees along and across the driving wind in place of along x and y, and no
   coordinates. What the two Sobel filters give, and the components of vectors, are turned into the
-  frame of the wind, and what the rule adds is turned back;
+  frame of the wind, and what the rule adds is turned back. There it is the mean of what it makes of
+  a city and of what it makes of the mirror image, so that both sides of the wind are alike;
 - work on wider cells: it then sees blocks of cells as one cell each, whose air is their share of
   air, and what is added to a block is added to every cell of it in air.
 """
@@ -33,7 +34,13 @@ from pinca_lib.channels import (
     STATE_COUNT,
     split_base,
 )
-from pinca_lib.frames import heading, turned, turned_perception
+from pinca_lib.frames import (
+    heading,
+    mirrored,
+    mirrored_perception,
+    turned,
+    turned_perception,
+)
 from pinca_lib.physics import realisable
 
 IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
@@ -81,9 +88,9 @@ class CA(nn.Module):
         Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them,
         and those of the memory (``bounded``).
     follows_wind : bool
-        See along and across the driving wind: a city turned with its wind has the same flow,
-        turned, but for the bound of the flux, which is on its x component alone. That takes data
-        whose wind, v and rows agree on what is up.
+        See along and across the driving wind, and both sides alike: a city turned with its wind,
+        or mirrored, has the same flow, turned or mirrored, but for the bound of the flux, which is
+        on its x component alone. That takes data whose wind, v and rows agree on what is up.
     scale : int
         Width of the rule's cells, in cells of the state: what it perceives reaches so many times
         as far in a step.
@@ -135,16 +142,20 @@ class CA(nn.Module):
         return 1 if self._scale is None else int(self._scale)
 
     def layers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units.
+        """Return W1 (N, C, 4), b1 (N,) and W2 (C, N) of a step in SI units.
 
-        Of a rule that follows the wind, they are those for wind along x.
+        N is ``hidden``, or twice as many if the rule follows the wind: every hidden unit is there
+        twice, the second time for the mirror image. These layers are those for wind along x.
         """
-        w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
+        w1, bias = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w1.bias
+        w2 = self.w2.weight[:, :, 0, 0]
         if self.units is not None:
             w1, w2 = w1 / (self.units[:, None] * GAINS.to(w1)), w2 * self.units[:, None]
         if self.follows_wind:
             w1 = w1 * (torch.arange(self.channels, device=w1.device) >= GEO_MASK)[:, None]
-        return w1, self.w1.bias, w2
+            w1 = torch.cat([w1, mirrored_perception(w1, 1)])
+            bias, w2 = bias.repeat(2), torch.cat([w2, mirrored(w2, 0)], dim=1) / 2
+        return w1, bias, w2
 
     def layers_over(self, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the layers for the winds of base channels (B, 6, H, W), which see along x and y.
@@ -153,7 +164,7 @@ class CA(nn.Module):
 
         Returns
         -------
-        W1 (G, hidden, C, 4), b1 (hidden,), W2 (G, C, hidden)
+        W1 (G, N, C, 4), b1 (N,), W2 (G, C, N)
             G is B, or 1 if the rule does not follow the wind.
         """
         w1, bias, w2 = self.layers()

@@ -1,6 +1,7 @@
-"""The frame of the driving wind, x along it and y across: vectors are turned into it and back.
+"""The frame of the driving wind, x along it and y across: turning into it, and mirroring in it.
 
-Vectors are the pairs of channels in ``channels.VECTORS``, and what the two Sobel filters give.
+Vectors are the pairs of channels in ``channels.VECTORS``, and what the two Sobel filters give. In
+the mirror image across the wind their y components change sign, and so does half of the memory.
 """
 
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pinca_lib.channels import VECTORS, WIND_X, WIND_Y
+from pinca_lib.channels import FLUX_Y, VECTORS, WIND_X, WIND_Y
 
 GRADIENT = (1, 2)  # of the automaton's filters
 
@@ -47,6 +48,22 @@ def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
 def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     """Turn as ``turned`` what the filters see of the channels, filters along the next axis."""
     return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
+
+
+def mirrored(values: Tensor, dim: int) -> Tensor:
+    """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
+    count = values.shape[dim]
+    signs = values.new_ones(count)
+    signs[[y for _, y in VECTORS if y < count]] = -1
+    signs[(FLUX_Y + 1 + count) // 2 :] = -1
+    return values * signs.view(-1, *[1] * (values.ndim - dim - 1))
+
+
+def mirrored_perception(values: Tensor, dim: int) -> Tensor:
+    """Mirror as ``mirrored`` what the filters see of the channels, filters along the next axis."""
+    signs = values.new_ones(values.shape[dim + 1])
+    signs[GRADIENT[1]] = -1
+    return mirrored(values, dim) * signs.view(-1, *[1] * (values.ndim - dim - 2))
 
 
 def _turned(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], dim: int) -> Tensor:
