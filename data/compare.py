@@ -8,7 +8,8 @@ Every model gets the same cases, augmentation, units, losses and batch; iteratio
 else differs is written below. Each is trained on the CPU in a folder of its own in
 ``outputs/compare/<fingerprint of the training data>`` and goes on there after a stop. The scores
 over the cases go to ``data/<set>.csv``: of the test data, or, with ``--hold-out``, of those cities
-of the training data, which then train nothing. What a row says of cases larger than the others has
+of the training data, which then train nothing. A rival is scored as it is, and by the mean of what
+it predicts of a city's mirror images and turns. What a row says of cases larger than the others has
 columns of its own.
 """
 
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -29,11 +31,14 @@ from pretrain import train
 from torch import Tensor
 
 from pinca_lib import evaluation
+from pinca_lib.augmentation import Move
 from pinca_lib.automaton import CA
+from pinca_lib.channels import FIELDS, FLUX
 from pinca_lib.checkpoints import checkpoints, load_rule
 from pinca_lib.datasets import WindDataset, list_cases, load_case, load_dataset
 from pinca_lib.losses import PILoss
 from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.physics import realisable
 from pinca_lib.pool import SamplePool, fresh_states
 from pinca_lib.rivals import Rival
 from pinca_lib.rollout import rollout
@@ -205,6 +210,25 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     )
 
 
+def over_moves(predict: Callable[[WindDataset], Tensor]) -> Callable[[WindDataset], Tensor]:
+    """Average what is predicted of a city's eight mirror images and turns, each moved back."""
+
+    def mean(case: WindDataset) -> Tensor:
+        found = []
+        for y, x, is_swapped in product((False, True), repeat=3):
+            there = Move(is_mirrored_y=y, is_mirrored_x=x, is_swapped=is_swapped)
+            y, x = (x, y) if is_swapped else (y, x)
+            back = Move(is_mirrored_y=y, is_mirrored_x=x, is_swapped=is_swapped)
+            moved = there.state(case.states[0])[None]
+            found.append(back.state(predict(replace(case, states=moved))))
+        state = torch.stack(found).mean(0)
+        state[FLUX] = torch.stack(found[::2])[:, FLUX].mean(0)  # with swapped axes it is unknown
+        state[FIELDS] = realisable(state[None, FIELDS])[0]
+        return state
+
+    return mean
+
+
 def score(trained: Trained, cases: list[WindDataset]) -> dict[str, float]:
     """Return medians over the cases of the least size, some means, and costs.
 
@@ -308,6 +332,10 @@ def main() -> None:
                    "held_out": " ".join(chosen.hold_out) or "test",
                    "iterations": contender.init_epochs + contender.epochs}  # fmt: skip
             write(table, row | score(trained, cases))
+            if contender.rival:
+                row["model"] += ", over 8 moves"
+                moved = replace(trained, predict=over_moves(trained.predict))
+                write(table, row | score(moved, cases))
 
 
 def write(table: Path, row: dict) -> None:

@@ -109,14 +109,18 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # through four fixed 3×3 filters (identity, two Sobel, Laplacian), feeds what it sees to one hidden
 # layer, and adds the result to the cells in air.
 #
-# The rule works on cells that are `scale` times as wide as those of the data: it sees every block of
-# cells as one, and what it adds to a block it adds to all air in it. So a step reaches further, and
-# learns sooner how a street's wind hangs together with that of the next. The details are left to the
-# PI-NCA. With `follows_wind` it sees along and across the wind in place of along x and y: a city that
-# is turned with its wind has the same flow, turned, and the rule need not learn that anew for every
-# direction. It takes data whose rows, v and wind agree on what is up, as a file's `row_order` says (see
-# README); with other data the rule sees along x and y. With `natural_units` the layers see each channel in a unit of its own size: a building is
-# 20 m high, a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
+# The rule works on cells that are `scale` times as wide as those of the data: it sees every block
+# of cells as one, and what it adds to a block it adds to all air in it. So a step reaches further,
+# and learns sooner how a street's wind hangs together with that of the next. The details are left
+# to the PI-NCA.
+#
+# With `follows_wind` it sees along and across the wind in place of along x and y: a city that is
+# turned with its wind has the same flow, turned, and mirrored across it the mirrored one; the rule
+# need not learn that anew for every direction. It takes data whose rows, v and wind agree on what
+# is up, as a file's `row_order` says (see README); with other data the rule sees along x and y.
+#
+# With `natural_units` the layers see each channel in a unit of its own size: a building is 20 m
+# high, a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
 
 # %% tags=["nbval-check-output"]
 init_nca = CA(

@@ -14,7 +14,8 @@ def rule_step(state, weights, follows_wind=False):
     """One step of the rule, cell by cell and filter by filter; float64 in, float64 out.
 
     One that follows the wind gets every pair of components as a complex number, divided by the
-    direction of the wind, and no coordinates.
+    direction of the wind, and no coordinates; and what it does is the mean of what it does to that
+    and of the mirror image of what it does to the mirror image.
     """
     state = np.asarray(state, dtype=np.float64)
     batch, channels, height, width = state.shape
@@ -45,8 +46,15 @@ def rule_step(state, weights, follows_wind=False):
                 for x, y in vectors:
                     turned = (seen[x] + 1j * seen[y]) / wind
                     seen[x], seen[y] = turned.real, turned.imag
-                hidden = np.maximum(w1 @ seen.ravel() + b1, 0.0)
-                change = (w2 @ hidden) * state[b, 2, i, j]
+                change = w2 @ np.maximum(w1 @ seen.ravel() + b1, 0.0)
+                if follows_wind:
+                    odd = [c for c in (5, 7, 12, *range(18, 24)) if c < channels]
+                    seen[odd] *= -1
+                    seen[:, 2] *= -1
+                    image = w2 @ np.maximum(w1 @ seen.ravel() + b1, 0.0)
+                    image[odd] *= -1
+                    change = (change + image) / 2
+                change *= state[b, 2, i, j]
                 for x, y in vectors:
                     turned = (change[x] + 1j * change[y]) * wind
                     change[x], change[y] = turned.real, turned.imag

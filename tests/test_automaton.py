@@ -85,6 +85,21 @@ def test_a_rule_that_follows_the_wind_turns_with_the_city(scale):
     assert (other(turned) - quarter_turned(other(state)))[:, 2:].abs().max() > 0.01
 
 
+@pytest.mark.parametrize("scale", [1, 3])
+def test_it_treats_both_sides_of_the_wind_alike(scale):
+    rule, other = windward_rule(scale=scale), wide_rule(scale=scale)
+    state = city_state(2, height=12, width=12)
+    state[:, 4], state[:, 5] = 0.5, 0  # along x: the mirror image is upside down
+
+    def image(state):
+        signs = torch.ones(24)
+        signs[[5, 7, 12, *range(18, 24)]] = -1
+        return signs.view(-1, 1, 1) * state.flip(2)
+
+    torch.testing.assert_close(rule(image(state))[:, 2:], image(rule(state))[:, 2:])
+    assert (other(image(state)) - image(other(state)))[:, 2:].abs().max() > 0.01
+
+
 def test_over_a_plain_it_follows_the_wind_by_any_angle():
     rule, angles = windward_rule(), torch.linspace(0, 6, 7)
     along = torch.randn(24, generator=torch.Generator().manual_seed(0))

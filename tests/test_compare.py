@@ -58,6 +58,21 @@ def test_scores_leave_out_what_diverged_and_set_larger_cases_apart(city_folder, 
     assert (found["diverged"], found["parameters"]) == (1, 7)
 
 
+def test_over_moves_no_direction_is_preferred(city_folder):
+    case = load_case(*next(iter(list_cases(city_folder).values())))
+    same = compare.over_moves(lambda moved: moved.states[0])(case)
+    torch.testing.assert_close(same, case.states[0])
+
+    def eastward(moved):
+        state = moved.states[0].clone()
+        state[6], state[7], state[8], state[10] = 1, 0, 1, 0.01
+        return state
+
+    state = compare.over_moves(eastward)(case)
+    torch.testing.assert_close(state[[6, 7, 10]], torch.zeros_like(state[[6, 7, 10]]))
+    torch.testing.assert_close(state[8], torch.ones_like(state[8]))
+
+
 @pytest.mark.parametrize("rival", ["unet", "fno"])
 def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     rival, project, tmp_path, monkeypatch

@@ -3,7 +3,7 @@
 import torch
 
 from pinca_lib.automaton import perceive
-from pinca_lib.frames import heading, turned, turned_perception
+from pinca_lib.frames import heading, mirrored, mirrored_perception, turned, turned_perception
 
 ANGLES = torch.tensor([0.0, 0.5, 2.0, 4.0])
 WIND = torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1)
@@ -44,3 +44,15 @@ def test_a_slope_along_the_wind_has_a_gradient_along_it_alone():
     torch.testing.assert_close(
         turned_perception(turned_perception(seen, AGAINST, 1), WIND, 1), seen
     )
+
+
+def test_a_mirror_image_has_the_other_sign_across_the_wind_and_in_half_of_the_memory():
+    odd = [5, 7, 12, *range(18, 24)]
+    signs = mirrored(torch.ones(24, 2), 0)
+    assert [c for c in range(24) if (signs[c] == -1).all()] == odd
+    assert (signs.abs() == 1).all()
+    assert mirrored(torch.ones(3, 12), 1)[0].tolist() == [-1 if c in odd else 1 for c in range(12)]
+    state = torch.rand(1, 24, 6, 7)
+    image = mirrored(state, 1).flip(2)
+    seen, seen_of_image = (perceive(s).unflatten(1, (24, 4)) for s in (state, image))
+    torch.testing.assert_close(seen_of_image, mirrored_perception(seen, 1).flip(3))
