@@ -214,15 +214,16 @@ def over_moves(predict: Callable[[WindDataset], Tensor]) -> Callable[[WindDatase
     """Average what is predicted of a city's eight mirror images and turns, each moved back."""
 
     def mean(case: WindDataset) -> Tensor:
-        found = []
+        found, fluxes = [], []
         for y, x, is_swapped in product((False, True), repeat=3):
-            there = Move(is_mirrored_y=y, is_mirrored_x=x, is_swapped=is_swapped)
-            y, x = (x, y) if is_swapped else (y, x)
-            back = Move(is_mirrored_y=y, is_mirrored_x=x, is_swapped=is_swapped)
+            there = Move(0, 0, y, x, is_swapped)
+            back = Move(0, 0, x, y, True) if is_swapped else there
             moved = there.state(case.states[0])[None]
             found.append(back.state(predict(replace(case, states=moved))))
+            if not is_swapped:  # else the flux is unknown
+                fluxes.append(found[-1][FLUX])
         state = torch.stack(found).mean(0)
-        state[FLUX] = torch.stack(found[::2])[:, FLUX].mean(0)  # with swapped axes it is unknown
+        state[FLUX] = torch.stack(fluxes).mean(0)
         state[FIELDS] = realisable(state[None, FIELDS])[0]
         return state
 

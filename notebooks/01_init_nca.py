@@ -123,13 +123,14 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # high, a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
 
 # %% tags=["nbval-check-output"]
+follows_wind = p.follows_wind and dataset.is_turnable
 init_nca = CA(
-    units=channel_units(dataset.states) if p.natural_units else None,
+    units=channel_units(dataset.states, follows_wind=follows_wind) if p.natural_units else None,
     alpha=ALPHA if p.bounded else None,
-    follows_wind=p.follows_wind and dataset.is_turnable,
+    follows_wind=follows_wind,
     scale=p.scale,
 )
-directions = "along the wind" if init_nca.follows_wind else "along x and y"
+directions = "along the wind" if follows_wind else "along x and y"
 print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters, {directions}")
 
 # %% [markdown]

@@ -91,9 +91,9 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # ## Data and rules
 #
 # The Init-NCA is loaded and frozen. The new rule starts as the identity: its last layer is zero. With
-# `follows_wind` it sees along and across the wind, as in notebook 01. With
-# `bounded` it ends each step by moving every cell onto the bounds that it broke, so that no state that
-# anybody sees breaks one.
+# `follows_wind` it sees along and across the wind, if the Init-NCA does and the data let it (notebook
+# 01). With `bounded` it ends each step by moving every cell onto the bounds that it broke, so that no
+# state that anybody sees breaks one.
 
 # %%
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
@@ -104,11 +104,13 @@ height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
 # %%
+follows_wind = p.follows_wind and dataset.is_turnable and init_nca.follows_wind
 pi_nca = CA(
-    units=channel_units(dataset.states) if p.natural_units else None,
+    units=channel_units(dataset.states, follows_wind=follows_wind) if p.natural_units else None,
     alpha=p.alpha if p.bounded else None,
-    follows_wind=p.follows_wind and dataset.is_turnable,
+    follows_wind=follows_wind,
 ).to(hardware)
+print("the PI-NCA sees", "along the wind" if follows_wind else "along x and y")
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
 training = Training(
     pi_nca, pool, p.learning_rate, p.average, iterations=p.epochs if p.anneal else None

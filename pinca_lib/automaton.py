@@ -13,9 +13,12 @@ and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule ma
 - keep the bounds that a mean flow obeys, and its memory within -3…3: it then ends a step with
   s <- bounded(s);
 - follow the wind: it then sees along and across the driving wind in place of along x and y, and no
-  coordinates. What the two Sobel filters give, and the components of vectors, are turned into the
-  frame of the wind, and what the rule adds is turned back. There it is the mean of what it makes of
-  a city and of what it makes of the mirror image, so that both sides of the wind are alike;
+  coordinates. What it perceives is turned into the frame of the wind; there it adds the mean of
+  what it makes of a city and, mirrored back, of its mirror image across the wind,
+
+      d = (f(p) + M f(M p)) / 2,    f(p) = W2 relu(W1 p + b1)
+
+  which is turned back into the frame of the grid;
 - work on wider cells: it then sees blocks of cells as one cell each, whose air is their share of
   air, and what is added to a block is added to every cell of it in air.
 """
@@ -27,14 +30,17 @@ from torch.nn import functional as F
 from pinca_lib.blocks import in_blocks, spread
 from pinca_lib.channels import (
     BASE_COUNT,
+    COORD_X,
     DWDZ,
     DYNAMIC,
+    FLUX_Y,
     GEO_MASK,
     KNOWN_COUNT,
     STATE_COUNT,
     split_base,
 )
 from pinca_lib.frames import (
+    against,
     heading,
     mirrored,
     mirrored_perception,
@@ -90,7 +96,8 @@ class CA(nn.Module):
     follows_wind : bool
         See along and across the driving wind, and both sides alike: a city turned with its wind,
         or mirrored, has the same flow, turned or mirrored, but for the bound of the flux, which is
-        on its x component alone. That takes data whose wind, v and rows agree on what is up.
+        on its x component alone. That takes data whose wind, v and rows agree on what is up, and
+        a channel of its own for <v'w'>: at least 13.
     scale : int
         Width of the rule's cells, in cells of the state: what it perceives reaches so many times
         as far in a step.
@@ -116,6 +123,8 @@ class CA(nn.Module):
         follows_wind: bool = False,
         scale: int = 1,
     ):
+        if follows_wind and channels <= FLUX_Y:
+            raise ValueError(f"{channels} channels: a rule that follows the wind needs 13 or more")
         super().__init__()
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
@@ -142,55 +151,34 @@ class CA(nn.Module):
         return 1 if self._scale is None else int(self._scale)
 
     def layers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W1 (N, C, 4), b1 (N,) and W2 (C, N) of a step in SI units.
-
-        N is ``hidden``, or twice as many if the rule follows the wind: every hidden unit is there
-        twice, the second time for the mirror image. These layers are those for wind along x.
-        """
-        w1, bias = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w1.bias
-        w2 = self.w2.weight[:, :, 0, 0]
+        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
+        w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
         if self.units is not None:
             w1, w2 = w1 / (self.units[:, None] * GAINS.to(w1)), w2 * self.units[:, None]
         if self.follows_wind:
-            w1 = w1 * (torch.arange(self.channels, device=w1.device) >= GEO_MASK)[:, None]
-            w1 = torch.cat([w1, mirrored_perception(w1, 1)])
-            bias, w2 = bias.repeat(2), torch.cat([w2, mirrored(w2, 0)], dim=1) / 2
-        return w1, bias, w2
+            w1 = w1 * (torch.arange(self.channels, device=w1.device) > COORD_X)[:, None]
+        return w1, self.w1.bias, w2
 
-    def layers_over(self, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the layers for the winds of base channels (B, 6, H, W), which see along x and y.
-
-        Turning is linear: layers that are turned do to the grid what these do to what is turned.
-
-        Returns
-        -------
-        W1 (G, N, C, 4), b1 (N,), W2 (G, C, N)
-            G is B, or 1 if the rule does not follow the wind.
-        """
+    def update(self, perception: Tensor) -> Tensor:
+        """Turn what a cell perceives, (B, 4 C, H, W), into its increment, (B, C, H, W)."""
         w1, bias, w2 = self.layers()
-        w1, w2 = w1[None], w2[None]
-        if self.follows_wind:
-            wind = heading(base)
-            w1, w2 = turned_perception(w1, wind, 2), turned(w2, wind, 1)
-        return w1, bias, w2
-
-    def update(self, perception: Tensor, base: Tensor) -> Tensor:
-        """Make of what a cell perceives, (B, 4 C, H, W), its increment, (B, C, H, W)."""
-        w1, bias, w2 = self.layers()
-        if self.follows_wind:
-            wind = heading(base)
-            against = wind * wind.new_tensor([1, -1])
-            by_filter = perception.unflatten(1, (-1, len(FILTERS)))
-            perception = turned_perception(by_filter, against, 1).flatten(1, 2)
         hidden = torch.relu(F.conv2d(perception, w1.flatten(1)[:, :, None, None], bias))
-        increment = F.conv2d(hidden, w2[:, :, None, None])
-        return turned(increment, wind, 1) if self.follows_wind else increment
+        return F.conv2d(hidden, w2[:, :, None, None])
+
+    def update_along(self, wind: Tensor, perception: Tensor) -> Tensor:
+        """Do what ``update`` does in the frame of winds (B, 2), to a city and its mirror image."""
+        seen = turned_perception(perception.unflatten(1, (-1, len(FILTERS))), against(wind), 1)
+        image = mirrored_perception(seen, 1)
+        own, images = self.update(seen.flatten(1, 2)), self.update(image.flatten(1, 2))
+        return turned((own + mirrored(images, 1)) / 2, wind, 1)
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
         (base, dynamic), air = split_base(state), state[:, GEO_MASK, None]
         own = in_blocks(state, self.scale)
-        increment = self.update(perceive(own), base)
+        seen = perceive(own)
+        follows = self.follows_wind
+        increment = self.update_along(heading(base), seen) if follows else self.update(seen)
         increment = own[:, GEO_MASK, None] * increment[:, DYNAMIC]
         dynamic = dynamic + (air > 0) * spread(increment, self.scale, air.shape[-2:])
         if self.alpha is not None:

@@ -2,7 +2,8 @@
 
 A state is a tensor of shape (B, C, H, W) with C = 24 by default. Channels 0-5 describe the city
 and its wind, and the rule never changes them; 6-10 are the simulated pedestrian-level mean fields,
-11 is the vertical gradient that continuity implies, and the rest are the automaton's own memory.
+11 is the vertical gradient that continuity implies, and the rest are the automaton's own memory,
+of which a rule that follows the wind takes the first for <v'w'>.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pinca_lib.automaton import CA
-from pinca_lib.channels import STATE_COUNT
+from pinca_lib.channels import FLUX_Y, STATE_COUNT
 from pinca_lib.devices import to_device
 from pinca_lib.errors import InputError, first_line
 from pinca_lib.parameters import input_path
@@ -45,13 +45,14 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    every = CA(channels, units=torch.ones(channels), alpha=1.0, follows_wind=True, scale=2)
+    of_wind = channels > FLUX_Y
+    every = CA(channels, units=torch.ones(channels), alpha=1.0, follows_wind=of_wind, scale=2)
     optional = every.state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(
             f"{path}: not a checkpoint of this automaton; expected a dict whose "
-            f"'model_state_dict' holds {', '.join(expected)}, and units, alpha and _scale if it "
-            "has them"
+            f"'model_state_dict' holds {', '.join(expected)}, and perhaps "
+            f"{', '.join(sorted(optional.keys() - expected.keys()))}"
         )
     expected = {key: optional[key] for key in weights}
     for key, tensor in expected.items():

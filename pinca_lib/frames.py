@@ -1,7 +1,8 @@
 """The frame of the driving wind, x along it and y across: turning into it, and mirroring in it.
 
 Vectors are the pairs of channels in ``channels.VECTORS``, and what the two Sobel filters give. In
-the mirror image across the wind their y components change sign, and so does half of the memory.
+the mirror image across the wind their y components change sign, and so does the second half of the
+hidden channels that come after <v'w'>.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pinca_lib.channels import FLUX_Y, VECTORS, WIND_X, WIND_Y
 
-GRADIENT = (1, 2)  # of the automaton's filters
+GRADIENT = (1, 2)  # of ``automaton.FILTERS``: Sobel x and y
 
 
 def heading(state: Tensor) -> Tensor:
@@ -27,6 +28,11 @@ def heading(state: Tensor) -> Tensor:
     return torch.where(speed > 0, wind / speed, wind.new_tensor([1.0, 0.0]))
 
 
+def against(wind: Tensor) -> Tensor:
+    """Return what turns by as much the other way, (B, 2)."""
+    return wind * wind.new_tensor([1.0, -1.0])
+
+
 def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     """Turn the vectors among channels from the frame of the wind into that of the grid.
 
@@ -35,7 +41,7 @@ def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     values : Tensor of shape (B, ...) or (1, ...)
         With channels along the axis ``dim``.
     wind : Tensor of shape (B, 2)
-        The ``heading``; of (cos, -sin) in place of (cos, sin), the other way round.
+        The ``heading``; ``against`` it, from that of the grid into that of the wind.
     dim : int
 
     Returns
@@ -54,7 +60,7 @@ def mirrored(values: Tensor, dim: int) -> Tensor:
     """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
     count = values.shape[dim]
     signs = values.new_ones(count)
-    signs[[y for _, y in VECTORS if y < count]] = -1
+    signs[[y for _, y in VECTORS]] = -1
     signs[(FLUX_Y + 1 + count) // 2 :] = -1
     return values * signs.view(-1, *[1] * (values.ndim - dim - 1))
 
@@ -70,6 +76,5 @@ def _turned(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], di
     cos, sin = (part.view(-1, *[1] * (values.ndim - 2)) for part in wind.unbind(1))
     parts = list(values.expand(len(wind), *values.shape[1:]).unbind(dim))
     for x, y in vectors:
-        if y < len(parts):  # else a rule of fewer channels
-            parts[x], parts[y] = cos * parts[x] - sin * parts[y], sin * parts[x] + cos * parts[y]
+        parts[x], parts[y] = cos * parts[x] - sin * parts[y], sin * parts[x] + cos * parts[y]
     return torch.stack(parts, dim)

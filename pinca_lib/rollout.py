@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from pinca_lib.automaton import CA, FILTERS, bounded
 from pinca_lib.blocks import block_means, block_sums, shares_of_air, spread
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
+from pinca_lib.frames import heading, mirrored, mirrored_perception, turned, turned_perception
 
 try:
     from pinca_lib import compiled
@@ -89,6 +90,28 @@ def _roll(
     return over_city.state(dynamic)
 
 
+def _layers_over(rule: CA, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the layers that do to what is seen along x and y what the rule does to it.
+
+    They are the rule's own, or, if it follows the wind, such as do to the grid what those do in the
+    frame of the wind: with every hidden unit twice, the second time for the mirror image, and
+    turned, since turning is linear.
+
+    Returns
+    -------
+    W1 (G, N, C, 4), b1 (N,), W2 (G, C, N)
+        G and N are 1 and ``hidden``, or B and twice as many.
+    """
+    w1, bias, w2 = rule.layers()
+    w1, w2 = w1[None], w2[None]
+    if rule.follows_wind:
+        wind = heading(base)
+        w1, bias = torch.cat([w1, mirrored_perception(w1, 2)], dim=1), bias.repeat(2)
+        w2 = torch.cat([w2, mirrored(w2, 1)], dim=2) / 2
+        w1, w2 = turned_perception(w1, wind, 2), turned(w2, wind, 1)
+    return w1, bias, w2
+
+
 class _CompiledRules:
     """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
 
@@ -97,7 +120,7 @@ class _CompiledRules:
         cities = {scale: compiled.City.of(base, scale) for scale in {rule.scale for rule in rules}}
         self.rules = []
         for rule in rules:
-            first, bias, second = rule.layers_over(base)
+            first, bias, second = _layers_over(rule, base)
             parts = [first[:, :, own].transpose(2, 3).flatten(2) for own in (DYNAMIC, BASE)]
             alpha = -1.0 if rule.alpha is None else float(rule.alpha)
             layers = (torch.cat(parts, dim=2).mT, bias, second[:, DYNAMIC].mT)
@@ -122,22 +145,29 @@ class _FoldedRules:
         self.air = base[:, GEO_MASK, None] > 0
         self.rules = []
         for rule in rules:
-            first, bias, second = rule.layers_over(base)
-            kernel = torch.einsum("bhcf,fij->bhcij", first, FILTERS.to(base))
+            first, bias, second = _layers_over(rule, base)
+            groups = len(first)
+            kernel = torch.einsum("hcf,fij->hcij", first.flatten(0, 1), FILTERS.to(base))
             own = block_means(base, rule.scale)
-            constant = _periodic_conv(own, kernel[:, :, BASE]) + bias.view(-1, 1, 1)
-            layers = (constant, kernel[:, :, DYNAMIC], second[:, DYNAMIC, :, None, None])
+            constant = _periodic_conv(own, kernel[:, BASE], groups) + bias.view(-1, 1, 1)
+            layers = (
+                constant,
+                kernel[:, DYNAMIC],
+                second[:, DYNAMIC].flatten(0, 1)[..., None, None],
+            )
+            layers = [layer.contiguous(memory_format=torch.channels_last) for layer in layers]
             shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)
-            self.rules.append((layers, own[:, GEO_MASK, None], shares, rule.scale, alpha))
+            air = own[:, GEO_MASK, None]
+            self.rules.append((layers, groups, air, shares, rule.scale, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.contiguous(memory_format=torch.channels_last)
         for _ in range(steps):
-            for (constant, kernel, second), air, shares, scale, alpha in self.rules:
+            for (constant, kernel, second), groups, air, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
-                hidden = torch.relu(constant + _periodic_conv(own, kernel))
-                increment = air * _conv(hidden, second)
+                hidden = torch.relu(constant + _periodic_conv(own, kernel, groups))
+                increment = air * _conv(hidden, second, groups)
                 if scale > 1:
                     increment = self.air * spread(increment, scale, dynamic.shape[-2:])
                 dynamic = dynamic + increment
@@ -149,13 +179,12 @@ class _FoldedRules:
         return torch.cat([self.base, dynamic], dim=1)
 
 
-def _periodic_conv(planes: Tensor, kernel: Tensor) -> Tensor:
-    return _conv(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel)
+def _periodic_conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
+    return _conv(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel, groups)
 
 
-def _conv(planes: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve planes (B, C, H, W) with kernels (G, D, C, k, k): G is B, or 1 for all alike."""
-    groups, channels = len(kernel), planes.shape[1]
-    planes = planes.reshape(-1, groups * channels, *planes.shape[2:])
-    found = F.conv2d(planes, kernel.flatten(0, 1), groups=groups)
-    return found.reshape(-1, kernel.shape[1], *found.shape[2:])
+def _conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
+    """Convolve planes (B, C, H, W) with kernels (G D, C, k, k): G is B, or 1 for all alike."""
+    planes = planes.reshape(-1, groups * planes.shape[1], *planes.shape[2:])
+    found = F.conv2d(planes, kernel, groups=groups)
+    return found.reshape(-1, len(kernel) // groups, *found.shape[2:])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO
+from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO, U, V
 from pinca_lib.pool import SamplePool
 
 MILESTONES, DECAY = (1000, 2000), 0.3  # of the experiment's learning rate, iterations
@@ -20,7 +20,9 @@ def seed_everything(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def channel_units(states: Tensor, channels: int = STATE_COUNT) -> Tensor:
+def channel_units(
+    states: Tensor, channels: int = STATE_COUNT, follows_wind: bool = False
+) -> Tensor:
     """Return the size of each channel: its root mean square over the data.
 
     Parameters
@@ -29,17 +31,21 @@ def channel_units(states: Tensor, channels: int = STATE_COUNT) -> Tensor:
         The data, of which building heights are averaged over everything and channels 6-11 over
         the air. The other channels are of order 1 as they are.
     channels : int
+    follows_wind : bool
+        For a rule that sees vectors along and across the wind: their components get one size, as
+        does <v'w'>, which no data has.
 
     Returns
     -------
     Tensor of shape (channels,)
-        1 for what the data has not, but for that of <v'w'>, which is that of <u'w'>.
+        1 for what the data has not.
     """
     units = torch.ones(channels, dtype=states.dtype, device=states.device)
     share_of_air = states[:, GEO_MASK].mean()
     units[TOPO] = states[:, TOPO].square().mean().sqrt()
     units[PREDICTED] = (states[:, PREDICTED].square().mean((0, 2, 3)) / share_of_air).sqrt()
-    if channels > FLUX_Y:
+    if follows_wind:
+        units[[U, V]] = units[[U, V]].square().mean().sqrt()
         units[FLUX_Y] = units[FLUX]
     return torch.where(units > 0, units, 1)
 

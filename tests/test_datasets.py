@@ -128,6 +128,7 @@ def test_cases_are_turnable_where_rows_are_stated_and_the_flow_follows_the_wind(
                 wind[:2] = wind[1::-1]
             cases[f"d{degrees}"] = wind, make_meta(16, 16, degrees) | meta
         write_city(folder / "town.h5", base, cases)
-        turnable = load_dataset(folder, 16).turnable
-        assert turnable.tolist() == [name == "said"] * 3, name
+        found = load_dataset(folder, 16)
+        assert found.turnable.tolist() == [name == "said"] * 3, name
+        assert found.is_turnable == (name == "said")
     assert load_dataset(tmp_path / "plain", 16, row_order="north_first").turnable.all()

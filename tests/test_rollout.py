@@ -87,11 +87,12 @@ def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
 
 
 def test_so_do_all_in_double_precision():
-    rules = [rule.double().requires_grad_(True) for rule in (wide_rule(1), bounded_rule(2))]
+    kinds = (wide_rule(1), bounded_rule(2), windward_rule(3))
+    rules = [rule.double().requires_grad_(True) for rule in kinds]
     assert_equals_the_rules(rules, city_state(2, height=13, width=9).double(), error=1e-13)
 
 
-@pytest.mark.parametrize("batch", [1, 6])
+@pytest.mark.parametrize("batch", [1, 9])
 def test_so_do_the_kinds_that_ship_over_many_winds(batch):
     rules = [windward_rule(1, alpha=2.25, scale=4), windward_rule(2, alpha=2.25)]
     state = city_state(batch, height=24, width=24)
@@ -99,8 +100,10 @@ def test_so_do_the_kinds_that_ship_over_many_winds(batch):
     assert_equals_the_rules([rule.requires_grad_(True) for rule in rules], state)
 
 
-def test_so_do_rules_of_twelve_channels():
-    assert_equals_the_rules([trained(12).requires_grad_(True)], city_state(2, channels=12))
+@pytest.mark.parametrize("rule", [trained(12), windward_rule(channels=13, units=None)])
+def test_so_do_rules_of_fewer_channels(rule):
+    state = city_state(2, channels=rule.channels)
+    assert_equals_the_rules([rule.requires_grad_(True)], state)
 
 
 def test_so_does_a_new_rule_on_memory_that_is_at_its_limit():

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_automaton import city_state, trained, wide_rule
+from test_automaton import city_state, trained, windward_rule
 
 from pinca_lib import runfiles, runs
 from pinca_lib.automaton import CA
@@ -248,8 +248,8 @@ def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):
         assert not any(p.requires_grad for p in rule.parameters())
 
 
-def test_a_rule_is_loaded_with_its_units_bounds_and_wider_cells(tmp_path):
-    rule, path = wide_rule(), tmp_path / "wide.pth"
+def test_a_rule_is_loaded_with_its_units_bounds_wind_and_wider_cells(tmp_path):
+    rule, path = windward_rule(alpha=2.25, scale=4), tmp_path / "wide.pth"
     torch.save({"model_state_dict": rule.state_dict()}, path)
     found, state = load_rule("init_checkpoint", str(path)), city_state(1, height=8, width=8)
     assert found.scale == 4

@@ -142,8 +142,12 @@ def test_natural_units_are_the_sizes_of_the_channels_in_air(city_folder):
         size = dataset.states[:, channel][air].double().square().mean().sqrt().item()
         assert units[channel].item() == pytest.approx(size, rel=1e-4)
     assert units[3] == dataset.states[:, 3].square().mean().sqrt()
-    assert (units[[0, 1, 2, 4, 5, *range(13, 24)]] == 1).all()
-    assert units[12] == units[10]  # <v'w'> as <u'w'>
+    assert (units[[0, 1, 2, 4, 5, *range(12, 24)]] == 1).all()
+    vectors = channel_units(dataset.states, 24, follows_wind=True)
+    assert vectors[6] == vectors[7] == units[6:8].square().mean().sqrt()
+    assert vectors[12] == units[10]
+    others = [*range(6), *range(8, 12), *range(13, 24)]
+    assert torch.equal(vectors[others], units[others])
     dataset.states[:, 11] = 0
     assert channel_units(dataset.states)[11] == 1
 
