@@ -180,7 +180,8 @@ plotting.plot_comparison(
 # settings, beside an automaton: medians and means over the cases of Florence, which was held out of
 # their training. All had a short training of some minutes; Florence chose the automaton's settings as
 # well, so it is a validation for all, and no test. Like the automaton they keep the three bounds by
-# construction. The operator's rows are to follow.
+# construction. What a city turned with its wind and its mirror image have in common the automaton
+# knows; the rivals are given it where their predictions are the mean over a city's eight moves.
 
 
 # %%
