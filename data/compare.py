@@ -74,14 +74,14 @@ class Contender:
     network: dict = field(default_factory=dict)
 
 
-# So many iterations that all train for about as long on one core, three quarters of an hour.
+# On one core the rivals take about three quarters of an hour each, the PI-NCA some five quarters.
 RIVALS = (
     Contender("PI-NCA", 3000, 8000),
     Contender("U-Net", 12000, rival="unet", learning_rate=1e-3),
     Contender("FNO", 8000, rival="fno", learning_rate=3e-3),
 )
 
-# Short trainings of about the same time, some five minutes, to choose the rivals' settings by.
+# Short trainings, of five to ten minutes, to choose the rivals' settings by.
 SHORT = {"epochs": 500, "init_epochs": 1000}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (

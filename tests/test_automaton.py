@@ -16,28 +16,27 @@ def trained(channels: int = 24, seed: int = 0) -> CA:
     return rule
 
 
-def bounded_rule(seed: int = 0) -> CA:
-    """A rule that keeps the bounds, with channels in units of their own."""
+def rule_of_kind(seed: int, **kind) -> CA:
+    """A rule with channels in units of their own, unless ``kind`` says otherwise."""
     torch.manual_seed(seed)
-    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25).requires_grad_(False)
+    rule = CA(**{"units": torch.rand(24) + 0.5} | kind).requires_grad_(False)
     torch.nn.init.normal_(rule.w2.weight, std=0.02)
     return rule
+
+
+def bounded_rule(seed: int = 0) -> CA:
+    """A rule that keeps the bounds."""
+    return rule_of_kind(seed, alpha=2.25)
 
 
 def wide_rule(seed: int = 0, scale: int = 4) -> CA:
     """A rule of wider cells that keeps the bounds."""
-    torch.manual_seed(seed)
-    rule = CA(units=torch.rand(24) + 0.5, alpha=2.25, scale=scale).requires_grad_(False)
-    torch.nn.init.normal_(rule.w2.weight, std=0.02)
-    return rule
+    return rule_of_kind(seed, alpha=2.25, scale=scale)
 
 
 def windward_rule(seed: int = 0, **kind) -> CA:
     """A rule that follows the wind."""
-    torch.manual_seed(seed)
-    rule = CA(**{"units": torch.rand(24) + 0.5, "follows_wind": True} | kind).requires_grad_(False)
-    torch.nn.init.normal_(rule.w2.weight, std=0.02)
-    return rule
+    return rule_of_kind(seed, **{"follows_wind": True} | kind)
 
 
 def city_state(batch: int = 2, channels: int = 24, height: int = 7, width: int = 9, seed: int = 0):
@@ -85,7 +84,7 @@ def quarter_turned(state):
 def test_a_rule_that_follows_the_wind_turns_with_the_city(scale):
     rule, other = (windward_rule(scale=scale, follows_wind=flag) for flag in (True, False))
     state = city_state(2, height=12, width=12)
-    turned = quarter_turned(state.clone())
+    turned = quarter_turned(state)
     torch.testing.assert_close(rule(turned)[:, 2:], quarter_turned(rule(state))[:, 2:])
     assert (other(turned) - quarter_turned(other(state)))[:, 2:].abs().max() > 0.01
 

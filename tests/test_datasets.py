@@ -1,5 +1,7 @@
 """Data sets: many city files at one size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -131,4 +133,5 @@ def test_cases_are_turnable_where_rows_are_stated_and_the_flow_follows_the_wind(
         found = load_dataset(folder, 16)
         assert found.turnable.tolist() == [name == "said"] * 3, name
         assert found.is_turnable == (name == "said")
+        assert not replace(found, turnable=torch.tensor([True, False, True])).is_turnable
     assert load_dataset(tmp_path / "plain", 16, row_order="north_first").turnable.all()
