@@ -14,9 +14,10 @@ Layers are those of G = B samples, or of all where G is 1.
 import numpy as np
 from numba import njit
 
-# Cells of a block. Blocks of 128 ran no faster on two threads than on one wherever a product had
-# more than about a million multiplications; 96³ stays below.
-BLOCK = 96
+# Entries of a block's hidden layer: 96 cells of the usual rule, 48 of one with a mirror image.
+# Blocks of 128 ran no faster on two threads than on one wherever a product had more than about a
+# million multiplications; 96³ stays below.
+BLOCK = 96 * 96
 # The filters of ``automaton``, row by row: (4, 9). Written out, since they are constants to the
 # compiler, whose cache knows of changes to this file alone; ``compiled`` compares the two.
 TAPS = np.array(
@@ -58,9 +59,15 @@ def perceive(cells, sized, dynamic, p):
 
 
 @_compiled
-def end_of_block(cells, start, last):
+def size_of_block(hidden):
+    """Return the cells of a block, for so many hidden units."""
+    return max(BLOCK // hidden, 1)
+
+
+@_compiled
+def end_of_block(cells, start, last, hidden):
     """Return where the block that begins at ``start`` ends: its cells are of one sample."""
-    stop = min(start + BLOCK, last)
+    stop = min(start + size_of_block(hidden), last)
     while cells[stop - 1, 0] != cells[start, 0]:
         stop -= 1
     return stop
@@ -72,7 +79,7 @@ def base_share(first, last, cells, perceived, w1, bias, constant):
     dynamic_rows = w1.shape[1] - perceived.shape[1]
     stop = first
     while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last)
+        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
         own = min(cells[start, 0], len(w1) - 1)
         np.dot(perceived[start:stop], w1[own][dynamic_rows:], constant[start:stop])
         constant[start:stop] += bias
@@ -86,12 +93,13 @@ def step(first, last, cells, air, rule, sized, seen, old, new):
     W2 (G, hidden, D), and the alpha of its bounds, or -1.
     """
     constant, w1, w2, alpha = rule
-    p = np.empty((BLOCK, len(TAPS) * len(sized)), old.dtype)
-    h = np.empty((BLOCK, w1.shape[2]), old.dtype)
-    increment = np.empty((BLOCK, len(sized)), old.dtype)
+    most = size_of_block(w1.shape[2])
+    p = np.empty((most, len(TAPS) * len(sized)), old.dtype)
+    h = np.empty((most, w1.shape[2]), old.dtype)
+    increment = np.empty((most, len(sized)), old.dtype)
     stop = first
     while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last)
+        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
         n, own = stop - start, min(cells[start, 0], len(w1) - 1)
         perceive(cells[start:stop], sized, seen, p)
         np.dot(p[:n], w1[own][: p.shape[1]], h[:n])
@@ -143,16 +151,17 @@ def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, 
     """
     w1, bias, w2 = rule
     dynamic_rows = grad_p.shape[3]
-    p = np.empty((BLOCK, w1.shape[1]), old.dtype)
-    h = np.empty((BLOCK, len(bias)), old.dtype)
-    grad_h = np.empty((BLOCK, len(bias)), old.dtype)
-    grad_p_block = np.empty((BLOCK, dynamic_rows), old.dtype)
-    grad_increment = np.empty((BLOCK, len(sized)), old.dtype)
+    most = size_of_block(len(bias))
+    p = np.empty((most, w1.shape[1]), old.dtype)
+    h = np.empty((most, len(bias)), old.dtype)
+    grad_h = np.empty((most, len(bias)), old.dtype)
+    grad_p_block = np.empty((most, dynamic_rows), old.dtype)
+    grad_increment = np.empty((most, len(sized)), old.dtype)
     grad_w1, grad_bias, grad_w2 = np.zeros_like(w1), np.zeros_like(bias), np.zeros_like(w2)
     block_w1, block_w2 = np.empty_like(w1[0]), np.empty_like(w2[0])
     stop = first
     while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last)
+        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
         n, own = stop - start, min(cells[start, 0], len(w1) - 1)
         for i in range(n):
             b, y, x = cells[start + i]

@@ -209,11 +209,12 @@ def test_in_double_precision_nothing_is_lost():
     torch.testing.assert_close(rollout([rule], state, 20), expected, atol=1e-11, rtol=1e-11)
 
 
-def test_rules_of_other_widths_and_states_of_other_depths():
+@pytest.mark.parametrize("widths", [(16, 33), (1, 10_000)])  # many cells a block, and one alone
+def test_rules_of_other_widths_and_states_of_other_depths(widths):
     torch.manual_seed(0)
-    rules = [CA(12, hidden=16).requires_grad_(False), CA(12, hidden=33).requires_grad_(False)]
+    rules = [CA(12, hidden).requires_grad_(False) for hidden in widths]
     for rule in rules:
-        torch.nn.init.normal_(rule.w2.weight, std=0.02)
+        torch.nn.init.normal_(rule.w2.weight, std=0.1 * len(rule.w1.bias) ** -0.5)
     state = city_state()[:, :12]
     expected = state
     for _ in range(4):
