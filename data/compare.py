@@ -93,6 +93,7 @@ SETTINGS = (
         "weight decay 1": {"weight_decay": 1.0},
         "dropout 0.1": {"network": {"dropout": 0.1}},
         "half as wide": {"network": SMALL_UNET},
+        "along the wind": {"network": {"follows_wind": True}},
     }.items()),
     *(replace(RIVALS[2], name=f"FNO, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-3, 3e-3, 1e-2)),
@@ -100,6 +101,7 @@ SETTINGS = (
         "weight decay 1": {"weight_decay": 1.0},
         "12 modes": {"network": {"n_modes": (12, 12)}},
         "half as wide": {"network": {"hidden_channels": 24}},
+        "along the wind": {"network": {"follows_wind": True}},
         "Tucker, rank 0.1": {"network": {"factorization": "tucker", "rank": 0.1}},
     }.items()),
 )  # fmt: skip
@@ -189,7 +191,9 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
         anneal=True, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, SIZE)
-    network = Rival(contender.rival, channel_units(dataset.states), **contender.network)
+    follows_wind = contender.network.get("follows_wind", False)
+    units = channel_units(dataset.states, follows_wind=follows_wind)
+    network = Rival(contender.rival, units, **contender.network)
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
     training = Training(network, pool, contender.learning_rate, memory=0.99,
                         iterations=contender.epochs, weight_decay=contender.weight_decay,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pinca_lib.automaton import bounded
-from pinca_lib.channels import BASE, GEO_MASK, KNOWN_COUNT, PREDICTED, PREDICTED_CHANNELS, WIND_Y
+from pinca_lib.channels import BASE, FLUX_Y, GEO_MASK, PREDICTED, WIND_Y
+from pinca_lib.frames import heading, turned
 from pinca_lib.physics import ALPHA
 
 GIVEN = slice(GEO_MASK, WIND_Y + 1)  # mask, heights, wind
@@ -26,10 +27,12 @@ class Rival(nn.Module):
     ----------
     name : str
         ``"unet"`` or ``"fno"``.
-    units : Tensor of shape (>= 12,)
+    units : Tensor of shape (>= 12,), or (>= 13,)
         Of the channels, as in ``CA``.
     alpha : float
         Bound of |<u'w'>| / TKE that is kept exactly, with the two others.
+    follows_wind : bool
+        Take what the network gives of vectors as along and across the wind, and turn it.
     **options
         Of the network, in place of the defaults: ``features`` or ``dropout`` of MONAI's
         ``BasicUNet``; what neuraloperator's ``FNO`` takes.
@@ -40,11 +43,21 @@ class Rival(nn.Module):
         If the network's library is not installed: ``pip install -e .[rivals]``.
     """
 
-    def __init__(self, name: str, units: Tensor, alpha: float = ALPHA, **options):
+    def __init__(
+        self,
+        name: str,
+        units: Tensor,
+        alpha: float = ALPHA,
+        follows_wind: bool = False,
+        **options,
+    ):
         super().__init__()
-        self.name, self.alpha = name, alpha
-        self.network = {"unet": _unet, "fno": _fno}[name](GIVEN.stop - GIVEN.start, **options)
-        self.register_buffer("units", units[:KNOWN_COUNT].view(-1, 1, 1))
+        self.name, self.alpha, self.follows_wind = name, alpha, follows_wind
+        # Of <v'w'>, too, where the flux is to be turned.
+        self.guessed = slice(PREDICTED.start, FLUX_Y + 1 if follows_wind else PREDICTED.stop)
+        sizes = GIVEN.stop - GIVEN.start, self.guessed.stop - self.guessed.start
+        self.network = {"unet": _unet, "fno": _fno}[name](*sizes, **options)
+        self.register_buffer("units", units[: self.guessed.stop].view(-1, 1, 1))
 
     def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
         """Return the tensors alone: neuraloperator adds functions, which no checkpoint may hold."""
@@ -62,20 +75,26 @@ class Rival(nn.Module):
         height, width = state.shape[-2:]
         if self.name == "unet" and (height % COARSEST or width % COARSEST):
             raise ValueError(f"{height}×{width} cells: the U-Net wants multiples of {COARSEST}")
-        air = state[:, GEO_MASK, None]
-        fields = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[PREDICTED] * air
-        return torch.cat([state[:, BASE], bounded(fields, air, self.alpha)], dim=1)
+        base, air = state[:, BASE], state[:, GEO_MASK, None]
+        found = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[self.guessed] * air
+        found = torch.cat([base, found], dim=1)
+        if self.follows_wind:
+            found = turned(found, heading(base), 1)
+        return torch.cat([base, bounded(found[:, PREDICTED], air, self.alpha)], dim=1)
 
 
 def _unet(
-    given: int, features: Sequence[int] = (32, 32, 64, 128, 256, 32), dropout: float = 0.0
+    given: int,
+    guessed: int,
+    features: Sequence[int] = (32, 32, 64, 128, 256, 32),
+    dropout: float = 0.0,
 ) -> nn.Module:
     from monai.networks.nets import BasicUNet
 
     network = BasicUNet(
         spatial_dims=2,
         in_channels=given,
-        out_channels=len(PREDICTED_CHANNELS),
+        out_channels=guessed,
         features=features,
         norm=("group", {"num_groups": 4}),
         act="gelu",
@@ -87,13 +106,13 @@ def _unet(
     return network
 
 
-def _fno(given: int, **options) -> nn.Module:
+def _fno(given: int, guessed: int, **options) -> nn.Module:
     from neuralop.models import FNO
 
     usual = {"n_modes": (24, 24), "hidden_channels": 48, "n_layers": 4}
     return FNO(
         in_channels=given,
-        out_channels=len(PREDICTED_CHANNELS),
+        out_channels=guessed,
         positional_embedding=None,
         **usual | options,
     )
