@@ -101,15 +101,14 @@ def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Fi
     Parameters
     ----------
     rows : sequence of mapping of str to str
-        From the tables that ``data/compare.py`` writes. What stands before a comma in ``model``
-        names a colour: seeds and rates of one network share it.
+        From the tables that ``data/compare.py`` writes. The seeds of a ``model`` share a colour.
     figure, label
         As for ``plot_cases``.
     """
     axes = Figure(figsize=(9, 3.5), layout="constrained").subplots(1, len(COSTS), sharey=True)
     models = {}
     for row in rows:
-        models.setdefault(row["model"].partition(",")[0], []).append(row)
+        models.setdefault(row["model"], []).append(row)
     for own, (cost, title) in zip(axes, COSTS.items(), strict=True):
         for (name, found), colour in _coloured(models):
             places = [float(row[cost]) for row in found]
