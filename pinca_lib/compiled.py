@@ -18,24 +18,18 @@ keeps a core that the loops need busy for milliseconds. ``torch.set_num_threads`
 thread that begins meanwhile would keep that number.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
-from threading import Lock
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  (what np.dot will call: loaded, so that it is limited)
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pinca_lib import kernels, physics
 from pinca_lib.automaton import FILTERS, MEMORY_LIMIT
 from pinca_lib.channels import BASE_COUNT, FIELDS, GEO_MASK, KNOWN_COUNT
+from pinca_lib.teams import Team, gathered
 
 if not np.array_equal(kernels.TAPS, FILTERS.flatten(1)):
     raise AssertionError("kernels.TAPS must be automaton.FILTERS, row by row")
@@ -44,9 +38,7 @@ if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
 ):
     raise AssertionError("kernels.realise must do what automaton.bounded does")
 
-Team = Callable[..., list]
-
-_rollouts = Lock()  # one at a time: each uses every core, and limits the whole process's BLAS
+TYPES = (torch.float32, torch.float64)  # that BLAS knows
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ class Rule:
         """Prepare a rule for a city of its cells, once for a rollout."""
         perceived, (w1, bias) = city.perceived, _arrays(*layers[:2])
         constant = np.empty((len(perceived), len(bias)), w1.dtype)
-        with _team() as team:
+        with gathered() as team:
             team(kernels.base_share, len(perceived), city.cells, perceived, w1, bias, constant)
         return cls(layers, constant, alpha, city)
 
@@ -133,7 +125,7 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
     Parameters
     ----------
     dynamic : Tensor of shape (B, H, W, D)
-        On the CPU, of any floating type that BLAS knows. Not changed.
+        On the CPU, of one of the ``TYPES``, which is the rules' too. Not changed.
     rules : sequence of Rule
         Over the dynamic channels' city.
     steps : int
@@ -141,8 +133,8 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
     Returns
     -------
     Tensor of shape (B, H, W, D)
-        Differentiable by ``dynamic`` and the rules' layers. What is kept for that is ``dynamic``
-        before each application of a rule.
+        Differentiable by ``dynamic`` in air and by the rules' layers. What is kept for that is
+        ``dynamic`` before each application of a rule.
     """
     recorded = torch.is_grad_enabled()
     layers = [layer for rule in rules for layer in rule.layers]
@@ -156,7 +148,7 @@ class _Advance(torch.autograd.Function):
         new = old.copy()
         before = []
         sequence = list(zip(rules, _triples(_arrays(*layers)), strict=True))
-        with _team() as team:
+        with gathered() as team:
             for rule, weights in sequence * steps:
                 _step(team, rule, weights, old, new)
                 if recorded:
@@ -180,7 +172,7 @@ class _Advance(torch.autograd.Function):
                 for rule in rules]  # fmt: skip
         # Nothing before the first of these is to be differentiated.
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
-        with _team() as team:
+        with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
                 own, on = i % len(rules), i > first or ctx.needs_input_grad[0]
                 step = (team, rules[own], weights[own], states[i : i + 2], grad, seen[own], on)
@@ -265,34 +257,3 @@ def _triples(layers: list) -> list[tuple]:
 def _sized(dynamic: np.ndarray) -> tuple[int, ...]:
     """Return a tuple with an entry for each channel: its length is a constant to the compiler."""
     return (0,) * dynamic.shape[-1]
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
-@cache
-def _helpers(count: int) -> ThreadPoolExecutor:
-    """Return threads that stay: BLAS gives each a buffer at its first product, which takes ms."""
-    return ThreadPoolExecutor(count)
-
-
-@contextmanager
-def _team() -> Iterator[Team]:
-    """Yield a function that calls ``work(first, last, *arguments)`` on torch's threads.
-
-    Each call gets an equal share of 0…count; all results are returned. BLAS is kept to the thread
-    that calls it.
-    """
-    threads = torch.get_num_threads()
-
-    def team(work: Callable, count: int, *arguments) -> list:
-        ends = [count * share // threads for share in range(threads + 1)]
-        shares = [(*share, *arguments) for share in pairwise(ends)]
-        others = [pool.submit(work, *share) for share in shares[1:]]
-        return [work(*shares[0]), *(other.result() for other in others)]
-
-    pool = _helpers(max(threads - 1, 1))
-    with _rollouts, _blas().limit(limits=1, user_api="blas"):
-        yield team

@@ -64,7 +64,7 @@ def rollout(
     recorded = min(recorded, steps)
     group = len(state)
     if state.device.type == "cpu":  # a few samples at a time, whose hidden layers fit its cache
-        group = max(1, (2**15 if compiled else 2**12) // state[0, 0].numel())
+        group = max(1, (2**15 if compiled else 2**12) // math.prod(state.shape[-2:]))
     with torch.set_grad_enabled(recorded > 0 and torch.is_grad_enabled()):
         parts = state.detach().split(group)
         found = [_roll(rules, part, steps, recorded, checkpointed) for part in parts]
@@ -75,7 +75,8 @@ def _roll(
     rules: Sequence[CA], state: Tensor, steps: int, recorded: int, checkpointed: bool
 ) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
-    kind = _CompiledRules if compiled and state.device.type == "cpu" else _FoldedRules
+    is_known = state.device.type == "cpu" and compiled and state.dtype in compiled.TYPES
+    kind = _CompiledRules if is_known else _FoldedRules
     over_city = kind(rules, base)
     if steps > recorded:
         with torch.no_grad():

@@ -1,16 +1,18 @@
 """Rollouts: compiled or in plain PyTorch, they equal the rule itself, and so do the gradients."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 from reference import conv_step
 from test_automaton import bounded_rule, city_state, trained, wide_rule, windward_rule
 
-from pinca_lib import compiled
+from pinca_lib import compiled, teams
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
 from pinca_lib.channels import DYNAMIC
@@ -238,11 +240,17 @@ def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
         assert (ours - exact)[:, DYNAMIC].norm() < 1e-5 * exact[:, DYNAMIC].norm()
 
 
-def test_a_state_that_is_not_a_number_stays_so():
-    rule, state = trained(), city_state(1)
+@pytest.mark.parametrize("channel", [6, 8, 9, 10, 15])
+@pytest.mark.parametrize(
+    "kind", [trained, bounded_rule, wide_rule, partial(windward_rule, alpha=2.25)]
+)
+def test_a_state_that_is_not_a_number_stays_so(kind, channel):
+    rule, state = kind(seed=1), city_state(1)
     state[:, 2] = 1
-    state[0, 6, 4, 4] = torch.nan
-    assert torch.equal(rollout([rule], state, 3).isnan(), rule(rule(rule(state))).isnan())
+    state[0, channel, 4, 4] = torch.nan
+    expected = rule(rule(rule(state))).isnan()
+    assert torch.equal(rollout([rule], state, 3).isnan(), expected)
+    assert expected.sum() > 1
 
 
 def test_two_at_once_do_not_disturb_each_other():
@@ -260,11 +268,11 @@ def test_blas_has_one_thread_in_a_rollout_and_its_own_after_many_at_once(path):
         return pytest.skip("PyTorch shares its products itself")
 
     def threads(*_):
-        return [blas["num_threads"] for blas in compiled._blas().info()
+        return [blas["num_threads"] for blas in teams._blas().info()
                 if blas["user_api"] == "blas"]  # fmt: skip
 
     def one(_):
-        with compiled._team() as team:
+        with teams.gathered() as team:
             return team(threads, 1)[0]
 
     before = threads()
@@ -282,6 +290,62 @@ def test_more_threads_than_cells_change_nothing():
         torch.testing.assert_close(rollout([rule], state, 5), expected)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_where_no_gradient_is_asked_for_nothing_is_recorded(monkeypatch, path):
+    rule, state, kept = trained().requires_grad_(True), city_state(1), []
+    if path == "compiled":
+        apply = compiled._Advance.apply
+        monkeypatch.setattr(
+            compiled._Advance,
+            "apply",
+            lambda dynamic, rules, steps, recorded, *layers: (
+                kept.extend([recorded] * steps),
+                apply(dynamic, rules, steps, recorded, *layers),
+            )[1],
+        )
+    assert rollout([rule], state, 5, recorded=2).requires_grad
+    assert kept in ([], [False] * 3 + [True] * 2)
+    with torch.no_grad():
+        assert not rollout([rule], state, 2, recorded=2).requires_grad
+
+
+def test_checkpoints_keep_fewer_states():
+    rule, state = trained().requires_grad_(True), city_state(1, height=24, width=24)
+
+    def kept(checkpointed):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda saved: sizes.append(saved.numel()) or saved, lambda saved: saved
+        ):
+            rollout([rule], state, 25, recorded=25, checkpointed=checkpointed)
+        return sum(size for size in sizes if size >= state[0, 6:].numel())
+
+    assert 0 < kept(checkpointed=True) < kept(checkpointed=False) / 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_types_that_blas_does_not_know_roll_out_in_plain_pytorch(dtype):
+    rule, state = trained().to(dtype), city_state(1).to(dtype)
+    torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=0.05, rtol=0.05)
+
+
+def test_no_states_stay_none():
+    assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_process_rolls_out_after_its_parent_has():
+    code = (
+        "import os, signal, torch; from pinca_lib.automaton import CA\n"
+        "from pinca_lib.rollout import rollout\n"
+        "torch.set_num_threads(2); state = torch.ones(1, 24, 8, 8)\n"
+        "rollout([CA()], state, 2)\n"
+        "if not (child := os.fork()): signal.alarm(60); rollout([CA()], state, 2); os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr
 
 
 def test_a_rule_for_other_states_is_refused():
