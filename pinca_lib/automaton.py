@@ -95,9 +95,9 @@ class CA(nn.Module):
         and those of the memory (``bounded``).
     follows_wind : bool
         See along and across the driving wind, and both sides alike: a city turned with its wind,
-        or mirrored, has the same flow, turned or mirrored, but for the bound of the flux, which is
-        on its x component alone. That takes data whose wind, v and rows agree on what is up, and
-        a channel of its own for <v'w'>: at least 13.
+        or mirrored, has the same flow, turned or mirrored, on grids of whole cells of the rule,
+        but for the bound of the flux, which is on its x component alone. That takes data whose
+        wind, v and rows agree on what is up, and a channel of its own for <v'w'>: at least 13.
     scale : int
         Width of the rule's cells, in cells of the state: what it perceives reaches so many times
         as far in a step.
