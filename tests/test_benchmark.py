@@ -65,6 +65,19 @@ def test_a_contender_that_computes_something_else_is_refused(what, monkeypatch):
         benchmark.take_turns(own, task, 1)
 
 
+@pytest.mark.parametrize("what", ["rollout", "both rules", "Init-NCA", "PI-NCA"])
+@pytest.mark.parametrize("name", [REFERENCE, OURS])
+def test_times_are_those_of_one_step(what, name, monkeypatch):
+    contenders.prepare(name, contenders.Task(what, 1, 8, 0.0, "cpu"), torch.get_num_threads())
+    monkeypatch.setattr(contenders, "seconds", lambda work, device: work.args[1])  # a second a step
+    assert contenders.again() == 1
+
+
+def test_the_ceiling_counts_a_multiplication_and_an_addition(monkeypatch):
+    monkeypatch.setattr(benchmark, "seconds", lambda work, device: 0.5)
+    assert benchmark.ceiling(CPU) == 2 * 2 * 2048**3
+
+
 def test_a_contender_that_is_not_installed_is_passed_over(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cax", None)
     task = contenders.Task("rollout", 1, 8, 0.0, "cpu")

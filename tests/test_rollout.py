@@ -88,6 +88,20 @@ def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
     assert_equals_the_rules(rules, state)
 
 
+def test_so_does_the_gradient_of_the_last_steps_on_a_frozen_rule_as_they_ship():
+    frozen = windward_rule(1, alpha=2.25, scale=4).requires_grad_(False)
+    rule = windward_rule(2, alpha=2.25).requires_grad_(True)
+    state = city_state(2, height=16, width=24)
+    before = rollout([frozen, rule], state, 3).detach()
+    expected = before
+    for _ in range(4):
+        expected = rule(frozen(expected))
+    ours = rollout([frozen, rule], state, 7, recorded=4)
+    mine, theirs = (gradient(rule, found.square().sum()) for found in (ours, expected))
+    assert (ours - expected).norm() < 1e-5 * expected.norm()
+    assert (mine - theirs).norm() < 1e-5 * theirs.norm()
+
+
 def test_so_do_all_in_double_precision():
     kinds = (wide_rule(1), bounded_rule(2), windward_rule(3))
     rules = [rule.double().requires_grad_(True) for rule in kinds]
