@@ -250,8 +250,9 @@ Markdown(score_figures.table(leads, {"model": f"{models[0]} over …"} | names))
 
 # %% [markdown]
 # How the rivals' settings were chosen: short trainings of as many iterations, in which Florence was held
-# out (20 cases, one seed); those are taken whose three mean errors have the least sum. It chose the
-# automaton's settings as well, so it is a validation for all, and no test.
+# out (20 cases, one seed); those are taken whose three mean errors have the least
+# sum, over 8 moves where that is known. It chose the automaton's settings as well, so it is a validation
+# for all, and no test.
 
 # %%
 Markdown(score_figures.table(compared("settings", "florence"), {"model": ""} | errors | costs))

@@ -27,7 +27,7 @@ class Rival(nn.Module):
     ----------
     name : str
         ``"unet"`` or ``"fno"``.
-    units : Tensor of shape (>= 12,), or (>= 13,)
+    units : Tensor of shape (>= 12,), or with ``follows_wind`` (>= 13,)
         Of the channels, as in ``CA``.
     alpha : float
         Bound of |<u'w'>| / TKE that is kept exactly, with the two others.

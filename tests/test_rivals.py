@@ -5,6 +5,7 @@ import torch
 from test_automaton import city_state
 
 from pinca_lib.checkpoints import load_tensors, save_atomically
+from pinca_lib.frames import heading
 from pinca_lib.rivals import NAMES, Rival
 
 
@@ -57,3 +58,15 @@ def test_a_checkpoint_brings_it_back(name, tmp_path):
 def test_a_u_net_refuses_grids_on_which_it_is_not_periodic():
     with pytest.raises(ValueError, match="multiples of 16"):
         rival("unet")(city_state(1, height=32, width=40))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_that_follows_the_wind_gives_vectors_along_it(name):
+    one = Rival(name, torch.ones(24), follows_wind=True).requires_grad_(False)
+    state = city_state(2, height=32, width=32)
+    assert one(state).shape == (2, 12, 32, 32)
+    along = torch.tensor([0.5, 0, 1, 1, 0, 0, 0])[:, None, None]  # u, and a speed that allows it
+    one.network = torch.nn.Module()
+    one.network.forward = lambda given: along.expand(2, 7, 32, 32)
+    expected = 0.5 * heading(state)[..., None, None] * state[:, 2:3]
+    torch.testing.assert_close(one(state)[:, 6:8], expected)

@@ -319,7 +319,7 @@ def test_where_no_gradient_is_asked_for_nothing_is_recorded(monkeypatch, path):
             )[1],
         )
     assert rollout([rule], state, 5, recorded=2).requires_grad
-    assert kept in ([], [False] * 3 + [True] * 2)
+    assert kept == ([False] * 3 + [True] * 2 if path == "compiled" else [])
     with torch.no_grad():
         assert not rollout([rule], state, 2, recorded=2).requires_grad
 
