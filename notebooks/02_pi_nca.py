@@ -98,7 +98,7 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # %%
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
-if doubt := dataset.other_cells([init_nca]):
+if doubt := dataset.doubts([init_nca]):
     print(doubt)
 height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")

@@ -62,7 +62,7 @@ hardware = choose_device(p.device)
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
-if doubt := dataset.other_cells([init_nca, pi_nca]):
+if doubt := dataset.doubts([init_nca, pi_nca]):
     print(doubt)
 
 # %% [markdown]

@@ -74,7 +74,7 @@ if both := places.keys() & known:
 cases = [load_case(*place, p.image_size) for place in places.values()]
 seen = [load_case(*place, p.image_size).states[0] for place in known.values()]
 print(f"{len(cases)} cases to be right on, {len(seen)} in training")
-doubts = [doubt for case in cases if (doubt := case.other_cells([init_nca, pi_nca]))]
+doubts = [doubt for case in cases if (doubt := case.doubts([init_nca, pi_nca]))]
 if doubts:
     print(f"{len(doubts)} doubts, the first: {doubts[0]}")
 

@@ -31,6 +31,8 @@ class WindDataset:
         Height and width of each case's domain, m.
     has_dwdz : Tensor of shape (N,), bool
         Whether channel 11 was simulated; elsewhere it is zero.
+    rows_stated : Tensor of shape (N,), bool
+        Whether it is known that the rows run the way in which v is positive.
     turnable : Tensor of shape (N,), bool
         Whether rows, v and the driving wind are known to agree, so that directions and mirror
         images mean what they should: the case's row order is stated, and in most cases of the set
@@ -42,6 +44,7 @@ class WindDataset:
     states: Tensor
     extents: Tensor
     has_dwdz: Tensor
+    rows_stated: Tensor
     turnable: Tensor
     names: tuple[str, ...]
 
@@ -58,7 +61,23 @@ class WindDataset:
         """Height and width of a cell of each case, m: (N, 2)."""
         return self.extents / torch.tensor(self.states.shape[-2:])
 
-    def other_cells(self, rules: Sequence[CA]) -> str:
+    def doubts(self, rules: Sequence[CA]) -> str:
+        """Say which cases are not such as the rules were trained on; "" if none is known to be."""
+        return "; ".join(filter(None, (self._unstated_rows(rules), self._other_cells(rules))))
+
+    def _unstated_rows(self, rules: Sequence[CA]) -> str:
+        """Say which cases may be mirrored, if the rules can tell a left turn of the wind."""
+        unsure = ~self.rows_stated
+        if not unsure.any() or not any(rule.follows_wind for rule in rules):
+            return ""
+        return (
+            f"{int(unsure.sum())} of {len(self)} cases, such as "
+            f"{self.names[int(unsure.int().argmax())]}, have no 'row_order' in meta "
+            "(south_first or north_first): the rules follow the wind as if it were south_first, "
+            "and where it is not, theirs is the wind of another city"
+        )
+
+    def _other_cells(self, rules: Sequence[CA]) -> str:
         """Say which cases have other cells than the rules were trained on; "" if none has.
 
         A rule knows its neighbourhood by counting cells: on cells more than a tenth larger or
@@ -159,6 +178,7 @@ def _stacked(cases: Sequence[WindCase]) -> WindDataset:
         states=torch.from_numpy(np.stack([read.state for read in cases])),
         extents=torch.tensor([read.extent for read in cases]),
         has_dwdz=torch.tensor([read.has_dwdz for read in cases]),
+        rows_stated=torch.tensor([read.row_order is not None for read in cases]),
         turnable=_turnable(cases),
         names=tuple(_full_name(read.city, read.name) for read in cases),
     )

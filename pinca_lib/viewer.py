@@ -267,7 +267,7 @@ class RolloutViewer:
         content, buffers = compose(self.live, self.view)
         self._frame += 1
         self._drawn.clear()
-        message = self.message or self.case.other_cells(self.live.rules)
+        message = self.message or self.case.doubts(self.live.rules)
         texts = {"counters": self._counters(content["steps"]), "message": message}
         content |= {"kind": "frame", "id": self._frame, **texts}
         self.controls.canvas.send(content, [np.ascontiguousarray(b).data for b in buffers])
