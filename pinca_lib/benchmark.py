@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -30,14 +31,16 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.contenders import (
     CAX,
-    OURS,
+    ENVIRONMENTS,
+    PLAIN,
     REFERENCE,
+    TRAININGS,
     Task,
     again,
+    both_rules,
     names,
     prepare,
     random_rule,
-    random_state,
     roll,
     seconds,
 )
@@ -48,6 +51,7 @@ from pinca_lib.rollout import compiled
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
 BOTH_GRIDS = [(1, 64), (6, 64), (6, 128)]
+MEMORY_GRIDS = [(6, 128), (1, 256)]
 TOLERANCE = 1e-4  # of the largest value
 BUILT = 0.3  # share of building cells in the cities; the rest is "open"
 
@@ -77,8 +81,13 @@ def processes(found: Iterable[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
     rule as written took from 50 to 250 ms for the same step.
     """
     new = partial(ProcessPoolExecutor, 1, mp_context=get_context("spawn"))
+    own = {}
     with ExitStack() as stack:
-        yield {name: stack.enter_context(new()) for name in found}
+        for name in found:
+            own[name] = stack.enter_context(new())
+            with patch.dict(os.environ, ENVIRONMENTS.get(name, {})):
+                own[name].submit(int)  # which starts it
+        yield own
 
 
 def take_turns(
@@ -152,26 +161,28 @@ def time_rollouts(
             yield row | {"ceiling_share": needed / row["ms_per_step"] * 1e3 / top}
 
 
-def time_both_rules(device: torch.device, rounds: int) -> Iterator[dict]:
+def time_both_rules(
+    device: torch.device, grids: Iterable[tuple[int, int]], rounds: int
+) -> Iterator[dict]:
     """Yield rows of rollouts as the project's own: of an Init-NCA and a PI-NCA, over cities.
 
     CAX has none of what they do beyond the experiment.
     """
-    for batch, size in BOTH_GRIDS:
+    for batch, size in grids:
         with processes(name for name in names(device) if name != CAX) as own:
             times = take_turns(own, Task("both rules", batch, size, BUILT, str(device)), rounds)
         yield from rows("both rules", times, batch=batch, size=size, built=BUILT)
 
 
 def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
-    """Yield rows of an iteration's rollout and gradient, of both experiments."""
-    for what, size in itertools.product(("Init-NCA", "PI-NCA"), sizes):
-        with processes([REFERENCE, OURS]) as own:
+    """Yield rows of an iteration's rollout and gradient, of the experiment and as it ships."""
+    for what, size in itertools.product(TRAININGS, sizes):
+        with processes(name for name in names(device) if name not in (PLAIN, CAX)) as own:
             times = take_turns(own, Task(what, 6, size, BUILT, str(device)), rounds)
-        yield from rows(f"{what} gradient", times, batch=6, size=size, built=BUILT)
+        yield from rows(f"gradient, {what}", times, batch=6, size=size, built=BUILT)
 
 
-def peak_memory(name: str, batch: int, size: int) -> float:
+def peak_memory(name: str, task: Task) -> float:
     """Return how far a rollout in a process of its own exceeds what was there, in states.
 
     NaN where the system does not tell: only Linux does, without further libraries.
@@ -179,8 +190,8 @@ def peak_memory(name: str, batch: int, size: int) -> float:
     status = Path("/proc/self/status")
     if not status.exists():
         return math.nan
-    once = roll(name, [random_rule(0)])
-    state = random_state(batch, size, 0.0)
+    once = roll(name, both_rules() if task.what == "both rules" else [random_rule(0)])
+    state = task.state()
     with torch.no_grad():
         once(state[:1, :, :16, :16], 2)
         before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
@@ -191,16 +202,19 @@ def peak_memory(name: str, batch: int, size: int) -> float:
     return (most - before) * 1024 / state.nbytes
 
 
-def measure_memory(batch: int, size: int) -> Iterator[dict]:
+def measure_memory(grids: Iterable[tuple[int, int]]) -> Iterator[dict]:
     """Yield rows of each contender's peak memory in a rollout, on the CPU."""
-    with processes(names(torch.device("cpu"))) as own:
-        for name, process in own.items():
-            try:
-                states = process.submit(peak_memory, name, batch, size).result()
-            except ImportError:
-                continue
-            yield {"what": "memory", "batch": batch, "size": size, "built": 0.0, "contender": name,
-                   "states": states, "machine": machine(torch.device("cpu"))}  # fmt: skip
+    cpu = torch.device("cpu")
+    for what, (batch, size) in itertools.product(("rollout", "both rules"), grids):
+        task = Task(what, batch, size, 0.0, "cpu")
+        with processes(name for name in names(cpu) if what == "rollout" or name != CAX) as own:
+            for name, process in own.items():
+                try:
+                    states = process.submit(peak_memory, name, task).result()
+                except ImportError:
+                    continue
+                yield {"what": f"memory, {what}", "batch": batch, "size": size, "built": 0.0,
+                       "contender": name, "states": states, "machine": machine(cpu)}  # fmt: skip
 
 
 def machine(device: torch.device) -> str:
@@ -218,7 +232,7 @@ def machine(device: torch.device) -> str:
 def line(row: dict) -> str:
     """Return a row as text."""
     ground = f"{row['built']:.0%} built" if row["built"] else "open"
-    text = f"{row['what']:17} {row['batch']}×{row['size']}² {ground:10} {row['contender']:20}"
+    text = f"{row['what']:30} {row['batch']}×{row['size']}² {ground:10} {row['contender']:24}"
     if "states" in row:
         return f"{text}{row['states']:8.1f} times the state"
     spread = f"({row['ms_least']:.2f}–{row['ms_most']:.2f})"
@@ -237,9 +251,9 @@ def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict
     table = []
     for row in itertools.chain(
         time_rollouts(device, QUICK_GRIDS if quick else GRIDS, rounds),
-        time_both_rules(device, rounds),
+        time_both_rules(device, BOTH_GRIDS, rounds),
         time_training(device, (64,) if quick else (64, 128), rounds),
-        measure_memory(6, 128),
+        measure_memory(MEMORY_GRIDS),
     ):
         print(line(row), flush=True)
         table.append({"machine": machine(device)} | row)

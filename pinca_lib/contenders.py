@@ -1,5 +1,10 @@
-"""What the benchmark compares: the rule as written, ours, ours in plain PyTorch, and CAX."""
+"""What the benchmark compares: the rule as written, ours, ours in plain PyTorch, and CAX.
 
+The rule as written is there twice: with the system's allocator as it is, and as one that keeps the
+large buffers of a step for the next.
+"""
+
+import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,8 +29,15 @@ REFERENCE_STEPS = 2  # of the reference, which may take ten times as long for ea
 LEAST_SECONDS = 0.05  # what is shorter is repeated
 CHECKED_STEPS = 4
 TRAINING_STEPS = 16
+AS_SHIPPED = "as it ships"
+TRAININGS = ("Init-NCA", "PI-NCA", f"Init-NCA {AS_SHIPPED}", f"PI-NCA {AS_SHIPPED}")
 
-REFERENCE, OURS, PLAIN, CAX = "rule as written", "ours", "ours, plain PyTorch", "CAX, tuned"
+REFERENCE, KEPT = "rule as written", "as written, buffers kept"
+OURS, PLAIN, CAX = "ours", "ours, plain PyTorch", "CAX, tuned"
+
+# What makes glibc keep buffers that it otherwise returns to the system in every step, and fetches
+# again page by page.
+ENVIRONMENTS = {KEPT: {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}}
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -134,6 +146,7 @@ def roll(name: str, rules: Sequence[CA]) -> Contender:
         return cax_rollout(*rules)
     return {
         REFERENCE: partial(reference_rollout, rules),
+        KEPT: partial(reference_rollout, rules),
         OURS: partial(rollout, rules),
         PLAIN: partial(plain_rollout, rules),
     }[name]
@@ -146,30 +159,29 @@ def plain_rollout(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
 
 
 def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, int], list[Tensor]]:
-    """Return an iteration's rollout and gradient, of one experiment, by one contender.
+    """Return an iteration's rollout and gradient, of one of ``TRAININGS``, by one contender.
 
-    ``what`` is ``"Init-NCA"``, the gradient through every step, or ``"PI-NCA"``, that of the last.
+    The gradient goes through every step; that of the experiment's PI-NCA only through the last.
     """
-    frozen, rule = random_rule(1).to(device), random_rule(0).to(device)
-    frozen.requires_grad_(False)
+    kinds = both_rules() if what.endswith(AS_SHIPPED) else [random_rule(1), random_rule(0)]
+    init_nca, pi_nca = (rule.to(device) for rule in kinds)
+    trained = init_nca if what.startswith("Init") else pi_nca
+    rules = [init_nca] if trained is init_nca else [init_nca.requires_grad_(False), pi_nca]
 
-    def pi_as_written(state: Tensor, steps: int) -> Tensor:
+    def forward(state: Tensor, steps: int) -> Tensor:
+        if name == OURS:
+            return rollout(rules, state, steps, recorded=1 if what == "PI-NCA" else steps)
+        if what != "PI-NCA":
+            return reference_rollout(rules, state, steps)
         for _ in range(steps):
             with torch.no_grad():
-                state = frozen(state)
-            state = rule(state)
+                state = init_nca(state)
+            state = pi_nca(state)
         return state
-
-    forward = {
-        ("Init-NCA", REFERENCE): lambda state, steps: reference_rollout([rule], state, steps),
-        ("Init-NCA", OURS): lambda state, steps: rollout([rule], state, steps, recorded=steps),
-        ("PI-NCA", REFERENCE): pi_as_written,
-        ("PI-NCA", OURS): lambda state, steps: rollout([frozen, rule], state, steps, recorded=1),
-    }[what, name]
 
     def descend(state: Tensor, steps: int) -> list[Tensor]:
         loss = forward(state, steps).square().mean()
-        return list(torch.autograd.grad(loss, list(rule.parameters())))
+        return list(torch.autograd.grad(loss, list(trained.parameters())))
 
     return descend
 
@@ -178,7 +190,9 @@ def names(device: torch.device) -> list[str]:
     """Return the contenders that this machine may have, the reference first."""
     if device.type != "cpu":
         return [REFERENCE, OURS]
-    return [REFERENCE, OURS, *([PLAIN] if rollout_module.compiled else []), CAX]
+    kept = [KEPT] if platform.libc_ver()[0] == "glibc" else []
+    plain = [PLAIN] if rollout_module.compiled else []
+    return [REFERENCE, *kept, OURS, *plain, CAX]
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,7 @@ class Task:
     """What is timed: a rollout or a gradient.
 
     A ``"rollout"`` is of the experiment's rule, that of ``"both rules"`` of an Init-NCA and a
-    PI-NCA as they ship; the gradient is that of the experiment's ``"Init-NCA"`` or ``"PI-NCA"``.
+    PI-NCA as they ship, and one of ``TRAININGS`` is an iteration's rollout and gradient.
     It is done for ``batch`` states of ``size``×``size`` cells, a share ``built`` of them buildings.
     """
 
@@ -219,7 +233,7 @@ def prepare(name: str, task: Task, threads: int) -> list[np.ndarray]:
         rules = both_rules() if task.what == "both rules" else [random_rule(0)]
         work = torch.no_grad()(roll(name, [rule.to(device) for rule in rules]))
         found = [work(state, CHECKED_STEPS)]
-        steps = REFERENCE_STEPS if name == REFERENCE else STEPS
+        steps = REFERENCE_STEPS if name in (REFERENCE, KEPT) else STEPS
     else:
         work, steps = gradient(name, task.what, device), TRAINING_STEPS
         found = work(state, steps)
