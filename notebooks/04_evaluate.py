@@ -258,6 +258,13 @@ Markdown(score_figures.table(leads, {"model": f"{models[0]} over …"} | names))
 Markdown(score_figures.table(compared("settings", "florence"), {"model": ""} | errors | costs))
 
 # %% [markdown]
+# What some parts of the automaton bring, in trainings as short: one is left out at a time, and the
+# second row is the experiment's configuration, but for a pixel loss in place of its texture loss.
+
+# %%
+Markdown(score_figures.table(compared("ablation", "florence"), {"model": ""} | errors | costs))
+
+# %% [markdown]
 # ## Far from what was trained on
 #
 # How unlike a layout is to the nearest one in training, cell by cell: 1 minus the best correlation of
