@@ -25,11 +25,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from papermill.exceptions import PapermillExecutionError
 from pretrain import train
 from torch import Tensor
 
@@ -226,6 +227,21 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     )
 
 
+def train_either(
+    contender: Contender, folder: Path, data_dir: Path, seed: int, below: Path
+) -> Trained:
+    """Train a contender in its folder; what diverges predicts nothing."""
+    if contender.rival:
+        return train_rival(contender, folder, data_dir, seed)
+    try:
+        return train_automaton(contender, folder, data_dir, seed, below)
+    except PapermillExecutionError as error:
+        if error.ename != "FloatingPointError":
+            raise
+        print(f"{contender.name}: {error.evalue}")
+        return Trained(lambda case: torch.full_like(case.states[0], torch.nan), 0, ())
+
+
 def over_moves(predict: Callable[[WindDataset], Tensor]) -> Callable[[WindDataset], Tensor]:
     """Average what is predicted of a city's eight mirror images and turns, each moved back."""
 
@@ -269,12 +285,18 @@ def summary(rows: list[dict]) -> dict[str, float]:
     large = [row for row in rows if row["cells"] > least]
     usual = [row for row in rows if row["cells"] == least]
     figures = {key: evaluation.median(usual, key) for key in KEPT}
-    figures |= {f"mean_{key}": float(np.nanmean([row[key] for row in usual])) for key in MEANS}
+    figures |= {f"mean_{key}": mean_over(usual, key) for key in MEANS}
     figures |= {f"{key}_large": evaluation.median(large, key) for key in MEANS}
     figures["case_s"] = median(row["case_s"] for row in usual)
     return {key: round(value, 4) for key, value in figures.items()} | {
         "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows)
     }
+
+
+def mean_over(rows: list[dict], key: str) -> float:
+    """Return the mean of a figure over the rows that have it; NaN if none has."""
+    values = [row[key] for row in rows if np.isfinite(row[key])]
+    return fmean(values) if values else np.nan
 
 
 def median_time(work: Callable[[], None], rounds: int = 7) -> float:
@@ -340,11 +362,8 @@ def main() -> None:
                 continue
             folder = folder_of(contender, seed)
             folder.mkdir(parents=True, exist_ok=True)
-            if contender.rival:
-                trained = train_rival(contender, folder, data_dir, seed)
-            else:  # on the Init-NCA of the first that has the same
-                below = folder_of(first_like(contender, SETS[chosen.set]), seed)
-                trained = train_automaton(contender, folder, data_dir, seed, below)
+            below = folder_of(first_like(contender, SETS[chosen.set]), seed)
+            trained = train_either(contender, folder, data_dir, seed, below)
             costs = {"parameters": trained.parameters, "training_s": round(trained.seconds())}
             ways = {contender.name: trained.predict}
             if contender.rival:

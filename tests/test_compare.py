@@ -3,9 +3,11 @@
 import csv
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import write_plain_city
+from papermill.exceptions import PapermillExecutionError
 
 from pinca_lib.checkpoints import checkpoints, load_tensors
 from pinca_lib.datasets import list_cases, load_case, load_dataset
@@ -59,6 +61,27 @@ def test_scores_leave_out_what_diverged_and_set_larger_cases_apart(city_folder, 
     assert found["relative_l2_wind"] == found["mean_relative_l2_wind"] == 0
     assert found["relative_l2_wind_large"] == pytest.approx(1)
     assert found["diverged"] == 1
+
+
+@pytest.mark.parametrize("ename", ["FloatingPointError", "KeyError"])
+def test_a_training_that_diverges_has_a_row_without_scores(
+    ename, city_folder, tmp_path, monkeypatch
+):
+    def fail(*arguments, **parameters):
+        raise PapermillExecutionError(0, 0, "", ename, "the loss is 1e+30", [])
+
+    monkeypatch.setattr(compare, "train", fail)
+    own = compare.Contender("ours", 1, 1), tmp_path, city_folder, 0, tmp_path / "below"
+    if ename == "KeyError":
+        with pytest.raises(PapermillExecutionError):
+            compare.train_either(*own)
+        return
+    trained = compare.train_either(*own)
+    cases = [load_case(*place) for place in list_cases(city_folder).values()]
+    found = compare.summary(compare.judge(trained.predict, cases))
+    assert found["diverged"] == len(cases)
+    assert np.isnan([found["relative_l2_wind"], found["mean_relative_l2_wind"]]).all()
+    assert trained.seconds() == 0
 
 
 def test_over_moves_no_direction_is_preferred(city_folder):
