@@ -56,9 +56,12 @@ hardware = choose_device(p.device)
 # are medians, with the least and the most beside them. The *ceiling* is what the machine's matrix
 # product reaches; what a step needs of it is counted over cells in air, both layers, and the
 # channels that change. *Both rules* are an Init-NCA and a PI-NCA as they ship, with wider cells, units
-# and bounds; all else is of the experiment's rule. A *gradient* is an iteration's rollout of 16 steps
-# and its derivative: through every step for the Init-NCA, of the last step for the PI-NCA. Memory is
-# a rollout's peak beyond its state.
+# and bounds; *as it ships* is said of one of them; all else is of the experiment's rule. A *gradient* is
+# an iteration's rollout of 16 steps and its derivative: of the last step for the experiment's PI-NCA,
+# through every step for the others. Memory is a rollout's peak beyond its state.
+#
+# Where the C library is glibc, the rule as written is there twice: large buffers, which glibc returns
+# to the system in every step and fetches again page by page, are kept in *buffers kept*.
 
 # %%
 table = run(hardware, p.quick, p.rounds)
