@@ -138,8 +138,8 @@ def realise_backward(first, last, new, grad):
         b, y = divmod(row, height)
         for x in range(width):
             for c in range(MEMORY, channels):
-                if abs(new[b, y, x, c]) >= MEMORY_LIMIT:
-                    grad[b, y, x, c] = 0
+                is_full = abs(new[b, y, x, c]) >= MEMORY_LIMIT
+                grad[b, y, x, c] = 0 if is_full else grad[b, y, x, c]
 
 
 @_compiled

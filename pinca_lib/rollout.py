@@ -167,8 +167,8 @@ class _FoldedRules:
         for _ in range(steps):
             for (constant, kernel, second), groups, air, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
-                hidden = torch.relu(constant + _periodic_conv(own, kernel, groups))
-                increment = air * _conv(hidden, second, groups)
+                hidden = _periodic_conv(own, kernel, groups).add_(constant).relu_()
+                increment = _conv(hidden, second, groups).mul_(air)
                 if scale > 1:
                     increment = self.air * spread(increment, scale, dynamic.shape[-2:])
                 dynamic = dynamic + increment
@@ -186,6 +186,8 @@ def _periodic_conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
 
 def _conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
     """Convolve planes (B, C, H, W) with kernels (G D, C, k, k): G is B, or 1 for all alike."""
+    if groups == 1:  # as it is: reshaped, one sample no longer counts as channels-last
+        return F.conv2d(planes, kernel)
     planes = planes.reshape(-1, groups * planes.shape[1], *planes.shape[2:])
     found = F.conv2d(planes, kernel, groups=groups)
     return found.reshape(-1, len(kernel) // groups, *found.shape[2:])
