@@ -21,7 +21,7 @@
 # Every figure is a *ratio*, measured in turn in one run on one machine; absolute times mean little
 # elsewhere. Before it is timed, each contender must give the reference's result.
 #
-# As committed, the notebook takes about five minutes. The same without a notebook, on all grids, up
+# As committed, the notebook takes about eight minutes. The same without a notebook, on all grids, up
 # to 1024² cells, and on a GPU if there is one:
 #
 # ```
