@@ -75,6 +75,7 @@ class Contender:
     rival: str = ""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    anneal: bool = True
     network: dict = field(default_factory=dict)
 
 
@@ -90,10 +91,13 @@ RIVALS = (
 # Short trainings, of five to ten minutes, to choose the settings of rivals by. Two longer ones of
 # ours are beside them in the table: how long the weights that ship are trained.
 SHORT = {"epochs": 500, "init_epochs": 1000}
+STEPPED = {"anneal": False}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
     Contender("PI-NCA", **SHORT),
     *(Contender(f"PI-NCA, {init} + {pi} iterations", pi, init)
+      for init, pi in ((3000, 1000), (8000, 3000))),
+    *(Contender(f"PI-NCA, {init} + {pi} iterations, not annealed", pi, init, STEPPED, STEPPED)
       for init, pi in ((3000, 1000), (8000, 3000))),
     *(replace(RIVALS[1], name=f"U-Net, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-4, 3e-4, 1e-3, 3e-3)),
@@ -103,6 +107,7 @@ SETTINGS = (
         "dropout 0.1": {"network": {"dropout": 0.1}},
         "half as wide": {"network": SMALL_UNET},
         "along the wind": {"network": {"follows_wind": True}},
+        "not annealed": STEPPED,
     }.items()),
     *(replace(RIVALS[2], name=f"FNO, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-3, 3e-3, 1e-2)),
@@ -112,6 +117,7 @@ SETTINGS = (
         "half as wide": {"network": {"hidden_channels": 24}},
         "along the wind": {"network": {"follows_wind": True}},
         "Tucker, rank 0.1": {"network": {"factorization": "tucker", "rank": 0.1}},
+        "not annealed": STEPPED,
     }.items()),
 )  # fmt: skip
 
@@ -119,11 +125,11 @@ EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "b
               "augment": False, "average": 0.0, "restart_every": 8, "learning_rate": 1e-3,
               "min_steps": 32, "max_steps": 96}  # fmt: skip
 ABLATION = (
-    Contender("ours", **SHORT),
     Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
               init=EXPERIMENT | {"init_loss": "pixel", "scale": 1},
               pi=EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
                                "lambda_rest": 0.0}),
+    Contender("ours", **SHORT),
     Contender("without wider cells of the Init-NCA", **SHORT, init={"scale": 1}),
     Contender("without following the wind", **SHORT,
               init={"follows_wind": False}, pi={"follows_wind": False}),
@@ -133,7 +139,7 @@ ABLATION = (
               init={"init_loss": "pixel"}, pi={"pi_loss": "pixel", "lambda_overflow": 0.1}),
     Contender("without augmentation", **SHORT, init={"augment": False}, pi={"augment": False}),
     Contender("without the running average", **SHORT, init={"average": 0.0}, pi={"average": 0.0}),
-    Contender("without annealing", **SHORT, init={"anneal": False}, pi={"anneal": False}),
+    Contender("without annealing", **SHORT, init=STEPPED, pi=STEPPED),
     Contender("restarts as in the experiment", **SHORT,
               init={"restart_every": 8}, pi={"restart_every": 8}),
     Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),
@@ -201,7 +207,7 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     run = Run(contender.rival, SimpleNamespace(
         output_dir=str(folder), data_dir=str(data_dir), resume="latest" if begun else "",
         epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
-        anneal=True, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
+        anneal=contender.anneal, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, SIZE)
     follows_wind = contender.network.get("follows_wind", False)
@@ -209,8 +215,8 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     network = Rival(contender.rival, units, **contender.network)
     pool = SamplePool(dataset, 6, random, channels=12, augment=True)
     training = Training(network, pool, contender.learning_rate, memory=0.99,
-                        iterations=contender.epochs, weight_decay=contender.weight_decay,
-                        is_normalised=False)  # fmt: skip
+                        iterations=contender.epochs if contender.anneal else None,
+                        weight_decay=contender.weight_decay, is_normalised=False)  # fmt: skip
 
     def iterate() -> dict[str, Tensor]:
         batch = pool.sample(6, restarts=6)
