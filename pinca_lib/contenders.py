@@ -153,8 +153,11 @@ def roll(name: str, rules: Sequence[CA]) -> Contender:
 
 
 def plain_rollout(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
-    """Roll out as we do without compiled code."""
-    with patch.object(rollout_module, "compiled", None):
+    """Roll out as we do without compiled code and kernels."""
+    with (
+        patch.object(rollout_module, "compiled", None),
+        patch.object(rollout_module, "fused", None),
+    ):
         return rollout(rules, state, steps)
 
 
@@ -188,10 +191,11 @@ def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, in
 
 def names(device: torch.device) -> list[str]:
     """Return the contenders that this machine may have, the reference first."""
-    if device.type != "cpu":
-        return [REFERENCE, OURS]
+    is_cpu = device.type == "cpu"
+    plain = [PLAIN] if (rollout_module.compiled if is_cpu else rollout_module.fused) else []
+    if not is_cpu:
+        return [REFERENCE, OURS, *plain]
     kept = [KEPT] if platform.libc_ver()[0] == "glibc" else []
-    plain = [PLAIN] if rollout_module.compiled else []
     return [REFERENCE, *kept, OURS, *plain, CAX]
 
 

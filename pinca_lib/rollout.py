@@ -2,11 +2,13 @@
 
 A step applies each rule of a sequence once; PI-NCA's step is the frozen Init-NCA followed by the
 trained rule. The base channels never change, so what they add to the hidden layer is computed
-ahead. From there a CPU takes compiled code; a GPU, or a system without Numba, plain PyTorch.
+ahead. From there a CPU takes compiled code, and an NVIDIA GPU a kernel for what no gradient flows
+through; all else, and a system without Numba or Triton, plain PyTorch.
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +25,10 @@ try:
     from pinca_lib import compiled
 except (ImportError, RuntimeError):  # no Numba for this system, or no place for its cache
     compiled = None
+try:
+    from pinca_lib import fused
+except ImportError:  # no Triton: on a CPU, and on Windows
+    fused = None
 
 
 def rollout(
@@ -147,28 +153,31 @@ class _FoldedRules:
         self.rules = []
         for rule in rules:
             first, bias, second = _layers_over(rule, base)
-            groups = len(first)
             kernel = torch.einsum("hcf,fij->hcij", first.flatten(0, 1), FILTERS.to(base))
             own = block_means(base, rule.scale)
-            constant = _periodic_conv(own, kernel[:, BASE], groups) + bias.view(-1, 1, 1)
-            layers = (
-                constant,
-                kernel[:, DYNAMIC],
-                second[:, DYNAMIC].flatten(0, 1)[..., None, None],
+            constant = _periodic_conv(own, kernel[:, BASE], len(first)) + bias.view(-1, 1, 1)
+            air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]
+            recorded = partial(
+                _folded_increment,
+                _channels_last(constant),
+                _channels_last(kernel[:, DYNAMIC]),
+                _channels_last(second.flatten(0, 1)[..., None, None]),
+                air,
+                len(first),
             )
-            layers = [layer.contiguous(memory_format=torch.channels_last) for layer in layers]
+            frozen = recorded
+            if fused and fused.runs_on(base):
+                frozen = fused.Increment.of(first[:, :, DYNAMIC], second, constant, air)
             shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)
-            air = own[:, GEO_MASK, None]
-            self.rules.append((layers, groups, air, shares, rule.scale, alpha))
+            self.rules.append((recorded, frozen, shares, rule.scale, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
-        dynamic = dynamic.contiguous(memory_format=torch.channels_last)
+        dynamic = _channels_last(dynamic)
         for _ in range(steps):
-            for (constant, kernel, second), groups, air, shares, scale, alpha in self.rules:
+            for recorded, frozen, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
-                hidden = _periodic_conv(own, kernel, groups).add_(constant).relu_()
-                increment = _conv(hidden, second, groups).mul_(air)
+                increment = (recorded if torch.is_grad_enabled() else frozen)(own)
                 if scale > 1:
                     increment = self.air * spread(increment, scale, dynamic.shape[-2:])
                 dynamic = dynamic + increment
@@ -178,6 +187,17 @@ class _FoldedRules:
 
     def state(self, dynamic: Tensor) -> Tensor:
         return torch.cat([self.base, dynamic], dim=1)
+
+
+def _folded_increment(
+    constant: Tensor, kernel: Tensor, second: Tensor, air: Tensor, groups: int, own: Tensor
+) -> Tensor:
+    hidden = _periodic_conv(own, kernel, groups).add_(constant).relu_()
+    return _conv(hidden, second, groups).mul_(air)
+
+
+def _channels_last(planes: Tensor) -> Tensor:
+    return planes.contiguous(memory_format=torch.channels_last)
 
 
 def _periodic_conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:

@@ -115,6 +115,8 @@ def test_rows_are_printed_drawn_and_written(table, tmp_path):
 def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
     code = (
         "import sys, torch, numba, scipy.linalg, threadpoolctl\n"
+        "try: import triton.language\n"
+        "except ImportError: pass\n"
         "found = lambda: {name.partition('.')[0] for name in sys.modules}\n"
         "before = found()\n"
         "from pinca_lib import benchmark\n"
@@ -126,6 +128,14 @@ def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
     assert done.returncode == 0, done.stderr
     assert "pinca_lib" in done.stdout
     assert set(done.stdout.split()) <= {"pinca_lib", *OF_NUMBA}
+
+
+def test_on_a_gpu_the_kernel_is_timed_beside_plain_pytorch(monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(contenders.rollout_module, "fused", object())
+    assert contenders.names(cuda) == [REFERENCE, OURS, contenders.PLAIN]
+    monkeypatch.setattr(contenders.rollout_module, "fused", None)
+    assert contenders.names(cuda) == [REFERENCE, OURS]
 
 
 def test_a_device_that_cannot_be_timed_is_refused(monkeypatch):
