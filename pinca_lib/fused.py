@@ -7,7 +7,7 @@ to the hidden layer, and writes the increment. It records nothing for a gradient
 
 import warnings
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import torch
 import triton
@@ -15,11 +15,13 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional as F
 
+from pinca_lib.automaton import FILTERS
 from pinca_lib.errors import first_line
 
 CELLS = 64  # of a program, which a tensor core's widest product wants
 UNITS = 16  # hidden units at a time: with 32, registers spill
 NARROWEST = 16  # channels of a tile; Triton's products want as many
+TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
 
 
 @triton.jit
@@ -138,21 +140,33 @@ class Increment:
         return found
 
 
-def runs_on(state: Tensor) -> bool:
-    """Return whether the kernel is for states (B, C, H, W) like this: float32, an NVIDIA GPU."""
+def runs_on(state: Tensor, channels: int, hidden: int) -> bool:
+    """Return whether the kernel is for states (B, C, H, W) like this: float32, an NVIDIA GPU.
+
+    It is tried once for each number of dynamic channels and of hidden units.
+    """
     is_known = state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
-    return is_known and _runs_here(state.device)
+    return is_known and _works(state.device, channels, hidden)
 
 
 @cache
-def _runs_here(device: torch.device) -> bool:
-    """Try it once: Triton wants a C compiler, and a GPU that it knows."""
-    ones = partial(torch.ones, device=device)
+def _works(device: torch.device, channels: int, hidden: int) -> bool:
+    """Compare the kernel with plain PyTorch; Triton wants a C compiler and a GPU that it knows."""
+    random = torch.Generator().manual_seed(0)
+    first, second, constant, own = (
+        torch.randn(shape, generator=random).to(device)
+        for shape in ((hidden, channels, 4), (channels, hidden), (hidden, 5, 7), (channels, 5, 7))
+    )
+    kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(device))
+    seen = F.conv2d(F.pad(own[None], [1, 1, 1, 1], mode="circular"), kernel) + constant
+    expected = F.conv2d(torch.relu(seen), second[..., None, None])
     try:
-        Increment.of(ones(1, 1, 1, 4), ones(1, 1, 1), ones(1, 1, 3, 3), ones(1, 1, 3, 3))(
-            ones(1, 1, 3, 3)
-        ).sum().item()
+        air = torch.ones_like(own[None, :1])
+        found = Increment.of(first[None], second[None], constant[None], air)(own[None])
+        if (error := ((found - expected).norm() / expected.norm()).item()) < TOLERANCE:
+            return True
+        reason = f"it is off by {error:.1g} of plain PyTorch's result"
     except Exception as error:  # of Triton, of a compiler, of the driver: all have their own
-        warnings.warn(f"no kernel for {device} ({first_line(error)}): slower", stacklevel=2)
-        return False
-    return True
+        reason = first_line(error)
+    warnings.warn(f"no kernel for {device} ({reason}): plain PyTorch, slower", stacklevel=3)
+    return False

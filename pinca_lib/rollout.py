@@ -156,17 +156,18 @@ class _FoldedRules:
             kernel = torch.einsum("hcf,fij->hcij", first.flatten(0, 1), FILTERS.to(base))
             own = block_means(base, rule.scale)
             constant = _periodic_conv(own, kernel[:, BASE], len(first)) + bias.view(-1, 1, 1)
+            constant = _channels_last(constant)
             air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]
             recorded = partial(
                 _folded_increment,
-                _channels_last(constant),
+                constant,
                 _channels_last(kernel[:, DYNAMIC]),
                 _channels_last(second.flatten(0, 1)[..., None, None]),
                 air,
                 len(first),
             )
             frozen = recorded
-            if fused and fused.runs_on(base):
+            if fused and fused.runs_on(base, *second.shape[1:]):
                 frozen = fused.Increment.of(first[:, :, DYNAMIC], second, constant, air)
             shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)

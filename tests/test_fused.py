@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -37,7 +38,7 @@ def fused_and_expected(kinds, state, steps):
 
     with (
         patch.object(rollout_module, "compiled", None),
-        patch.object(fused, "runs_on", lambda state: True),
+        patch.object(fused, "runs_on", lambda *about: True),
         patch.object(fused.Increment, "__call__", counted),
     ):
         ours = rollout(rules, state, steps)
@@ -76,29 +77,99 @@ def test_what_is_not_a_number_stays_so(interpreted):
     assert 0 < expected.isnan().sum() < expected.numel() / 2
 
 
-def test_only_float32_on_an_nvidia_gpu_takes_the_kernel():
-    assert not fused.runs_on(city_state())
-    assert not fused.runs_on(city_state().double())
+def gradients(recorded):
+    """Return the gradient by a rule's weights through the last steps of three, and the calls."""
+    frozen, rule = as_they_ship(seed=1).requires_grad_(False), trained().requires_grad_(True)
+    state = city_state(1, height=6, width=7)
+    before = rollout([frozen, rule], state, 3 - recorded).detach()
+    found, calls = [], []
+    apply = fused.Increment.__call__
+
+    def counted(self, own):
+        calls.append(own.shape)
+        return apply(self, own)
+
+    with (
+        patch.object(rollout_module, "compiled", None),
+        patch.object(fused, "runs_on", lambda *about: True),
+        patch.object(fused.Increment, "__call__", counted),
+    ):
+        found.append(rollout([frozen, rule], state, 3, recorded=recorded))
+    for _ in range(recorded):
+        before = rule(frozen(before))
+    found.append(before)
+    weights = list(rule.parameters())
+    mine, theirs = (torch.autograd.grad(after.square().sum(), weights) for after in found)
+    return mine, theirs, len(calls)
 
 
-def test_where_it_fails_plain_pytorch_takes_over():
-    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): slower"):
-        assert not fused._runs_here(torch.device("cpu"))
+@pytest.mark.parametrize("recorded", [1, 2])
+def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, interpreted):
+    mine, theirs, calls = interpreted.submit(gradients, recorded).result()
+    assert calls == 2 * (3 - recorded)
+    for own, expected in zip(mine, theirs, strict=True):
+        assert (own - expected).norm() < 1e-4 * expected.norm()
 
 
-def test_where_it_works_it_is_taken(interpreted):
-    assert interpreted.submit(fused._runs_here, torch.device("cpu")).result()
+@pytest.mark.parametrize("changed", ["is_cuda", "hip", "dtype", "works"])
+def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(changed, monkeypatch):
+    state = SimpleNamespace(
+        is_cuda=changed != "is_cuda",
+        device=torch.device("cuda"),
+        dtype=torch.float64 if changed == "dtype" else torch.float32,
+    )
+    monkeypatch.setattr(torch.version, "hip", "7.0" if changed == "hip" else None)
+    monkeypatch.setattr(fused, "_works", lambda *about: changed != "works")
+    assert not fused.runs_on(state, 18, 96)
+    monkeypatch.undo()
+    monkeypatch.setattr(fused, "_works", lambda *about: True)
+    sound = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
+    assert fused.runs_on(sound, 18, 96)
 
 
-@pytest.mark.parametrize(("capability", "shared"), [(75, 64), (80, 163), (86, 99), (90, 227)])
-@pytest.mark.parametrize("precision", ["tf32x3", "ieee"])
+def test_where_it_fails_it_is_not_taken():
+    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): plain PyTorch, slower"):
+        assert not fused._works(torch.device("cpu"), 18, 96)
+
+
+@pytest.mark.parametrize(("channels", "hidden"), [(6, 1), (18, 192), (40, 96)])
+def test_where_it_is_right_it_is_taken(channels, hidden, interpreted):
+    assert interpreted.submit(fused._works, torch.device("cpu"), channels, hidden).result()
+
+
+def works_when_off():
+    """Return what a trial finds of a kernel that is off by a thousandth."""
+    apply = fused.Increment.__call__
+    with patch.object(fused.Increment, "__call__", lambda self, own: 1.001 * apply(self, own)):
+        return fused._works(torch.device("cpu"), 7, 5)
+
+
+def test_where_it_is_wrong_it_is_not_taken(interpreted):
+    assert not interpreted.submit(works_when_off).result()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("kinds", [(trained,), (partial(as_they_ship, scale=4), as_they_ship)])
+def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds):
+    rules = [kind(seed=seed).cuda() for seed, kind in enumerate(kinds, 1)]
+    expected = state = city_state(2, height=24, width=40).cuda()
+    assert fused.runs_on(state, 18, 96)
+    for _ in range(8):
+        for rule in rules:
+            expected = rule(expected)
+    ours = rollout(rules, state, 8)
+    assert (ours - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("capability", "shared", "precision"),
+    [(75, 64, "ieee"), (80, 163, "tf32x3"), (86, 99, "tf32x3"), (90, 227, "tf32x3")],
+)
 def test_it_compiles_for_each_generation_and_fits_its_shared_memory(capability, shared, precision):
     from triton import compile as compiled_for
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    if precision == "tf32x3" and capability < 80:
-        pytest.skip("no tensor cores for TF32")
     pointers = ("own", "constant", "first", "second", "air", "found")
     constants = {"CHANNELS": 18, "HIDDEN": 192, "TILE": 32, "PADDED": 192, "CELLS": fused.CELLS,
                  "UNITS": fused.UNITS, "PRECISION": precision}  # fmt: skip
