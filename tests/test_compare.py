@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,16 @@ def test_a_table_keeps_the_newest_rows_of_each_model_seed_and_split_on_the_same_
     assert [(row["model"], row["seed"], row["error"]) for row in rows] == [
         ("ours", "1", "0.4"), ("theirs", "0", "0.6"), ("ours", "0", "0.3"), ("ours", "0", "0.2"),
     ]  # fmt: skip
+
+
+def test_the_weights_that_ship_stand_for_their_own_training_alone():
+    data = load_dataset(PROJECT_ROOT / "data" / "train", 64)
+    ours = compare.LONGER[0]
+    assert compare.ships(ours, data, seed=0)
+    assert not compare.ships(ours, data, seed=1)
+    assert not compare.ships(compare.RIVALS[0], data, seed=0)
+    assert not compare.ships(replace(ours, pi={"recorded": 1}), data, seed=0)
+    assert not compare.ships(ours, replace(data, states=data.states[:-1]), seed=0)
 
 
 def test_models_that_differ_above_alone_share_an_init_nca():
