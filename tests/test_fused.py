@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from types import SimpleNamespace
@@ -27,10 +28,10 @@ def interpreted():
         yield process
 
 
-def fused_and_expected(kinds, state, steps):
-    """Return the rollout by the kernel, that by the rules themselves, and how often it ran."""
-    rules, calls = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)], []
-    apply = fused.Increment.__call__
+@contextmanager
+def kernel_taken():
+    """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
+    calls, apply = [], fused.Increment.__call__
 
     def counted(self, own):
         calls.append(own.shape)
@@ -41,12 +42,23 @@ def fused_and_expected(kinds, state, steps):
         patch.object(fused, "runs_on", lambda *about: True),
         patch.object(fused.Increment, "__call__", counted),
     ):
-        ours = rollout(rules, state, steps)
-    expected = state
+        yield calls
+
+
+def applied(rules, state, steps):
+    """Return what becomes of a state by the rules themselves."""
     for _ in range(steps):
         for rule in rules:
-            expected = rule(expected)
-    return ours, expected, len(calls)
+            state = rule(state)
+    return state
+
+
+def fused_and_expected(kinds, state, steps):
+    """Return the rollout by the kernel, that by the rules themselves, and how often it ran."""
+    rules = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
+    with kernel_taken() as calls:
+        ours = rollout(rules, state, steps)
+    return ours, applied(rules, state, steps), len(calls)
 
 
 @pytest.mark.parametrize(
@@ -79,26 +91,13 @@ def test_what_is_not_a_number_stays_so(interpreted):
 
 def gradients(recorded):
     """Return the gradient by a rule's weights through the last steps of three, and the calls."""
-    frozen, rule = as_they_ship(seed=1).requires_grad_(False), trained().requires_grad_(True)
+    rules = [as_they_ship(seed=1).requires_grad_(False), trained().requires_grad_(True)]
     state = city_state(1, height=6, width=7)
-    before = rollout([frozen, rule], state, 3 - recorded).detach()
-    found, calls = [], []
-    apply = fused.Increment.__call__
-
-    def counted(self, own):
-        calls.append(own.shape)
-        return apply(self, own)
-
-    with (
-        patch.object(rollout_module, "compiled", None),
-        patch.object(fused, "runs_on", lambda *about: True),
-        patch.object(fused.Increment, "__call__", counted),
-    ):
-        found.append(rollout([frozen, rule], state, 3, recorded=recorded))
-    for _ in range(recorded):
-        before = rule(frozen(before))
-    found.append(before)
-    weights = list(rule.parameters())
+    before = rollout(rules, state, 3 - recorded).detach()
+    with kernel_taken() as calls:
+        ours = rollout(rules, state, 3, recorded=recorded)
+    weights = list(rules[1].parameters())
+    found = ours, applied(rules, before, recorded)
     mine, theirs = (torch.autograd.grad(after.square().sum(), weights) for after in found)
     return mine, theirs, len(calls)
 
@@ -152,12 +151,9 @@ def test_where_it_is_wrong_it_is_not_taken(interpreted):
 @pytest.mark.parametrize("kinds", [(trained,), (partial(as_they_ship, scale=4), as_they_ship)])
 def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds):
     rules = [kind(seed=seed).cuda() for seed, kind in enumerate(kinds, 1)]
-    expected = state = city_state(2, height=24, width=40).cuda()
+    state = city_state(2, height=24, width=40).cuda()
     assert fused.runs_on(state, 18, 96)
-    for _ in range(8):
-        for rule in rules:
-            expected = rule(expected)
-    ours = rollout(rules, state, 8)
+    ours, expected = rollout(rules, state, 8), applied(rules, state, 8)
     assert (ours - expected).norm() < 1e-5 * expected.norm()
 
 
