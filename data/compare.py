@@ -21,6 +21,7 @@ import csv
 import json
 import shutil
 import time
+from ast import literal_eval
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from papermill import inspect_notebook
 from papermill.exceptions import PapermillExecutionError
 from pretrain import EXPERIMENTS, PRETRAINED, train
 from torch import Tensor
@@ -219,14 +221,21 @@ def train_automaton(
 
 def ships(contender: Contender, dataset: WindDataset, seed: int) -> bool:
     """Return whether the weights that ship are those of this training, as their cards say."""
-    cards = [json.loads((PRETRAINED / f"{experiment}.json").read_text(encoding="utf-8"))
-             for experiment in EXPERIMENTS]  # fmt: skip
-    return (
-        not (contender.init or contender.pi)
-        and [card["iterations"] for card in cards] == [contender.init_epochs, contender.epochs]
-        and {card["parameters"]["seed"] for card in cards} == {seed}
-        and {card["data_fingerprint"] for card in cards} == {dataset.fingerprint()}
-    )
+    of_rules = (contender.init_epochs, contender.init), (contender.epochs, contender.pi)
+    for (experiment, notebook), (epochs, differs) in zip(
+        EXPERIMENTS.items(), of_rules, strict=True
+    ):
+        card = json.loads((PRETRAINED / f"{experiment}.json").read_text(encoding="utf-8"))
+        path = PROJECT_ROOT / "notebooks" / f"{notebook}.ipynb"
+        usual = {name: literal_eval(about["default"])
+                 for name, about in inspect_notebook(path).items()}  # fmt: skip
+        asked = usual | {"pool_size": 256, "seed": seed} | differs
+        asked |= {"init_checkpoint": card["parameters"].get("init_checkpoint")}
+        made = card["iterations"], card["data_fingerprint"], card["parameters"]
+        of_these = {name: asked.get(name) for name in card["parameters"]}
+        if made != (epochs, dataset.fingerprint(), of_these):
+            return False
+    return True
 
 
 def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:

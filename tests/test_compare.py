@@ -166,6 +166,18 @@ def test_the_weights_that_ship_stand_for_their_own_training_alone():
     assert not compare.ships(ours, replace(data, states=data.states[:-1]), seed=0)
 
 
+def test_with_other_defaults_the_weights_that_ship_are_of_another_training(monkeypatch):
+    data = load_dataset(PROJECT_ROOT / "data" / "train", 64)
+    inspect = compare.inspect_notebook
+
+    def changed(path):
+        found = inspect(path)
+        return found | {"min_steps": found["min_steps"] | {"default": "17"}}
+
+    monkeypatch.setattr(compare, "inspect_notebook", changed)
+    assert not compare.ships(compare.LONGER[0], data, seed=0)
+
+
 def test_models_that_differ_above_alone_share_an_init_nca():
     ours, *others = sorted(compare.ABLATION, key=lambda one: one.name != "ours")
     shared = [one.name for one in others if compare.first_like(one, compare.ABLATION) is ours]

@@ -3,6 +3,7 @@
 import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
 from types import SimpleNamespace
@@ -13,6 +14,12 @@ import torch
 from test_automaton import bounded_rule, city_state, trained, wide_rule, windward_rule
 
 from pinca_lib import rollout as rollout_module
+from pinca_lib.automaton import CA
+from pinca_lib.channels import DYNAMIC
+from pinca_lib.checkpoints import load_rule
+from pinca_lib.datasets import load_dataset
+from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import fused, rollout
 
 pytestmark = pytest.mark.skipif(fused is None, reason="Triton is not installed")
@@ -56,6 +63,7 @@ def applied(rules, state, steps):
 def fused_and_expected(kinds, state, steps):
     """Return the rollout by the kernel, that by the rules themselves, and how often it ran."""
     rules = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
+    state = state[:, : rules[0].channels]
     with kernel_taken() as calls:
         ours = rollout(rules, state, steps)
     return ours, applied(rules, state, steps), len(calls)
@@ -73,8 +81,6 @@ def fused_and_expected(kinds, state, steps):
 @pytest.mark.parametrize("size", [(3, 3), (9, 11), (16, 8)])
 def test_interpreted_the_kernel_equals_the_rule_itself(kinds, size, interpreted):
     state = city_state(2, height=size[0], width=size[1])
-    if isinstance(kinds[0], partial) and kinds[0].args == (12,):
-        state = state[:, :12]
     ours, expected, calls = interpreted.submit(fused_and_expected, kinds, state, 3).result()
     assert calls == 3 * len(kinds)
     assert (ours - expected).norm() < 1e-5 * expected.norm()
@@ -145,6 +151,43 @@ def works_when_off():
 
 def test_where_it_is_wrong_it_is_not_taken(interpreted):
     assert not interpreted.submit(works_when_off).result()
+
+
+def as_tf32(values):
+    """Round to the ten bits that TF32 keeps."""
+    return ((values.contiguous().view(torch.int32) + 2**12) & -(2**13)).view(torch.float32)
+
+
+def product(a, b, precision):
+    """Multiply as Triton does: of what TF32 leaves over, too, but for the product of both rests."""
+    large_a, large_b = as_tf32(a), as_tf32(b)
+    found = large_a @ large_b
+    if precision == "tf32x3":
+        found = as_tf32(a - large_a) @ large_b + large_a @ as_tf32(b - large_b) + found
+    return found
+
+
+def test_three_products_of_tf32_are_as_exact_as_one_of_float32(monkeypatch):
+    rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    state = fresh_states(load_dataset(PROJECT_ROOT / "data" / "test", 64).states[:1])
+    doubled = [deepcopy(rule).double() for rule in rules]
+    exact, errors = applied(doubled, state.double(), 16)[:, DYNAMIC], {}
+
+    for precision in ("float32", "tf32x3", "tf32"):
+
+        def update(self, perception, precision=precision):
+            w1, bias, w2 = self.layers()
+            hidden = torch.relu(
+                product(perception.movedim(1, -1), w1.flatten(1).T, precision) + bias
+            )
+            return product(hidden, w2.T, precision).movedim(-1, 1)
+
+        with monkeypatch.context() as patched, torch.no_grad():
+            if precision != "float32":
+                patched.setattr(CA, "update", update)
+            found = applied(rules, state, 16)[:, DYNAMIC]
+        errors[precision] = ((found - exact).norm() / exact.norm()).item()
+    assert errors["tf32x3"] < 2 * errors["float32"] < 1e-6 < errors["tf32"] / 10
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
