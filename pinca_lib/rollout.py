@@ -150,7 +150,7 @@ class _FoldedRules:
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.base = base
         self.air = base[:, GEO_MASK, None] > 0
-        self.rules = []
+        self.rules, self.fused = [], []
         for rule in rules:
             first, bias, second = _layers_over(rule, base)
             kernel = torch.einsum("hcf,fij->hcij", first.flatten(0, 1), FILTERS.to(base))
@@ -158,7 +158,7 @@ class _FoldedRules:
             constant = _periodic_conv(own, kernel[:, BASE], len(first)) + bias.view(-1, 1, 1)
             constant = _channels_last(constant)
             air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]
-            recorded = partial(
+            increment = partial(
                 _folded_increment,
                 constant,
                 _channels_last(kernel[:, DYNAMIC]),
@@ -166,22 +166,25 @@ class _FoldedRules:
                 air,
                 len(first),
             )
-            frozen = recorded
-            if fused and fused.runs_on(base, *second.shape[1:]):
-                frozen = fused.Increment.of(first[:, :, DYNAMIC], second, constant, air)
             shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
             alpha = None if rule.alpha is None else float(rule.alpha)
-            self.rules.append((recorded, frozen, shares, rule.scale, alpha))
+            self.rules.append((increment, shares, rule.scale, alpha))
+            if fused and fused.runs_on(base, *second.shape[1:]):
+                layers = first[:, :, DYNAMIC], second, constant
+                city = base[:, GEO_MASK, None], shares
+                self.fused.append(fused.Rule.over(layers, air, city, rule.scale, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
+        if len(self.fused) == len(self.rules) and not torch.is_grad_enabled():
+            return fused.advance(dynamic, self.fused, steps)
         dynamic = _channels_last(dynamic)
         for _ in range(steps):
-            for recorded, frozen, shares, scale, alpha in self.rules:
+            for increment, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
-                increment = (recorded if torch.is_grad_enabled() else frozen)(own)
+                added = increment(own)
                 if scale > 1:
-                    increment = self.air * spread(increment, scale, dynamic.shape[-2:])
-                dynamic = dynamic + increment
+                    added = self.air * spread(added, scale, dynamic.shape[-2:])
+                dynamic = dynamic + added
                 if alpha is not None:
                     dynamic = bounded(dynamic, self.air, alpha)
         return dynamic

@@ -18,6 +18,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import DYNAMIC
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
+from pinca_lib.devices import choose_device
 from pinca_lib.parameters import PROJECT_ROOT
 from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import fused, rollout
@@ -38,16 +39,16 @@ def interpreted():
 @contextmanager
 def kernel_taken():
     """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
-    calls, apply = [], fused.Increment.__call__
+    calls, apply = [], fused.Rule.apply
 
-    def counted(self, own):
+    def counted(self, own, new, channels):
         calls.append(own.shape)
-        return apply(self, own)
+        return apply(self, own, new, channels)
 
     with (
         patch.object(rollout_module, "compiled", None),
         patch.object(fused, "runs_on", lambda *about: True),
-        patch.object(fused.Increment, "__call__", counted),
+        patch.object(fused.Rule, "apply", counted),
     ):
         yield calls
 
@@ -143,9 +144,9 @@ def test_where_it_is_right_it_is_taken(channels, hidden, interpreted):
 
 
 def works_when_off():
-    """Return what a trial finds of a kernel that is off by a thousandth."""
-    apply = fused.Increment.__call__
-    with patch.object(fused.Increment, "__call__", lambda self, own: 1.001 * apply(self, own)):
+    """Return what a trial finds of kernels that are off by a thousandth."""
+    advance = fused.advance
+    with patch.object(fused, "advance", lambda *given: 1.001 * advance(*given)):
         return fused._works(torch.device("cpu"), 7, 5)
 
 
@@ -192,31 +193,36 @@ def test_three_products_of_tf32_are_as_exact_as_one_of_float32(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("kinds", [(trained,), (partial(as_they_ship, scale=4), as_they_ship)])
-def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds):
-    rules = [kind(seed=seed).cuda() for seed, kind in enumerate(kinds, 1)]
-    state = city_state(2, height=24, width=40).cuda()
+@pytest.mark.parametrize("steps", [1, 16, 19])
+def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds, steps):
+    device = choose_device("cuda")
+    rules = [kind(seed=seed).to(device) for seed, kind in enumerate(kinds, 1)]
+    state = city_state(2, height=24, width=40).to(device)
     assert fused.runs_on(state, 18, 96)
-    ours, expected = rollout(rules, state, 8), applied(rules, state, 8)
+    ours, expected = rollout(rules, state, steps), applied(rules, state, steps)
     assert (ours - expected).norm() < 1e-5 * expected.norm()
 
 
 @pytest.mark.parametrize(
-    ("capability", "shared", "precision"),
-    [(75, 64, "ieee"), (80, 163, "tf32x3"), (86, 99, "tf32x3"), (90, 227, "tf32x3")],
+    ("capability", "shared", "hidden", "stays"),
+    [(80, 82, 96, False), (86, 49, 192, False), (90, 113, 96, True), (90, 113, 192, False)],
 )
-def test_it_compiles_for_each_generation_and_fits_its_shared_memory(capability, shared, precision):
+def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
+    capability, shared, hidden, stays
+):
     from triton import compile as compiled_for
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    pointers = ("own", "constant", "first", "second", "air", "found")
-    constants = {"CHANNELS": 18, "HIDDEN": 192, "TILE": 32, "PADDED": 192, "CELLS": fused.CELLS,
-                 "UNITS": fused.UNITS, "PRECISION": precision}  # fmt: skip
-    types = {name: "*fp32" if name in pointers else "i32" for name in fused._increment.arg_names}
-    source = ASTSource(fused._increment, types | dict.fromkeys(constants, "constexpr"), constants)
+    pointers = ("own", "new", "constant", "first", "second", "air")
+    constants = {"CHANNELS": 18, "STRIDE": 20, "HIDDEN": hidden, "PADDED": hidden, "TILE": 32,
+                 "CELLS": fused.CELLS, "UNITS": fused.UNITS, "PART": fused.PART,
+                 "STAYS": stays, "ADDS": True, "ALPHA": 2.25}  # fmt: skip
+    types = {name: "*fp32" if name in pointers else "i32" for name in fused._step.arg_names}
+    source = ASTSource(fused._step, types | dict.fromkeys(constants, "constexpr"), constants)
     found = compiled_for(
         source, target=GPUTarget("cuda", capability, 32), options={"num_stages": 1}
     )
     assert found.asm["cubin"]
-    assert found.metadata.shared <= shared * 1024
-    assert (".tf32" in found.asm["ptx"]) == (precision == "tf32x3")
+    assert found.metadata.shared <= (shared - 1) * 1024
+    assert ".tf32" in found.asm["ptx"]
