@@ -218,8 +218,8 @@ def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
     constants = {"CHANNELS": 18, "STRIDE": 20, "HIDDEN": hidden, "PADDED": hidden, "TILE": 32,
                  "CELLS": fused.CELLS, "UNITS": fused.UNITS, "PART": fused.PART,
                  "STAYS": stays, "ADDS": True, "ALPHA": 2.25}  # fmt: skip
-    types = {name: "*fp32" if name in pointers else "i32" for name in fused._step.arg_names}
-    source = ASTSource(fused._step, types | dict.fromkeys(constants, "constexpr"), constants)
+    types = {name: "*fp32" if name in pointers else "i32" for name in fused.step.arg_names}
+    source = ASTSource(fused.step, types | dict.fromkeys(constants, "constexpr"), constants)
     found = compiled_for(
         source, target=GPUTarget("cuda", capability, 32), options={"num_stages": 1}
     )
