@@ -154,12 +154,13 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
 
 
 def runs_on(state: Tensor, channels: int, hidden: int) -> bool:
-    """Return whether the kernels are for states (B, C, H, W) like this: float32, an NVIDIA GPU.
+    """Return whether the kernels are for states (B, C, H, W) like this: float32, a GPU with TF32.
 
     They are tried once for each number of dynamic channels and of hidden units.
     """
     is_known = state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
-    return is_known and _works(state.device, channels, hidden)
+    has_tf32 = is_known and torch.cuda.get_device_capability(state.device) >= (8, 0)
+    return has_tf32 and _works(state.device, channels, hidden)
 
 
 @cache

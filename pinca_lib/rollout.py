@@ -175,7 +175,7 @@ class _FoldedRules:
                 self.fused.append(fused.Rule.over(layers, air, city, rule.scale, alpha))
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
-        if len(self.fused) == len(self.rules) and not torch.is_grad_enabled():
+        if self.fused and len(self.fused) == len(self.rules) and not torch.is_grad_enabled():
             return fused.advance(dynamic, self.fused, steps)
         dynamic = _channels_last(dynamic)
         for _ in range(steps):

@@ -58,7 +58,8 @@ def _column(values, channel, which: tl.constexpr):
 @triton.jit
 def _bounded(values, channel, air, ALPHA: tl.constexpr):
     u, v = _column(values, channel, 0), _column(values, channel, 1)
-    most = (1 - _MARGIN) * ALPHA * tl.maximum(_column(values, channel, _TKE), 0.0)
+    tke = tl.maximum(_column(values, channel, _TKE), 0.0, propagate_nan=tl.PropagateNan.ALL)
+    most = (1 - _MARGIN) * ALPHA * tke
     low = tl.where(channel > _DWDZ, -_MEMORY_LIMIT, float("-inf"))
     low = tl.where(channel == _SPEED, (1 + _MARGIN) * tl.sqrt(u * u + v * v), low)
     low = tl.where(channel == _FLUX, -most, tl.where(channel == _TKE, 0.0, low))

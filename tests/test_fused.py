@@ -15,7 +15,7 @@ from test_automaton import bounded_rule, city_state, trained, wide_rule, windwar
 
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
-from pinca_lib.channels import DYNAMIC
+from pinca_lib.channels import DYNAMIC, GEO_MASK, TKE
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
@@ -87,11 +87,13 @@ def test_interpreted_the_kernel_equals_the_rule_itself(kinds, size, interpreted)
     assert (ours - expected).norm() < 1e-5 * expected.norm()
 
 
-def test_what_is_not_a_number_stays_so(interpreted):
+@pytest.mark.parametrize("kind", [trained, bounded_rule])
+@pytest.mark.parametrize("channel", [TKE, 15])
+def test_what_is_not_a_number_stays_so(channel, kind, interpreted):
     state = city_state(1, height=9, width=9)
-    state[:, 2] = 1
-    state[0, 15, 4, 4] = torch.nan
-    ours, expected, _ = interpreted.submit(fused_and_expected, [trained], state, 2).result()
+    state[:, GEO_MASK] = 1
+    state[0, channel, 4, 4] = torch.nan
+    ours, expected, _ = interpreted.submit(fused_and_expected, [kind], state, 2).result()
     assert torch.equal(ours.isnan(), expected.isnan())
     assert 0 < expected.isnan().sum() < expected.numel() / 2
 
@@ -117,7 +119,7 @@ def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, 
         assert (own - expected).norm() < 1e-4 * expected.norm()
 
 
-@pytest.mark.parametrize("changed", ["is_cuda", "hip", "dtype", "works"])
+@pytest.mark.parametrize("changed", ["is_cuda", "hip", "dtype", "capability", "works"])
 def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(changed, monkeypatch):
     state = SimpleNamespace(
         is_cuda=changed != "is_cuda",
@@ -125,9 +127,12 @@ def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(chang
         dtype=torch.float64 if changed == "dtype" else torch.float32,
     )
     monkeypatch.setattr(torch.version, "hip", "7.0" if changed == "hip" else None)
+    capability = (7, 5) if changed == "capability" else (8, 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(fused, "_works", lambda *about: changed != "works")
     assert not fused.runs_on(state, 18, 96)
     monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(fused, "_works", lambda *about: True)
     sound = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
     assert fused.runs_on(sound, 18, 96)
