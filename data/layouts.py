@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections import defaultdict
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -217,6 +218,13 @@ def prepare(heights: np.ndarray) -> np.ndarray:
     return _nearest_height(heights, ~air & (heights == 0))
 
 
+def turned(height: np.ndarray, degrees: int) -> np.ndarray:
+    """Turn a city's raster; what its corners leave empty is too high for any crop."""
+    if degrees == 0:
+        return height
+    return ndimage.rotate(height, degrees, order=0, cval=CELL * (MAX_CELLS + 2))
+
+
 def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
     """List the crops of a city that fit the rules, those least changed by the preparation first.
 
@@ -285,14 +293,26 @@ def choose(candidates: list[tuple], metres: int, count: int, taken: list[tuple])
     return chosen
 
 
-# Real crops per city: (split, name stem, side in m, how many).
+# Real crops per city: (split, name stem, side in m, how many, degrees by which the city is turned).
 REAL = {
-    "paris": [("train", "paris_c", 128, 8), ("train", "paris_e", 128, 2)],
-    "munich": [("train", "munich_c", 128, 9), ("train", "munich_e", 128, 15)],
-    "florence": [("train", "florence_c", 128, 5), ("train", "florence_e", 128, 8)],
+    "paris": [
+        ("train", "paris_c", 128, 8, 0),
+        ("train", "paris_e", 128, 2, 0),
+        ("train", "paris_t", 128, 14, 30),
+    ],
+    "munich": [
+        ("train", "munich_c", 128, 9, 0),
+        ("train", "munich_e", 128, 15, 0),
+        ("train", "munich_t", 128, 14, 30),
+    ],
+    "florence": [
+        ("train", "florence_c", 128, 5, 0),
+        ("train", "florence_e", 128, 8, 0),
+        ("train", "florence_t", 128, 14, 30),
+    ],
     "san_francisco": [
-        ("test", "san_francisco_l", 256, 2),
-        ("test", "san_francisco_c", 128, 6),
+        ("test", "san_francisco_l", 256, 2, 0),
+        ("test", "san_francisco_c", 128, 6, 0),
     ],
 }
 # Pairs of wind directions folded into 0..45 degrees, that is modulo the square's symmetry.
@@ -404,9 +424,9 @@ def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
         if not cache.exists():
             np.save(cache, city_heights(wheel, city).astype(np.float32))
         height = np.load(cache)
-        taken: list[tuple] = []
-        for split, stem, metres, count in groups:
-            found = crops(height, metres, step=16 if metres <= 128 else 32)
+        taken: dict[int, list[tuple]] = defaultdict(list)
+        for split, stem, metres, count, turn in groups:
+            found = crops(turned(height, turn), metres, step=16 if metres <= 128 else 32)
             result[stem] = [
                 Layout(
                     name=f"{stem}{k:02d}",
@@ -416,13 +436,14 @@ def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
                     source=SOURCE_REAL,
                     licence="ODbL-1.0",
                     geometry=(
-                        f"{city}: crop of {metres} m, origin y = {y} m, x = {x} m of the model, "
+                        f"{city}: crop of {metres} m, origin y = {y} m, x = {x} m of the model"
+                        f"{f' turned by {turn} degrees' if turn else ''}, "
                         f"{changed:.1%} of the cells changed by the preparation"
                     ),
                     origin=(y, x),
                 )
                 for k, (changed, y, x, cells) in enumerate(
-                    choose(found, metres, count, taken), start=1
+                    choose(found, metres, count, taken[turn]), start=1
                 )
             ]
     return result
@@ -457,7 +478,9 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     train = in_turns("paris_c", "munich_c", "florence_c")
     small, large = crop["san_francisco_c"], crop["san_francisco_l"]
     later = in_turns("florence_e", "munich_e", "paris_e")
-    winds = {layout.name: directions(k) for k, layout in enumerate(train + small + large + later)}
+    last = in_turns("munich_t", "paris_t", "florence_t")
+    known = train + small + large + later + last
+    winds = {layout.name: directions(k) for k, layout in enumerate(known)}
 
     def turns(layouts: list[Layout]) -> list[Case]:
         return [Case(layout, winds[layout.name][k]) for k in (0, 1) for layout in layouts]
@@ -480,4 +503,4 @@ def plan(wheel: Path, work: Path) -> list[Case]:
             if queues[group]:
                 cases.append(queues[group].pop(0))
     cases[16:16] = turns(large)
-    return cases + turns(later)
+    return cases + turns(later) + turns(last)
