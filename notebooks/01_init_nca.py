@@ -26,7 +26,7 @@
 # weights that it leads to are in `data/pretrained`. The experiment's own run:
 #
 # ```
-# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
 # ```
 
 # %%
@@ -74,6 +74,7 @@ follows_wind: bool = True  # see along and across the wind, not along x and y (e
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
 bounded: bool = True  # keep three bounds of the flow in every step, exactly (experiment: False)
 augment: bool = True  # shift, mirror and turn the cases (experiment: False)
+weight_decay: float = 0.1  # share of the weights, times the rate, lost at a time (experiment: 0)
 average: float = 0.99  # memory of the running average of the weights (experiment: 0)
 gradient_checkpoints: bool = False  # keep fewer states for the gradient, compute them again
 
@@ -149,6 +150,7 @@ training = Training(
     pool,
     p.learning_rate,
     p.average,
+    p.weight_decay,
     iterations=p.epochs if p.anneal else None,
 )
 metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)

@@ -22,7 +22,7 @@
 # As committed, the notebook takes about a minute on two CPU cores. The experiment's own run:
 #
 # ```
-# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0
+# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
 # ```
 #
 # It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
@@ -73,6 +73,7 @@ follows_wind: bool = True  # see along and across the wind, not along x and y (e
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
 bounded: bool = True  # keep the three bounds in every step, exactly (experiment: False)
 augment: bool = True  # shift, mirror and turn the cases (experiment: False)
+weight_decay: float = 0.1  # share of the weights, times the rate, lost at a time (experiment: 0)
 average: float = 0.99  # memory of the running average of the weights (experiment: 0)
 alpha: float = 2.25  # bound of momentum flux over turbulent kinetic energy
 lambda_mse: float = 1.0  # weight of the data
@@ -113,7 +114,12 @@ pi_nca = CA(
 print("the PI-NCA sees", "along the wind" if follows_wind else "along x and y")
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
 training = Training(
-    pi_nca, pool, p.learning_rate, p.average, iterations=p.epochs if p.anneal else None
+    pi_nca,
+    pool,
+    p.learning_rate,
+    p.average,
+    p.weight_decay,
+    iterations=p.epochs if p.anneal else None,
 )
 metrics = ScaledPhysicsMetrics(pool.targets, pool.extents, p.alpha)
 

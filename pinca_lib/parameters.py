@@ -109,6 +109,7 @@ PARAMETERS = {
     "augment": Parameter(bool),
     "restart_every": Parameter(int, 1, 10_000_000),
     "recorded": Parameter(int, 1, 100_000),
+    "weight_decay": Parameter(float, 0.0, 100.0),
     "average": Parameter(float, 0.0, 0.99999),
     "gradient_checkpoints": Parameter(bool),
     "quick": Parameter(bool),

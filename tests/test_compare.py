@@ -17,6 +17,7 @@ from pinca_lib.rivals import Rival
 
 sys.path.insert(0, str(PROJECT_ROOT / "data"))
 import compare
+import trainings
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_a_training_that_diverges_has_a_row_without_scores(
         raise PapermillExecutionError(0, 0, "", ename, "the loss is 1e+30", [])
 
     monkeypatch.setattr(compare, "train", fail)
-    own = compare.Contender("ours", 1, 1), tmp_path, city_folder, 0, tmp_path / "below"
+    own = trainings.Contender("ours", 1, 1), tmp_path, city_folder, 0, tmp_path / "below"
     if ename == "KeyError":
         with pytest.raises(PapermillExecutionError):
             compare.train_either(*own)
@@ -108,7 +109,7 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     data = project / "data" / "train"
     small = {"unet": {"features": (4,) * 6, "dropout": 0.5},
              "fno": {"n_modes": (4, 4), "hidden_channels": 4}}[rival]  # fmt: skip
-    contender = compare.Contender("one", 4, rival=rival, network=small)
+    contender = trainings.Contender("one", 4, rival=rival, network=small)
     whole = compare.train_rival(contender, tmp_path / "whole", data, seed=0)
     monkeypatch.setattr("pinca_lib.runs.CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as cut:
@@ -158,10 +159,10 @@ def test_a_table_keeps_the_newest_rows_of_each_model_seed_and_split_on_the_same_
 
 def test_the_weights_that_ship_stand_for_their_own_training_alone():
     data = load_dataset(PROJECT_ROOT / "data" / "train", 64)
-    ours = compare.LONGER[0]
+    ours = trainings.LONGER[0]
     assert compare.ships(ours, data, seed=0)
     assert not compare.ships(ours, data, seed=1)
-    assert not compare.ships(compare.RIVALS[0], data, seed=0)
+    assert not compare.ships(trainings.RIVALS[0], data, seed=0)
     assert not compare.ships(replace(ours, pi={"recorded": 1}), data, seed=0)
     assert not compare.ships(ours, replace(data, states=data.states[:-1]), seed=0)
 
@@ -175,11 +176,11 @@ def test_with_other_defaults_the_weights_that_ship_are_of_another_training(monke
         return found | {"min_steps": found["min_steps"] | {"default": "17"}}
 
     monkeypatch.setattr(compare, "inspect_notebook", changed)
-    assert not compare.ships(compare.LONGER[0], data, seed=0)
+    assert not compare.ships(trainings.LONGER[0], data, seed=0)
 
 
 def test_models_that_differ_above_alone_share_an_init_nca():
-    ours, *others = sorted(compare.ABLATION, key=lambda one: one.name != "ours")
-    shared = [one.name for one in others if compare.first_like(one, compare.ABLATION) is ours]
+    ours, *others = sorted(trainings.ABLATION, key=lambda one: one.name != "ours")
+    shared = [one.name for one in others if compare.first_like(one, trainings.ABLATION) is ours]
     assert shared == [one.name for one in others if not one.init]
     assert 0 < len(shared) < len(others)
