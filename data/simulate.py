@@ -17,7 +17,7 @@ every 0.04 T.
 
 Usage
 -----
-python data/simulate.py [--sionna-wheel PATH] [--workers 2] [--only NAME ...] [--limit N]
+python data/simulate.py [--sionna-wheel PATH] [--workers 2] [--gpu] [--only NAME ...] [--limit N]
 
 A run that was stopped goes on where it was: cases in a city file or in the list of the rejected
 are skipped, and the moments of cases that were simulated are kept in ``data/work/``. To judge
@@ -64,9 +64,11 @@ class Solver:
     ----------
     shape : tuple of (int, int, int)
         Cells along x, y and z.
+    gpu : bool
+        Step on a CUDA GPU, with cupy, instead of a core.
     """
 
-    def __init__(self, shape: tuple[int, int, int]):
+    def __init__(self, shape: tuple[int, int, int], gpu: bool = False):
         import pystencils as ps
         import sympy
         from lbmpy import ForceModel, LBMConfig, LBMOptimisation, LBStencil, Method, Stencil
@@ -86,18 +88,18 @@ class Solver:
             zero_centered=True,
         )
         available = ps.Target.available_vector_cpu_targets()
-        fast = ps.Target.X86_AVX512
-        config = ps.CreateKernelConfig(
-            target=fast if fast in available else ps.Target.X86_AVX, default_dtype="float32"
-        )
+        fast = ps.Target.X86_AVX512 if ps.Target.X86_AVX512 in available else ps.Target.X86_AVX
+        target = ps.Target.CUDA if gpu else fast
+        config = ps.CreateKernelConfig(target=target, default_dtype="float32")
         config.cpu.openmp.enable = False
-        config.cpu.vectorize.enable = True
-        config.cpu.vectorize.assume_inner_stride_one = True
+        if not gpu:
+            config.cpu.vectorize.enable = True
+            config.cpu.vectorize.assume_inner_stride_one = True
         data = ps.create_data_handling(
             shape,
             periodicity=(True, True, False),
             default_ghost_layers=1,
-            default_target=ps.Target.CPU,
+            default_target=ps.Target.CUDA if gpu else ps.Target.CPU,
         )
         self.shape = shape
         self.step = LatticeBoltzmannStep(
@@ -108,6 +110,9 @@ class Solver:
             name="lbm",
             kernel_params={"F_x": 0.0, "F_y": 0.0},
         )
+        # A run would upload the populations twice, which only `start` changes.
+        self.upload, self.step.pre_run = self.step.pre_run, lambda: None
+        self.forces = []
         self.walls = NoSlip()
         self.lid = FreeSlip(stencil, (0, 0, -1))
         self.lid_slice = ps.make_slice[:, :, -1]
@@ -142,6 +147,15 @@ class Solver:
         self.velocity[...] = np.where(self.solid, 0.0, profile * direction + noise)
         self.density[...] = 1.0
         self.step.set_pdf_fields_from_macroscopic_values()
+        self.upload()
+
+    def push(self, force: float, wind: np.ndarray) -> None:
+        """Let a force in lattice units act along ``wind`` (2,).
+
+        The numbers are kept: pystencils knows the arguments of a GPU kernel by their identity.
+        """
+        self.forces.append({"F_x": force * wind[0], "F_y": force * wind[1]})
+        self.step.kernel_params.update(self.forces[-1])
 
     def form_drag(self, density: np.ndarray, wind: np.ndarray) -> float:
         """Sum the pressure on the walls along the wind.
@@ -205,7 +219,7 @@ class Solver:
         wind = np.array([np.cos(angle), np.sin(angle)])
         force = applied = (BULK / 7) ** 2 * area / volume  # first guess: u_tau = BULK / 7
         u_tau = BULK / 7
-        step.kernel_params.update(F_x=applied * wind[0], F_y=applied * wind[1])
+        self.push(applied, wind)
         self.start(wind, seed)
 
         # Steps between samples: an odd number, so that the lattice's staggered invariants, which
@@ -219,7 +233,7 @@ class Solver:
         clock = force_sum = 0.0
         steps, bulk_before, began = 0, BULK, time.perf_counter()
         while clock < spin_up + averaging:
-            step.kernel_params.update(F_x=applied * wind[0], F_y=applied * wind[1])
+            self.push(applied, wind)
             step.run(chunk)
             steps += chunk
             clock += chunk * u_tau / H
@@ -286,7 +300,7 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def simulate(case: Case, file: Path, spin_up: float, averaging: float) -> str:
+def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool) -> str:
     """Simulate a case in a worker and write what `Solver.run` returns to ``file`` (npz).
 
     Returns
@@ -297,7 +311,7 @@ def simulate(case: Case, file: Path, spin_up: float, averaging: float) -> str:
     heights = case.layout.heights
     shape = (heights.shape[1], heights.shape[0], LEVELS)
     if shape not in _solvers:
-        _solvers[shape] = Solver(shape)
+        _solvers[shape] = Solver(shape, gpu)
     try:
         raw = _solvers[shape].run(
             heights, case.degrees, zlib.crc32(case.name.encode()), spin_up, averaging
@@ -370,6 +384,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Simulate the cases of the data set.")
     parser.add_argument("--sionna-wheel", type=Path, help="wheel of sionna-rt 2.2.0")
     parser.add_argument("--workers", type=int, default=2, help="processes, one a core")
+    parser.add_argument("--gpu", action="store_true", help="step on a CUDA GPU (needs cupy)")
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of case names")
     parser.add_argument("--limit", type=int, help="run at most so many cases")
     parser.add_argument("--judge", action="store_true", help="simulate nothing, only judge")
@@ -403,7 +418,7 @@ def main() -> None:
             if options.judge:
                 continue
             averaging = options.averaging or AVERAGING[case.layout.kind]
-            future = pool.submit(simulate, case, file, options.spin_up, averaging)
+            future = pool.submit(simulate, case, file, options.spin_up, averaging, options.gpu)
             futures[future] = (case, file)
         for future in as_completed(futures):
             case, file = futures[future]
