@@ -224,7 +224,8 @@ def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta
     case : Case
         The case.
     fields, halves : numpy.ndarray
-        float16 (6, H, W) and (2, 6, H, W).
+        float16 (6, H, W) and (2, 6, H, W); the latter is kept of test cases alone, of which it is
+        a ceiling, and would make training files thrice as large.
     meta : dict
         Plain values, stored as the text of a Python dict literal.
     """
@@ -255,7 +256,8 @@ def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta
         group = file.create_group(f"cases/{case.name}")
         wind_field = np.concatenate([np.stack(wind).astype(np.float16), fields])
         put(group, "wind_field", wind_field)
-        put(group, "half_averages", halves)
+        if layout.split == "test":
+            put(group, "half_averages", halves)
         group.attrs["meta"] = repr(meta)
     os.replace(temporary, path)
 

@@ -299,16 +299,19 @@ REAL = {
         ("train", "paris_c", 128, 8, 0),
         ("train", "paris_e", 128, 2, 0),
         ("train", "paris_t", 128, 14, 30),
+        ("train", "paris_u", 128, 9, 60),
     ],
     "munich": [
         ("train", "munich_c", 128, 9, 0),
         ("train", "munich_e", 128, 15, 0),
         ("train", "munich_t", 128, 14, 30),
+        ("train", "munich_u", 128, 9, 60),
     ],
     "florence": [
         ("train", "florence_c", 128, 5, 0),
         ("train", "florence_e", 128, 8, 0),
         ("train", "florence_t", 128, 14, 30),
+        ("train", "florence_u", 128, 5, 60),
     ],
     "san_francisco": [
         ("test", "san_francisco_l", 256, 2, 0),
@@ -343,7 +346,20 @@ IRREGULAR = (
     (0.25, (6, 12), "train", (345,)),
     (0.30, (6, 20), "train", (90,)),
     (0.20, (8, 12), "test", (255,)),
+    (0.12, (6, 12), "train", (45,)),
+    (0.18, (8, 24), "train", (270,)),
+    (0.22, (6, 16), "train", (165,)),
+    (0.26, (10, 14), "train", (75,)),
+    (0.30, (6, 10), "train", (330,)),
+    (0.34, (8, 24), "train", (285,)),
+    (0.38, (12, 24), "train", (105,)),
+    (0.40, (8, 14), "train", (0,)),
+    (0.16, (12, 28), "train", (210,)),
+    (0.24, (6, 8), "train", (240,)),
+    (0.28, (14, 28), "train", (150,)),
+    (0.20, (6, 20), "train", (30,)),
 )
+DRAWN = 24  # more irregular training layouts, of which all that is drawn at random
 
 
 def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64) -> Layout:
@@ -374,6 +390,19 @@ def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64
         ),
         repeats=tuple(repeats),
     )
+
+
+def drawn(count: int = 60) -> list[tuple]:
+    """Draw rows like those of `IRREGULAR`: built fractions from 0.10 to 0.42, winds in turn."""
+    rng = np.random.default_rng(0)
+    built = rng.permutation(np.linspace(0.10, 0.42, count)).round(3).tolist()
+    winds = rng.permutation(15 * (np.arange(count) % 24)).tolist()
+    least = rng.integers(6, 15, count).tolist()
+    more = rng.integers(2, 17, count).tolist()
+    return [
+        (density, (a, a + b), "train", (degrees,))
+        for density, a, b, degrees in zip(built, least, more, winds, strict=True)
+    ]
 
 
 def irregular(number: int, density: float, sides: tuple, split: str, size: int = 64) -> Layout:
@@ -479,7 +508,8 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     small, large = crop["san_francisco_c"], crop["san_francisco_l"]
     later = in_turns("florence_e", "munich_e", "paris_e")
     last = in_turns("munich_t", "paris_t", "florence_t")
-    known = train + small + large + later + last
+    further = in_turns("munich_u", "paris_u", "florence_u")
+    known = train + small + large + later + last + further
     winds = {layout.name: directions(k) for k, layout in enumerate(known)}
 
     def turns(layouts: list[Layout]) -> list[Case]:
@@ -492,7 +522,9 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     ]
     blocks = [
         Case(irregular(number, density, sides, split), degrees)
-        for number, (density, sides, split, angles) in enumerate(IRREGULAR, start=1)
+        for number, (density, sides, split, angles) in enumerate(
+            [*IRREGULAR, *drawn()[:DRAWN]], start=1
+        )
         for degrees in angles
     ]
     queues = [turns(train), turns(small), arrays, blocks]
@@ -503,4 +535,4 @@ def plan(wheel: Path, work: Path) -> list[Case]:
             if queues[group]:
                 cases.append(queues[group].pop(0))
     cases[16:16] = turns(large)
-    return cases + turns(later) + turns(last)
+    return cases + turns(later) + turns(last) + turns(further)[: len(further)]

@@ -16,10 +16,15 @@ CELL = 2.0  # m
 
 
 def cases(path: Path):
-    """Yield (name, state (12, H, W), meta, halves (2, 6, H, W)) of a city file."""
+    """Yield (name, state (12, H, W), meta, halves) of a city file.
+
+    The halves are (2, 6, H, W) in the test split, and None in the other.
+    """
     with h5py.File(path) as file:
         for case in read_city(path):
-            halves = file[f"cases/{case.name}/half_averages"][:].astype(float)
+            halves = file.get(f"cases/{case.name}/half_averages")
+            assert (halves is None) == (path.parent.name == "train")
+            halves = None if halves is None else halves[:].astype(float)
             yield case.name, case.state.astype(float), case.meta, halves
 
 
@@ -54,15 +59,16 @@ def test_an_embedded_city_is_sound_and_keeps_every_bound(path):
 def test_the_quality_figures_follow_from_the_file_and_pass(path):
     for name, state, meta, halves in cases(path):
         air = state[2] == 1
-        first, second = (half[:2][:, air] for half in halves)
-        first, second = (x - x.mean(1, keepdims=True) for x in (first, second))
-        agreement = (first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum())
-        assert meta["half_correlation"] == pytest.approx(agreement, abs=2e-3), name
+        if halves is not None:
+            first, second = (half[:2][:, air] for half in halves)
+            first, second = (x - x.mean(1, keepdims=True) for x in (first, second))
+            agreement = (first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum())
+            assert meta["half_correlation"] == pytest.approx(agreement, abs=2e-3), name
         divergence = central(state[6], 1) + central(state[7], 0)
         where = inside(air)
         continuity = np.corrcoef(state[11][where], -divergence[where])[0, 1]
         assert meta["dwdz_divergence_correlation"] == pytest.approx(continuity, abs=2e-3), name
-        assert agreement >= 0.93
+        assert meta["half_correlation"] >= 0.93
         assert continuity >= 0.85
         assert meta["form_drag_share"] >= 0.7
         assert abs(meta["stress_balance"] - 1) <= 0.1
