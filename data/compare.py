@@ -9,12 +9,13 @@
 Every model gets the same cases, augmentation, batch and running average, and units and bounds
 alike; what else differs is written in ``trainings``, and this: a PI-NCA has an Init-NCA of other
 losses under it, one new case an iteration in place of six, normalised gradients and a larger weight
-decay. Each is trained on the CPU in a folder of its own in ``outputs/compare/<fingerprint of the
-training data>`` and goes on there after a stop. Scores go to ``data/<set>.csv``, those of each case
-to ``data/<set>_cases.csv``: of the test data, or, with ``--hold-out``, of those cities of the
-training data, which then train nothing. A rival is scored as it is, and by the mean of what it
-predicts of a city's mirror images and turns. What a row says of cases larger than the others has
-columns of its own; an FNO is no judge of them, since its modes belong to one size of the domain.
+decay. Each is trained in a folder of its own in ``outputs/compare/<fingerprint of the training
+data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU, but all times are those
+of the CPU. Scores go to ``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the
+test data, or, with ``--hold-out``, of those cities of the training data, which then train nothing.
+A rival is scored as it is, and by the mean of what it predicts of a city's mirror images and turns.
+What a row says of cases larger than the others has columns of its own; an FNO is no judge of them,
+since its modes belong to one size of the domain.
 """
 
 import argparse
@@ -46,6 +47,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import FIELDS, FLUX
 from pinca_lib.checkpoints import checkpoints, load_rule
 from pinca_lib.datasets import WindDataset, list_cases, load_case, load_dataset
+from pinca_lib.devices import choose_device
 from pinca_lib.losses import PILoss
 from pinca_lib.parameters import PROJECT_ROOT
 from pinca_lib.physics import realisable
@@ -79,13 +81,13 @@ class Trained:
 
 
 def train_automaton(
-    contender: Contender, folder: Path, data_dir: Path, seed: int, below: Path
+    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str, below: Path
 ) -> Trained:
     """Train an Init-NCA in folder ``below`` and a PI-NCA on top of it: notebooks 01 and 02.
 
     Weights that ship are not trained again.
     """
-    full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed, "device": "cpu"}
+    full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed, "device": device}
     of_init, of_pi = full | contender.init, full | contender.pi
     dataset = load_dataset(data_dir, SIZE)
     if ships(contender, dataset, seed):
@@ -140,7 +142,9 @@ def ships(contender: Contender, dataset: WindDataset, seed: int) -> bool:
     return True
 
 
-def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -> Trained:
+def train_rival(
+    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str
+) -> Trained:
     """Train a rival as the notebooks train a rule, on cases moved anew in every iteration."""
     begun = any(checkpoints(path) for path in folder.glob(f"{contender.rival}_*"))
     run = Run(contender.rival, SimpleNamespace(
@@ -151,35 +155,41 @@ def train_rival(contender: Contender, folder: Path, data_dir: Path, seed: int) -
     dataset = load_dataset(data_dir, SIZE)
     follows_wind = contender.network.get("follows_wind", False)
     units = channel_units(dataset.states, follows_wind=follows_wind)
-    network = Rival(contender.rival, units, **contender.network)
-    pool = SamplePool(dataset, 6, random, channels=12, augment=True)
-    training = Training(network, pool, contender.learning_rate, memory=0.99,
-                        iterations=contender.epochs if contender.anneal else None,
-                        weight_decay=contender.weight_decay, is_normalised=False)  # fmt: skip
 
-    def iterate() -> dict[str, Tensor]:
-        batch = pool.sample(6, restarts=6)
-        terms = LOSS(network(batch.state), batch)
-        training.descend(terms["loss"])
-        return terms
+    def prepared(hardware: torch.device) -> tuple[Training, Callable[[], dict[str, Tensor]]]:
+        network = Rival(contender.rival, units, **contender.network).to(hardware)
+        pool = SamplePool(dataset, 6, random, hardware, channels=12, augment=True)
+        training = Training(network, pool, contender.learning_rate, memory=0.99,
+                            iterations=contender.epochs if contender.anneal else None,
+                            weight_decay=contender.weight_decay, is_normalised=False)  # fmt: skip
 
+        def iterate() -> dict[str, Tensor]:
+            batch = pool.sample(6, restarts=6)
+            terms = LOSS(network(batch.state), batch)
+            training.descend(terms["loss"])
+            return terms
+
+        return training, iterate
+
+    training, iterate = prepared(choose_device(device))
     for iteration in run.iterations(training, dataset):
         run.log(iteration, iterate())
-    best = deepcopy(training.average).eval()  # as it is now: the timing trains on
+    best = training.average.cpu().eval()
     count = sum(2 * w.numel() if w.is_complex() else w.numel() for w in best.parameters())
+    _, timed = prepared(torch.device("cpu"))
     return Trained(
-        torch.no_grad()(lambda case: best(case.states)[0]), count, [(contender.epochs, iterate)]
+        torch.no_grad()(lambda case: best(case.states)[0]), count, [(contender.epochs, timed)]
     )
 
 
 def train_either(
-    contender: Contender, folder: Path, data_dir: Path, seed: int, below: Path
+    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str, below: Path
 ) -> Trained:
     """Train a contender in its folder; what diverges predicts nothing."""
     if contender.rival:
-        return train_rival(contender, folder, data_dir, seed)
+        return train_rival(contender, folder, data_dir, seed, device)
     try:
-        return train_automaton(contender, folder, data_dir, seed, below)
+        return train_automaton(contender, folder, data_dir, seed, device, below)
     except PapermillExecutionError as error:
         if error.ename != "FloatingPointError":
             raise
@@ -292,6 +302,7 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
+    arguments.add_argument("--device", default="cpu", help="to train on")
     chosen = arguments.parse_args()
     runs, data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
@@ -308,7 +319,7 @@ def main() -> None:
             folder = folder_of(contender, seed)
             folder.mkdir(parents=True, exist_ok=True)
             below = folder_of(first_like(contender, SETS[chosen.set]), seed)
-            trained = train_either(contender, folder, data_dir, seed, below)
+            trained = train_either(contender, folder, data_dir, seed, chosen.device, below)
             costs = {"parameters": trained.parameters, "training_s": round(trained.seconds())}
             ways = {contender.name: trained.predict}
             if contender.rival:

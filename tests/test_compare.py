@@ -73,7 +73,7 @@ def test_a_training_that_diverges_has_a_row_without_scores(
         raise PapermillExecutionError(0, 0, "", ename, "the loss is 1e+30", [])
 
     monkeypatch.setattr(compare, "train", fail)
-    own = trainings.Contender("ours", 1, 1), tmp_path, city_folder, 0, tmp_path / "below"
+    own = trainings.Contender("ours", 1, 1), tmp_path, city_folder, 0, "cpu", tmp_path / "below"
     if ename == "KeyError":
         with pytest.raises(PapermillExecutionError):
             compare.train_either(*own)
@@ -110,13 +110,13 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     small = {"unet": {"features": (4,) * 6, "dropout": 0.5},
              "fno": {"n_modes": (4, 4), "hidden_channels": 4}}[rival]  # fmt: skip
     contender = trainings.Contender("one", 4, rival=rival, network=small)
-    whole = compare.train_rival(contender, tmp_path / "whole", data, seed=0)
+    whole = compare.train_rival(contender, tmp_path / "whole", data, 0, "cpu")
     monkeypatch.setattr("pinca_lib.runs.CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as cut:
         cut.setattr(compare, "LOSS", power_cut_after(2, compare.LOSS))
         with pytest.raises(KeyboardInterrupt):
-            compare.train_rival(contender, tmp_path / "parts", data, seed=0)
-    parts = compare.train_rival(contender, tmp_path / "parts", data, seed=0)
+            compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")
+    parts = compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")
     case = load_dataset(data, 64)
     torch.testing.assert_close(parts.predict(case), whole.predict(case))
     saved = load_tensors(checkpoints(next((tmp_path / "parts").glob(f"{rival}_*")))[-1])
