@@ -5,17 +5,19 @@
     python data/compare.py ablation --hold-out florence
     python data/compare.py rivals [--seeds 0 1 2]
     python data/compare.py longer
+    python data/compare.py rivals --times
 
 Every model gets the same cases, augmentation, batch and running average, and units and bounds
 alike; what else differs is written in ``trainings``, and this: a PI-NCA has an Init-NCA of other
 losses under it, one new case an iteration in place of six, normalised gradients and a larger weight
 decay. Each is trained in a folder of its own in ``outputs/compare/<fingerprint of the training
-data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU, but all times are those
-of the CPU. Scores go to ``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the
-test data, or, with ``--hold-out``, of those cities of the training data, which then train nothing.
-A rival is scored as it is, and by the mean of what it predicts of a city's mirror images and turns.
-What a row says of cases larger than the others has columns of its own; an FNO is no judge of them,
-since its modes belong to one size of the domain.
+data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scores go to
+``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the test data, or, with
+``--hold-out``, of those cities of the training data, which then train nothing. A rival is scored as
+it is, and by the mean of what it predicts of a city's mirror images and turns. What a row says of
+cases larger than the others has columns of its own; an FNO is no judge of them, since its modes
+belong to one size of the domain. All times are those of the CPU; ``--times`` trains nothing and
+measures those of a table's rows anew, one model after the other.
 """
 
 import argparse
@@ -27,10 +29,12 @@ from ast import literal_eval
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from statistics import fmean, median
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
@@ -217,6 +221,14 @@ def over_moves(predict: Callable[[WindDataset], Tensor]) -> Callable[[WindDatase
     return mean
 
 
+def ways(contender: Contender, trained: Trained) -> dict[str, Callable[[WindDataset], Tensor]]:
+    """Return in what ways a contender is scored, by the names of their rows."""
+    found = {contender.name: trained.predict}
+    if contender.rival:
+        found[f"{contender.name}, over 8 moves"] = over_moves(trained.predict)
+    return found
+
+
 def judge(predict: Callable[[WindDataset], Tensor], cases: list[WindDataset]) -> list[dict]:
     """Return the figures of every case, its name, its cells, and the time that it took, s."""
     rows = []
@@ -264,6 +276,28 @@ def median_time(work: Callable[[], None], rounds: int = 7) -> float:
     return median(times)
 
 
+def retime(
+    rows: list[dict], contenders: Sequence[Contender], data_dir: Path, cases: list[WindDataset]
+) -> None:
+    """Measure anew what predictions and trainings take, by models that saw one iteration."""
+    least = min(case.states[0, 0].numel() for case in cases)
+    usual = [case for case in cases if case.states[0, 0].numel() == least]
+    for contender in contenders:
+        lengths = [length for length in (contender.init_epochs, contender.epochs) if length]
+        brief = replace(contender, epochs=1, init_epochs=min(contender.init_epochs, 1))
+        with TemporaryDirectory() as folder:
+            trained = train_either(brief, Path(folder), data_dir, 0, "cpu", Path(folder) / "below")
+        iterations = [iterate for _, iterate in trained.iterations]
+        trained = replace(trained, iterations=list(zip(lengths, iterations, strict=True)))
+        training_s = round(trained.seconds())
+        for name, predict in ways(contender, trained).items():
+            taken = [median_time(partial(predict, case), rounds=3) for case in usual]
+            times = {"case_s": round(median(taken), 4), "training_s": training_s}
+            for row in rows:
+                if row["model"] == name:
+                    row |= times
+
+
 def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
     """Return the first contender whose Init-NCA is trained in the same way."""
 
@@ -283,14 +317,14 @@ def split(held_out: list[str]) -> tuple[Path, Path, list[WindDataset]]:
         return runs, data / "train", [load_case(*place) for place in places]
     folder = runs / ("without_" + "_".join(held_out))
     if not folder.exists():
-        partial = folder.with_name(folder.name + ".part")
-        shutil.rmtree(partial, ignore_errors=True)
+        unfinished = folder.with_name(folder.name + ".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
         for part in ("train", "held_out"):
-            (partial / part).mkdir(parents=True)
+            (unfinished / part).mkdir(parents=True)
         for path in (data / "train").glob("*.h5"):
             is_held_out = path.name.startswith(tuple(held_out))
-            shutil.copy(path, partial / ("held_out" if is_held_out else "train") / path.name)
-        partial.rename(folder)
+            shutil.copy(path, unfinished / ("held_out" if is_held_out else "train") / path.name)
+        unfinished.rename(folder)
     places = list_cases(folder / "held_out").values()
     return runs, folder / "train", [load_case(*place) for place in places]
 
@@ -303,9 +337,16 @@ def main() -> None:
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
     arguments.add_argument("--device", default="cpu", help="to train on")
+    arguments.add_argument("--times", action="store_true", help="only measure times anew")
     chosen = arguments.parse_args()
     runs, data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
+
+    if chosen.times:
+        rows = read(table)
+        retime(rows, SETS[chosen.set], data_dir, cases)
+        replace_table(table, rows)
+        return
 
     def folder_of(contender: Contender, seed: int) -> Path:
         words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
@@ -321,10 +362,7 @@ def main() -> None:
             below = folder_of(first_like(contender, SETS[chosen.set]), seed)
             trained = train_either(contender, folder, data_dir, seed, chosen.device, below)
             costs = {"parameters": trained.parameters, "training_s": round(trained.seconds())}
-            ways = {contender.name: trained.predict}
-            if contender.rival:
-                ways[f"{contender.name}, over 8 moves"] = over_moves(trained.predict)
-            for name, predict in ways.items():
+            for name, predict in ways(contender, trained).items():
                 own = {"model": name, "seed": seed, "data": runs.name,
                        "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
                 rows = judge(predict, cases)
@@ -340,18 +378,28 @@ def write(table: Path, rows: list[dict]) -> None:
 
     Rows of models that were trained on other data go. One process at a time writes a table.
     """
-    old = []
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as file:
-            old = [row for row in csv.DictReader(file) if row["data"] == rows[0]["data"]]
+    old = [row for row in read(table) if row["data"] == rows[0]["data"]]
     key = ("model", "seed", "held_out")
     kept = [row for row in old if any(row[k] != str(rows[0][k]) for k in key)]
-    partial = table.with_name(table.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+    replace_table(table, kept + rows)
+
+
+def read(table: Path) -> list[dict]:
+    """Return the rows of a table, none if there is none."""
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def replace_table(table: Path, rows: list[dict]) -> None:
+    """Write a table whose columns are those of its last row."""
+    unfinished = table.with_name(table.name + ".part")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
         writer.writeheader()
-        writer.writerows(kept + rows)
-    partial.replace(table)
+        writer.writerows(rows)
+    unfinished.replace(table)
 
 
 if __name__ == "__main__":
