@@ -344,6 +344,8 @@ def main() -> None:
 
     if chosen.times:
         rows = read(table)
+        if not rows:
+            arguments.error(f"--times: there is no {table.name} yet; leave --times out to train")
         retime(rows, SETS[chosen.set], data_dir, cases)
         replace_table(table, rows)
         return
