@@ -118,7 +118,7 @@ def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Fi
         if cost == "parameters":
             own.set_xscale("log")
         else:
-            own.set_xlim(0, None)
-    axes[0].set(ylabel=label, ylim=(0, None))
+            own.set_xlim(0, 1.08 * own.dataLim.x1)
+    axes[0].set(ylabel=label, ylim=(0, 1.08 * axes[0].dataLim.y1))
     axes[0].legend(fontsize=8)
     return axes[0].figure
