@@ -359,7 +359,7 @@ IRREGULAR = (
     (0.28, (14, 28), "train", (150,)),
     (0.20, (6, 20), "train", (30,)),
 )
-DRAWN = 24  # more irregular training layouts, of which all that is drawn at random
+DRAWN = 24  # how many of the 60 layouts that `drawn` describes belong to the plan
 
 
 def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64) -> Layout:
@@ -392,17 +392,18 @@ def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64
     )
 
 
-def drawn(count: int = 60) -> list[tuple]:
+def drawn() -> list[tuple]:
     """Draw rows like those of `IRREGULAR`: built fractions from 0.10 to 0.42, winds in turn."""
-    rng = np.random.default_rng(0)
+    rng, count = np.random.default_rng(0), 60
     built = rng.permutation(np.linspace(0.10, 0.42, count)).round(3).tolist()
     winds = rng.permutation(15 * (np.arange(count) % 24)).tolist()
     least = rng.integers(6, 15, count).tolist()
     more = rng.integers(2, 17, count).tolist()
-    return [
+    rows = [
         (density, (a, a + b), "train", (degrees,))
         for density, a, b, degrees in zip(built, least, more, winds, strict=True)
     ]
+    return rows[:DRAWN]
 
 
 def irregular(number: int, density: float, sides: tuple, split: str, size: int = 64) -> Layout:
@@ -522,9 +523,7 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     ]
     blocks = [
         Case(irregular(number, density, sides, split), degrees)
-        for number, (density, sides, split, angles) in enumerate(
-            [*IRREGULAR, *drawn()[:DRAWN]], start=1
-        )
+        for number, (density, sides, split, angles) in enumerate([*IRREGULAR, *drawn()], start=1)
         for degrees in angles
     ]
     queues = [turns(train), turns(small), arrays, blocks]
@@ -535,4 +534,5 @@ def plan(wheel: Path, work: Path) -> list[Case]:
             if queues[group]:
                 cases.append(queues[group].pop(0))
     cases[16:16] = turns(large)
-    return cases + turns(later) + turns(last) + turns(further)[: len(further)]
+    once = [Case(layout, winds[layout.name][0]) for layout in further]
+    return cases + turns(later) + turns(last) + once
