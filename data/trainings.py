@@ -83,7 +83,7 @@ DECAY = (
 
 EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "bounded": False,
               "augment": False, "average": 0.0, "weight_decay": 0.0, "restart_every": 8,
-              "learning_rate": 1e-3, "min_steps": 32, "max_steps": 96}  # fmt: skip
+              "swaps": 0, "learning_rate": 1e-3, "min_steps": 32, "max_steps": 96}  # fmt: skip
 ABLATION = (
     Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
               init=EXPERIMENT | {"init_loss": "pixel", "scale": 1},
@@ -104,6 +104,7 @@ ABLATION = (
     Contender("without annealing", **SHORT, init=STEPPED, pi=STEPPED),
     Contender("restarts as in the experiment", **SHORT,
               init={"restart_every": 8}, pi={"restart_every": 8}),
+    Contender("without swaps", **SHORT, init={"swaps": 0}, pi={"swaps": 0}),
     Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),
     Contender("gradient of the last 4 steps", **SHORT, pi={"recorded": 4}),
     Contender("without asking for rest", **SHORT, pi={"lambda_rest": 0.0}),

@@ -26,7 +26,7 @@
 # weights that it leads to are in `data/pretrained`. The experiment's own run:
 #
 # ```
-# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p init_loss vgg -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
+# papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p swaps 0 -p init_loss vgg -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
 # ```
 
 # %%
@@ -66,6 +66,7 @@ learning_rate: float = 2e-3  # of Adam (experiment: 1e-3)
 anneal: bool = True  # let it fall to 0 over the epochs (experiment: False, ×0.3 at 1000 and 2000)
 min_steps: int = 16  # steps of an iteration, at least (experiment: 32)
 max_steps: int = 32  # steps of an iteration, fewer than (experiment: 96)
+swaps: int = 1  # samples of an iteration that get another city under their wind (experiment: 0)
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
 init_loss: str = "relative"  # or "pixel", "filters", "vgg": see "The loss" (experiment: "vgg")
 lambda_overflow: float = 1.0  # weight of leaving the range of the channels
@@ -140,8 +141,9 @@ print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters
 # Training never rolls out from zero to the end. A *pool* keeps states between iterations: a batch
 # is drawn, rolled on for some steps, judged, and put back. So the rule learns to hold a field,
 # not only to reach it; every `restart_every` iterations one sample starts from zero, so that it does
-# not forget how to begin. Cases are few: with `augment` each is shifted along its period, mirrored and
-# turned at random, its winds with it.
+# not forget how to begin, and in every iteration `swaps` get another city under the wind that they have,
+# so that it learns to heal. Cases are few: with `augment` each is shifted along its period, mirrored
+# and turned at random, its winds with it.
 
 # %%
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
@@ -179,7 +181,8 @@ dashboard = plotting.Dashboard()
 for iteration in run.iterations(training, dataset):
     if iteration % 500 == 0:
         pool.refresh()
-    batch = pool.sample(p.batch_size, restarts=int(iteration % p.restart_every == 0))
+    restarts = int(iteration % p.restart_every == 0)
+    batch = pool.sample(p.batch_size, restarts, p.swaps)
     steps = training.draw_steps(p.min_steps, p.max_steps)
     state = rollout([init_nca], batch.state, steps, steps, p.gradient_checkpoints)
     terms = loss(state, batch)

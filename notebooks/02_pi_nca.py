@@ -22,7 +22,7 @@
 # As committed, the notebook takes about a minute on two CPU cores. The experiment's own run:
 #
 # ```
-# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
+# papermill notebooks/02_pi_nca.ipynb out.ipynb -p epochs 5000 -p init_checkpoint outputs/init_nca_20260102-030405 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p swaps 0 -p recorded 1 -p lambda_overflow 0.1 -p lambda_rest 0 -p pi_loss pixel -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
 # ```
 #
 # It needs an Init-NCA that the experiment's command in notebook 01 trained: on top of the shipped one,
@@ -67,6 +67,7 @@ anneal: bool = True  # let it fall to 0 over the epochs (experiment: False, ×0.
 min_steps: int = 16  # steps of an iteration, at least (experiment: 32)
 max_steps: int = 32  # steps of an iteration, fewer than (experiment: 96)
 recorded: int = 16  # last steps of it that the gradient flows through (experiment: 1)
+swaps: int = 1  # samples of an iteration that get another city under their wind (experiment: 0)
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
 pi_loss: str = "relative"  # errors relative to each field, or "pixel" (experiment: "pixel")
 follows_wind: bool = True  # see along and across the wind, not along x and y (experiment: False)
@@ -149,7 +150,8 @@ dashboard = plotting.Dashboard()
 for iteration in run.iterations(training, dataset, init_nca):
     if iteration % 500 == 0:
         pool.refresh()
-    batch = pool.sample(p.batch_size, restarts=int(iteration % p.restart_every == 0))
+    restarts = int(iteration % p.restart_every == 0)
+    batch = pool.sample(p.batch_size, restarts, p.swaps)
     steps = training.draw_steps(p.min_steps, p.max_steps)
     state = rollout([init_nca, pi_nca], batch.state, steps, p.recorded)
     after = rollout([init_nca, pi_nca], state, 1, recorded=1) if p.lambda_rest else None

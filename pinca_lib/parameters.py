@@ -108,6 +108,7 @@ PARAMETERS = {
     "anneal": Parameter(bool),
     "augment": Parameter(bool),
     "restart_every": Parameter(int, 1, 10_000_000),
+    "swaps": Parameter(int, 0, 10_000_000),
     "recorded": Parameter(int, 1, 100_000),
     "weight_decay": Parameter(float, 0.0, 100.0),
     "average": Parameter(float, 0.0, 0.99999),

@@ -12,6 +12,7 @@ from pinca_lib.channels import (
     BASE,
     DWDZ,
     DYNAMIC,
+    GEO_MASK,
     PREDICTED,
     PREDICTED_CHANNELS,
     STATE_COUNT,
@@ -127,7 +128,7 @@ class SamplePool:
         """Return what the state in a slot is to become, (12, H, W)."""
         return self.moves[slot].state(self.targets[self.cases[slot]])
 
-    def sample(self, count: int, restarts: int = 0) -> Batch:
+    def sample(self, count: int, restarts: int = 0, swaps: int = 0) -> Batch:
         """Draw samples without replacement.
 
         Parameters
@@ -137,15 +138,21 @@ class SamplePool:
         restarts : int
             Set everything but the base channels of the first so many to zero, lest the rule
             forget how to begin. A pool that augments draws other cases for them too.
+        swaps : int
+            Lay other cases under the wind of the next so many, that the rule learns to forget what
+            it saw before an edit.
         """
         slots = self.random.choice(self.size, count, replace=False).tolist()
-        for slot in slots[:restarts] if self.augment else ():
+        begun = restarts + swaps
+        for slot in slots[0 if self.augment else restarts : begun]:
             self.cases[slot] = int(self.random.integers(len(self.targets)))
             self.moves[slot] = self._drawn_move(self.cases[slot])
         drawn = [(self.cases[slot], self.moves[slot]) for slot in slots]
         target = torch.stack([self.target(slot) for slot in slots])
         state = self.states[slots]  # a copy
-        state[:restarts] = fresh_states(target[:restarts], self.channels)
+        state[:begun, BASE] = target[:begun, BASE]
+        state[:begun, DYNAMIC] *= target[:begun, GEO_MASK, None] > 0
+        state[:restarts, DYNAMIC] = 0
         extents = torch.stack([move.extent(self.extents[case]) for case, move in drawn])
         known = torch.stack([move.known(self.known[case]) for case, move in drawn])
         return Batch(torch.tensor(slots), state, target, extents, known.to(target.device))

@@ -125,6 +125,25 @@ def test_a_restart_in_an_augmented_pool_draws_another_case(dataset):
 
 
 @pytest.mark.parametrize("augment", [False, True])
+def test_a_swap_lays_another_case_under_the_wind_that_was(dataset, augment):
+    pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=augment)
+    pool.states[:, 6:] = 7.0
+    cases, moves = list(pool.cases), list(pool.moves)
+    batch = pool.sample(6, restarts=1, swaps=5)
+    changed = [(pool.cases[slot], pool.moves[slot]) != (cases[slot], moves[slot])
+               for slot in batch.slots[1:]]  # fmt: skip
+    assert all(changed) if augment else any(changed)
+    assert torch.equal(batch.state[:, :6], batch.target[:, :6])
+    air = batch.target[1:, 2:3] > 0
+    assert torch.equal(batch.state[1:, 6:], (air * 7.0).expand_as(batch.state[1:, 6:]))
+    assert not batch.state[0, 6:].any()
+    pool.write(batch, batch.state)
+    for slot, target in zip(batch.slots, batch.target, strict=True):
+        assert torch.equal(pool.target(slot), target)
+        assert torch.equal(pool.states[slot, :6], target[:6])
+
+
+@pytest.mark.parametrize("augment", [False, True])
 def test_a_saved_pool_comes_back_whole(dataset, augment):
     pool = SamplePool(dataset, 16, np.random.default_rng(0), augment=augment)
     batch = pool.sample(4)
