@@ -77,6 +77,7 @@ SETTINGS = (
 DECAY = (
     *(Contender(f"weight decay {decay:g}", 1000, 3000, {"weight_decay": decay},
                 {"weight_decay": decay}) for decay in (0.0, 0.1, 0.5)),
+    Contender("weight decay 0.1, without swaps", 1000, 3000, {"swaps": 0}, {"swaps": 0}),
     Contender("weight decay 0.1, 2000 + 700 iterations", 700, 2000),
     Contender("weight decay 0.1, 8000 + 3000 iterations", 3000, 8000),
 )  # fmt: skip
