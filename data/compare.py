@@ -9,7 +9,7 @@
 
 Every model gets the same cases, augmentation, batch and running average, and units and bounds
 alike; what else differs is written in ``trainings``, and this: a PI-NCA has an Init-NCA of other
-losses under it, one new case an iteration in place of six, normalised gradients and a larger weight
+losses under it, two new cases an iteration in place of six, normalised gradients and more weight
 decay. Each is trained in a folder of its own in ``outputs/compare/<fingerprint of the training
 data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scores go to
 ``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the test data, or, with

@@ -158,6 +158,11 @@ def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
             f"parameter batch_size={values['batch_size']}: expected at most "
             f"pool_size={values['pool_size']}, since samples are drawn without replacement"
         )
+    if values.get("swaps", 0) > values.get("batch_size", math.inf):
+        raise InputError(
+            f"parameter swaps={values['swaps']}: expected at most "
+            f"batch_size={values['batch_size']}, the samples of an iteration"
+        )
     return SimpleNamespace(**values, given=frozenset(given))
 
 

@@ -10,6 +10,7 @@ CELL = """data_dir: str = "data/train"
 epochs: int = 40  # iterations
 learning_rate: float = 1e-3
 batch_size: int = 6
+swaps: int = 1
 pool_size: int = 64
 min_steps: int = 8
 max_steps: int = 24
@@ -86,6 +87,7 @@ def test_a_parameter_of_another_notebook_is_unknown_here():
         ),
         ("gradient_checkpoints = 'yes'", "gradient_checkpoints='yes': expected True or False"),
         ("max_steps = 8", r"max_steps=8: expected more than min_steps=8"),
+        ("swaps = 7", r"swaps=7: expected at most batch_size=6"),
         ("batch_size = 65", r"batch_size=65: expected at most pool_size=64"),
         ("image_size = 8", r"image_size='8': expected a whole number from 16 to 4096, or 0"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pinca_lib.channels import GEO_MASK
 from pinca_lib.datasets import load_dataset
 from pinca_lib.pool import SamplePool
 
@@ -134,7 +135,7 @@ def test_a_swap_lays_another_case_under_the_wind_that_was(dataset, augment):
                for slot in batch.slots[1:]]  # fmt: skip
     assert all(changed) if augment else any(changed)
     assert torch.equal(batch.state[:, :6], batch.target[:, :6])
-    air = batch.target[1:, 2:3] > 0
+    air = batch.target[1:, GEO_MASK, None] > 0
     assert torch.equal(batch.state[1:, 6:], (air * 7.0).expand_as(batch.state[1:, 6:]))
     assert not batch.state[0, 6:].any()
     pool.write(batch, batch.state)
