@@ -16,8 +16,8 @@ data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scor
 ``--hold-out``, of those cities of the training data, which then train nothing. A rival is scored as
 it is, and by the mean of what it predicts of a city's mirror images and turns. What a row says of
 cases larger than the others has columns of its own; an FNO is no judge of them, since its modes
-belong to one size of the domain. All times are those of the CPU; ``--times`` trains nothing and
-measures those of a table's rows anew, one model after the other.
+belong to one size of the domain. Times are blank at first: ``--times`` trains nothing and measures
+those of all rows of a table on the CPU, one model after the other; leave it the machine alone.
 """
 
 import argparse
@@ -77,11 +77,7 @@ class Trained:
 
     predict: Callable[[WindDataset], Tensor]
     parameters: int
-    iterations: Sequence[tuple[int, Callable[[], None]]]  # how many of which
-
-    def seconds(self) -> float:
-        """Time some iterations; return how long the training takes, log and pictures aside."""
-        return sum(count * median_time(iterate) for count, iterate in self.iterations)
+    iterations: Sequence[Callable[[], None]]  # one of each training, log and pictures aside
 
 
 def train_automaton(
@@ -120,11 +116,13 @@ def train_automaton(
 
     steps = [(given.get("min_steps", 16) + given.get("max_steps", 32)) // 2
              for given in (of_init, of_pi)]  # fmt: skip
-    costs = [(contender.init_epochs, iteration(rules[:1], steps[0], steps[0])),
-             (contender.epochs, iteration(rules, steps[1], of_pi.get("recorded", 16),
-                                          of_pi.get("lambda_rest", 1) > 0))]  # fmt: skip
+    iterations = [iteration(rules[:1], steps[0], steps[0]),
+                  iteration(rules, steps[1], of_pi.get("recorded", 16),
+                            of_pi.get("lambda_rest", 1) > 0)]  # fmt: skip
     count = sum(weights.numel() for rule in rules for weights in rule.parameters())
-    return Trained(lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, costs)
+    return Trained(
+        lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, iterations
+    )
 
 
 def ships(contender: Contender, dataset: WindDataset, seed: int) -> bool:
@@ -181,9 +179,7 @@ def train_rival(
     best = training.average.cpu().eval()
     count = sum(2 * w.numel() if w.is_complex() else w.numel() for w in best.parameters())
     _, timed = prepared(torch.device("cpu"))
-    return Trained(
-        torch.no_grad()(lambda case: best(case.states)[0]), count, [(contender.epochs, timed)]
-    )
+    return Trained(torch.no_grad()(lambda case: best(case.states)[0]), count, [timed])
 
 
 def train_either(
@@ -230,15 +226,12 @@ def ways(contender: Contender, trained: Trained) -> dict[str, Callable[[WindData
 
 
 def judge(predict: Callable[[WindDataset], Tensor], cases: list[WindDataset]) -> list[dict]:
-    """Return the figures of every case, its name, its cells, and the time that it took, s."""
+    """Return the figures of every case, its name and its cells."""
     rows = []
     for case in cases:
-        begin = time.perf_counter()
-        state = predict(case)
-        taken = time.perf_counter() - begin
-        row = {"case": case.names[0], "cells": case.states[0, 0].numel(), "case_s": taken}
+        row = {"case": case.names[0], "cells": case.states[0, 0].numel()}
         rows.append(row | evaluation.evaluate(
-            state, case.states[0], case.extents[0], bool(case.has_dwdz[0])))  # fmt: skip
+            predict(case), case.states[0], case.extents[0], bool(case.has_dwdz[0])))  # fmt: skip
     return rows
 
 
@@ -246,7 +239,7 @@ def summary(rows: list[dict]) -> dict[str, float]:
     """Return medians over the cases of the least size, and some means.
 
     What ``diverged`` is left out; ``_large`` are medians over the cases of more than the least
-    size, ``case_s`` is the time of one of the least, s.
+    size.
     """
     least = min(row["cells"] for row in rows)
     large = [row for row in rows if row["cells"] > least]
@@ -254,7 +247,6 @@ def summary(rows: list[dict]) -> dict[str, float]:
     figures = {key: evaluation.median(usual, key) for key in KEPT}
     figures |= {f"mean_{key}": mean_over(usual, key) for key in MEANS}
     figures |= {f"{key}_large": evaluation.median(large, key) for key in MEANS}
-    figures["case_s"] = median(row["case_s"] for row in usual)
     return {key: round(value, 4) for key, value in figures.items()} | {
         "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows)
     }
@@ -279,7 +271,7 @@ def median_time(work: Callable[[], None], rounds: int = 7) -> float:
 def retime(
     rows: list[dict], contenders: Sequence[Contender], data_dir: Path, cases: list[WindDataset]
 ) -> None:
-    """Measure anew what predictions and trainings take, by models that saw one iteration."""
+    """Measure what predictions and trainings take, s, by models that saw one iteration."""
     least = min(case.states[0, 0].numel() for case in cases)
     usual = [case for case in cases if case.states[0, 0].numel() == least]
     for contender in contenders:
@@ -287,15 +279,13 @@ def retime(
         brief = replace(contender, epochs=1, init_epochs=min(contender.init_epochs, 1))
         with TemporaryDirectory() as folder:
             trained = train_either(brief, Path(folder), data_dir, 0, "cpu", Path(folder) / "below")
-        iterations = [iterate for _, iterate in trained.iterations]  # none of what diverges
-        trained = replace(trained, iterations=list(zip(lengths, iterations, strict=False)))
-        training_s = round(trained.seconds())
+        timed = zip(lengths, trained.iterations, strict=True)
+        training_s = round(sum(length * median_time(iterate) for length, iterate in timed))
         for name, predict in ways(contender, trained).items():
             taken = [median_time(partial(predict, case), rounds=3) for case in usual]
-            times = {"case_s": round(median(taken), 4), "training_s": training_s}
             for row in rows:
                 if row["model"] == name:
-                    row |= times
+                    row |= {"case_s": round(median(taken), 4), "training_s": training_s}
 
 
 def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
@@ -337,7 +327,7 @@ def main() -> None:
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
     arguments.add_argument("--device", default="cpu", help="to train on")
-    arguments.add_argument("--times", action="store_true", help="only measure times anew")
+    arguments.add_argument("--times", action="store_true", help="only measure times")
     chosen = arguments.parse_args()
     runs, data_dir, cases = split(chosen.hold_out)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
@@ -363,7 +353,7 @@ def main() -> None:
             folder.mkdir(parents=True, exist_ok=True)
             below = folder_of(first_like(contender, SETS[chosen.set]), seed)
             trained = train_either(contender, folder, data_dir, seed, chosen.device, below)
-            costs = {"parameters": trained.parameters, "training_s": round(trained.seconds())}
+            costs = {"parameters": trained.parameters, "case_s": "", "training_s": ""}
             for name, predict in ways(contender, trained).items():
                 own = {"model": name, "seed": seed, "data": runs.name,
                        "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip

@@ -101,7 +101,8 @@ def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Fi
     Parameters
     ----------
     rows : sequence of mapping of str to str
-        From the tables that ``data/compare.py`` writes. The seeds of a ``model`` share a colour.
+        From the tables that ``data/compare.py`` writes, without times until these are measured.
+        The seeds of a ``model`` share a colour.
     figure, label
         As for ``plot_cases``.
     """
@@ -111,14 +112,14 @@ def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Fi
         models.setdefault(row["model"], []).append(row)
     for own, (cost, title) in zip(axes, COSTS.items(), strict=True):
         for (name, found), colour in _coloured(models):
-            places = [float(row[cost]) for row in found]
+            places = [float(row[cost] or "nan") for row in found]
             own.plot(places, [float(row[figure]) for row in found], "o", color=colour, label=name)
         own.set(xlabel=title)
         own.grid(alpha=0.3)
         if cost == "parameters":
             own.set_xscale("log")
         else:
-            own.set_xlim(0, 1.08 * own.dataLim.x1)
+            own.set_xlim(left=0)
     axes[0].set(ylabel=label, ylim=(0, 1.08 * axes[0].dataLim.y1))
     axes[0].legend(fontsize=8)
     return axes[0].figure

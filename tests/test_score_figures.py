@@ -51,8 +51,9 @@ def test_every_model_is_drawn_and_named(tables):
     assert [line.get_label() for line in axes.get_lines()] == list(many)
 
 
-def test_costs_show_every_seed_of_every_model():
-    row = {"error": "0.5", "parameters": "100", "case_s": "0.1", "training_s": "9"}
+@pytest.mark.parametrize("seconds", ["9", ""])
+def test_costs_show_every_seed_of_every_model(seconds):
+    row = {"error": "0.5", "parameters": "100", "case_s": "0.1", "training_s": seconds}
     rows = [row | {"model": model} for model in ("ours", "ours", "theirs")]
     figure = score_figures.plot_costs(rows, "error", "error")
     drawn(figure)
