@@ -44,13 +44,14 @@ LONGER = (
 # longer.
 SHORT = {"epochs": 500, "init_epochs": 1000}
 STEPPED = {"anneal": False}
+NARROW = {"hidden": 96}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
-    Contender("PI-NCA", **SHORT),
-    *(Contender(f"PI-NCA, {init} + {pi} iterations", pi, init)
+    Contender("PI-NCA", **SHORT, init=NARROW),
+    *(Contender(f"PI-NCA, {init} + {pi} iterations", pi, init, NARROW)
       for init, pi in ((3000, 1000), (8000, 3000))),
-    *(Contender(f"PI-NCA, {init} + {pi} iterations, not annealed", pi, init, STEPPED, STEPPED)
-      for init, pi in ((3000, 1000), (8000, 3000))),
+    *(Contender(f"PI-NCA, {init} + {pi} iterations, not annealed", pi, init, NARROW | STEPPED,
+                STEPPED) for init, pi in ((3000, 1000), (8000, 3000))),
     *(replace(RIVALS[1], name=f"U-Net, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-4, 3e-4, 1e-3, 3e-3)),
     *(replace(RIVALS[1], name=f"U-Net, {what}", epochs=1500, **given) for what, given in {
@@ -73,44 +74,56 @@ SETTINGS = (
     }.items()),
 )  # fmt: skip
 
-# How much weight decay, and after that how long, for the weights that ship.
+# How much weight decay, and after that how long and how wide, for the weights that ship.
 DECAY = (
-    *(Contender(f"weight decay {decay:g}", 1000, 3000, {"weight_decay": decay},
+    *(Contender(f"weight decay {decay:g}", 1000, 3000, NARROW | {"weight_decay": decay},
                 {"weight_decay": decay}) for decay in (0.0, 0.1, 0.5)),
-    Contender("weight decay 0.1, without swaps", 1000, 3000, {"swaps": 0}, {"swaps": 0}),
-    Contender("weight decay 0.1, 2000 + 700 iterations", 700, 2000),
-    Contender("weight decay 0.1, 8000 + 3000 iterations", 3000, 8000),
+    Contender("weight decay 0.1, without swaps", 1000, 3000, NARROW | {"swaps": 0}, {"swaps": 0}),
+    Contender("weight decay 0.1, 2000 + 700 iterations", 700, 2000, NARROW),
+    Contender("weight decay 0.1, 8000 + 3000 iterations", 3000, 8000, NARROW),
+    Contender("weight decay 0.1, 192 hidden units of the Init-NCA", 1000, 3000),
 )  # fmt: skip
 
 EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "bounded": False,
               "augment": False, "average": 0.0, "weight_decay": 0.0, "restart_every": 8,
               "swaps": 0, "learning_rate": 1e-3, "min_steps": 32, "max_steps": 96}  # fmt: skip
+
+
+def ablated(name: str, init: dict | None = None, pi: dict | None = None) -> Contender:
+    """Return a short training with 96 hidden units in both rules, but for what is given."""
+    return Contender(name, **SHORT, init=NARROW | (init or {}), pi=pi or {})
+
+
+def of_both(name: str, **given) -> Contender:
+    """Return a short training that differs in both rules alike."""
+    return ablated(name, given, given)
+
+
 ABLATION = (
-    Contender("the experiment, but for a pixel loss of the Init-NCA", **SHORT,
-              init=EXPERIMENT | {"init_loss": "pixel", "scale": 1},
-              pi=EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
-                               "lambda_rest": 0.0}),
-    Contender("ours", **SHORT),
-    Contender("without wider cells of the Init-NCA", **SHORT, init={"scale": 1}),
-    Contender("without following the wind", **SHORT,
-              init={"follows_wind": False}, pi={"follows_wind": False}),
-    Contender("without natural units", **SHORT,
-              init={"natural_units": False}, pi={"natural_units": False}),
-    Contender("without the relative loss", **SHORT,
-              init={"init_loss": "pixel"}, pi={"pi_loss": "pixel", "lambda_overflow": 0.1}),
-    Contender("without augmentation", **SHORT, init={"augment": False}, pi={"augment": False}),
-    Contender("without the running average", **SHORT, init={"average": 0.0}, pi={"average": 0.0}),
-    Contender("without weight decay", **SHORT,
-              init={"weight_decay": 0.0}, pi={"weight_decay": 0.0}),
-    Contender("without annealing", **SHORT, init=STEPPED, pi=STEPPED),
-    Contender("restarts as in the experiment", **SHORT,
-              init={"restart_every": 8}, pi={"restart_every": 8}),
-    Contender("without swaps", **SHORT, init={"swaps": 0}, pi={"swaps": 0}),
-    Contender("gradient of the last step alone", **SHORT, pi={"recorded": 1}),
-    Contender("gradient of the last 4 steps", **SHORT, pi={"recorded": 4}),
-    Contender("without asking for rest", **SHORT, pi={"lambda_rest": 0.0}),
-    Contender("without bounds", **SHORT, init={"bounded": False}, pi={"bounded": False}),
-    Contender("without physics terms", **SHORT, pi={"lambda_pinn": 0.0}),
+    ablated("the experiment, but for a pixel loss of the Init-NCA",
+            EXPERIMENT | {"init_loss": "pixel", "scale": 1},
+            EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
+                          "lambda_rest": 0.0}),
+    ablated("ours, of 96 hidden units"),
+    ablated("192 hidden units of the Init-NCA", {"hidden": 192}),
+    of_both("192 hidden units of both", hidden=192),
+    ablated("192 hidden units of the PI-NCA", pi={"hidden": 192}),
+    ablated("without wider cells of the Init-NCA", {"scale": 1}),
+    of_both("without following the wind", follows_wind=False),
+    of_both("without natural units", natural_units=False),
+    ablated("without the relative loss", {"init_loss": "pixel"},
+            {"pi_loss": "pixel", "lambda_overflow": 0.1}),
+    of_both("without augmentation", augment=False),
+    of_both("without the running average", average=0.0),
+    of_both("without weight decay", weight_decay=0.0),
+    of_both("without annealing", **STEPPED),
+    of_both("restarts as in the experiment", restart_every=8),
+    of_both("without swaps", swaps=0),
+    ablated("gradient of the last step alone", pi={"recorded": 1}),
+    ablated("gradient of the last 4 steps", pi={"recorded": 4}),
+    ablated("without asking for rest", pi={"lambda_rest": 0.0}),
+    of_both("without bounds", bounded=False),
+    ablated("without physics terms", pi={"lambda_pinn": 0.0}),
 )  # fmt: skip
 
 SETS = {"rivals": RIVALS, "longer": LONGER, "settings": SETTINGS, "decay": DECAY,

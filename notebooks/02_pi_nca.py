@@ -70,6 +70,7 @@ recorded: int = 16  # last steps of it that the gradient flows through (experime
 swaps: int = 1  # samples of an iteration that get another city under their wind (experiment: 0)
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
 pi_loss: str = "relative"  # errors relative to each field, or "pixel" (experiment: "pixel")
+hidden: int = 96  # units of the rule's hidden layer, of 121 weights each
 follows_wind: bool = True  # see along and across the wind, not along x and y (experiment: False)
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
 bounded: bool = True  # keep the three bounds in every step, exactly (experiment: False)
@@ -108,6 +109,7 @@ Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 # %%
 follows_wind = p.follows_wind and dataset.is_turnable and init_nca.follows_wind
 pi_nca = CA(
+    hidden=p.hidden,
     units=channel_units(dataset.states, follows_wind=follows_wind) if p.natural_units else None,
     alpha=p.alpha if p.bounded else None,
     follows_wind=follows_wind,

@@ -45,23 +45,24 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    of_wind = channels > FLUX_Y
-    every = CA(channels, units=torch.ones(channels), alpha=1.0, follows_wind=of_wind, scale=2)
-    optional = every.state_dict()
+    every = {"units": torch.ones(channels), "alpha": 1.0, "follows_wind": channels > FLUX_Y,
+             "scale": 2}  # fmt: skip
+    optional = CA(channels, **every).state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(
             f"{path}: not a checkpoint of this automaton; expected a dict whose "
             f"'model_state_dict' holds {', '.join(expected)}, and perhaps "
             f"{', '.join(sorted(optional.keys() - expected.keys()))}"
         )
-    expected = {key: optional[key] for key in weights}
-    for key, tensor in expected.items():
-        found = weights[key]
-        if not isinstance(found, Tensor) or found.shape != tensor.shape:
-            shape = tuple(getattr(found, "shape", ()))
+    bias = weights["w1.bias"]
+    hidden = max(1, bias.numel()) if isinstance(bias, Tensor) else 1
+    expected = CA(channels, hidden, **every).state_dict()
+    for key, found in weights.items():
+        shape, expected_shape = tuple(getattr(found, "shape", ())), tuple(expected[key].shape)
+        if not isinstance(found, Tensor) or shape != expected_shape:
             raise InputError(
-                f"{path}: {key} has shape {shape}, expected {tuple(tensor.shape)} for a rule of "
-                f"{channels} channels; it was trained for another state"
+                f"{path}: {key} has shape {shape}, expected {expected_shape} for a rule of "
+                f"{channels} channels and {hidden} hidden units; it was trained for another state"
             )
         if not found.isfinite().all():
             raise InputError(f"{path}: {key} holds NaN or infinity; that training had diverged")
@@ -74,6 +75,7 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
         raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
     rule = CA(
         channels,
+        hidden,
         units=weights.get("units"),
         alpha=weights.get("alpha"),
         follows_wind="_follows_wind" in weights,

@@ -101,6 +101,7 @@ PARAMETERS = {
     "lambda_rest": Parameter(float, 0.0, 1e6),
     "init_loss": Parameter(str, choices=("relative", "pixel", "filters", "vgg")),
     "pi_loss": Parameter(str, choices=("relative", "pixel")),
+    "hidden": Parameter(int, 1, 4096),
     "scale": Parameter(int, 1, 64),
     "natural_units": Parameter(bool),
     "bounded": Parameter(bool),

@@ -256,6 +256,15 @@ def test_a_rule_is_loaded_with_its_units_bounds_wind_and_wider_cells(tmp_path):
     assert torch.equal(found(state), rule(state))
 
 
+@pytest.mark.parametrize("hidden", [1, 40])
+def test_a_rule_of_another_hidden_layer_is_loaded_as_it_is(hidden, tmp_path):
+    path, state = tmp_path / "narrow.pth", torch.rand(1, 24, 5, 5)
+    rule = CA(hidden=hidden)
+    torch.nn.init.normal_(rule.w2.weight)
+    torch.save({"model_state_dict": rule.state_dict()}, path)
+    assert torch.equal(load_rule("init_checkpoint", str(path))(state), rule(state))
+
+
 def test_the_experiments_own_checkpoints_load(tmp_path):
     rule = trained()
     weights = {"w1.weight": rule.w1.weight, "w1.bias": rule.w1.bias, "w2.weight": rule.w2.weight}
@@ -284,7 +293,14 @@ class Trap:
         ([1, 2], "not a checkpoint of this automaton"),
         ({"model_state_dict": CA(12).state_dict()}, r"w1\.weight has shape \(96, 48, 1, 1\)"),
         ({"model_state_dict": {**CA().state_dict(), "w1.bias": torch.full((96,), np.nan)}}, "NaN"),
-        ({"model_state_dict": {**CA().state_dict(), "w1.bias": "text"}}, "w1.bias has shape"),
+        (
+            {"model_state_dict": {**CA().state_dict(), "w1.bias": "text"}},
+            r"expected \(1, 96, 1, 1\)",
+        ),
+        (
+            {"model_state_dict": {**CA().state_dict(), "w1.bias": torch.zeros(95)}},
+            "95 hidden units",
+        ),
         ({"model_state_dict": {**CA().state_dict(), "_scale": torch.tensor(0)}}, "_scale is 0"),
     ],
 )
