@@ -230,7 +230,7 @@ score_figures.plot_costs(tested, "mean_relative_l2_wind", "relative L2 error of 
 
 # %% [markdown]
 # Four times as many iterations of the networks, beside the automaton that ships, whose training was a third
-# as long; one seed. The networks' times of training are four times those above. The automaton is ahead of
+# as long; one seed. The automaton is ahead of
 # both networks as they are, and of eight predictions for one in (u, v).
 
 # %%
