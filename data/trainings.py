@@ -82,6 +82,9 @@ DECAY = (
     Contender("weight decay 0.1, 2000 + 700 iterations", 700, 2000, NARROW),
     Contender("weight decay 0.1, 8000 + 3000 iterations", 3000, 8000, NARROW),
     Contender("weight decay 0.1, 192 hidden units of the Init-NCA", 1000, 3000),
+    *(Contender(f"weight decay 0.1, 192 hidden units and rate 4e-3 of the Init-NCA{length}",
+                1000, init, {"learning_rate": 4e-3})
+      for length, init in ((", 1000 + 1000 iterations", 1000), ("", 3000))),
 )  # fmt: skip
 
 EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "bounded": False,
@@ -107,6 +110,10 @@ ABLATION = (
     ablated("ours, of 96 hidden units"),
     ablated("192 hidden units of the Init-NCA", {"hidden": 192}),
     of_both("192 hidden units of both", hidden=192),
+    ablated("192 hidden units and rate 4e-3 of the Init-NCA",
+            {"hidden": 192, "learning_rate": 4e-3}),
+    ablated("the same, and rate 4e-3 of the PI-NCA",
+            {"hidden": 192, "learning_rate": 4e-3}, {"learning_rate": 4e-3}),
     ablated("192 hidden units of the PI-NCA", pi={"hidden": 192}),
     ablated("without wider cells of the Init-NCA", {"scale": 1}),
     of_both("without following the wind", follows_wind=False),
