@@ -30,6 +30,26 @@ def _weights(place, count):
 
 
 @triton.jit
+def _first(
+    weights, part: tl.constexpr, start: tl.constexpr,
+    STRIDE: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    units = start + tl.arange(0, min(UNITS, PADDED - start))
+    seen = 4 * part + tl.arange(0, 4 * PART)
+    place = weights + units[None, :] * (4 * STRIDE) + seen[:, None]
+    return _weights(place, 4 * STRIDE * PADDED)
+
+
+@triton.jit
+def _second(
+    weights, start: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr
+):
+    units = start + tl.arange(0, min(UNITS, PADDED - start))
+    place = weights + tl.arange(0, TILE)[None, :] * PADDED + units[:, None]
+    return _weights(place, TILE * PADDED)
+
+
+@triton.jit
 def _perceived(own, rows, columns, channel, is_real, STRIDE: tl.constexpr):
     up, y, down = rows
     left, x, right = columns
@@ -90,14 +110,10 @@ def step(
     w2 = ()
     if STAYS:
         for start in tl.static_range(0, PADDED, UNITS):
-            units = start + tl.arange(0, min(UNITS, PADDED - start))
-            w2 += (_weights(second + channel * PADDED + units[:, None], TILE * PADDED),)
+            w2 += (_second(second, start, PADDED, UNITS, TILE),)
         for part in tl.static_range(0, STRIDE, PART):
-            seen_here = 4 * part + tl.arange(0, 4 * PART)
             for start in tl.static_range(0, PADDED, UNITS):
-                units = start + tl.arange(0, min(UNITS, PADDED - start))
-                weights = first + units[None, :] * (4 * STRIDE) + seen_here[:, None]
-                w1 += (_weights(weights, 4 * STRIDE * PADDED),)
+                w1 += (_first(first, part, start, STRIDE, PADDED, UNITS, PART),)
 
     for tile in range(tl.program_id(0), tl.cdiv(size, CELLS), tl.num_programs(0)):
         cell = tile * CELLS + tl.arange(0, CELLS)
@@ -119,21 +135,13 @@ def step(
                 if STAYS:
                     layer = w1[part // PART * ((PADDED + UNITS - 1) // UNITS) + start // UNITS]
                 else:
-                    units = start + tl.arange(0, min(UNITS, PADDED - start))
-                    here = (4 * part + tl.arange(0, 4 * PART))[:, None]
-                    layer = _weights(
-                        first + units[None, :] * (4 * STRIDE) + here, 4 * STRIDE * PADDED
-                    )
+                    layer = _first(first, part, start, STRIDE, PADDED, UNITS, PART)
                 sums += (_product(seen, layer, hidden[start // UNITS]),)
             hidden = sums
 
         increment = tl.zeros([CELLS, TILE], tl.float32)
         for start in tl.static_range(0, PADDED, UNITS):
-            if STAYS:
-                layer = w2[start // UNITS]
-            else:
-                units = start + tl.arange(0, min(UNITS, PADDED - start))
-                layer = _weights(second + channel * PADDED + units[:, None], TILE * PADDED)
+            layer = w2[start // UNITS] if STAYS else _second(second, start, PADDED, UNITS, TILE)
             active = tl.maximum(hidden[start // UNITS], 0.0, propagate_nan=tl.PropagateNan.ALL)
             increment = _product(active, layer, increment)
         is_air = tl.load(air + cell, cell < size, 0.0)[:, None]
