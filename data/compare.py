@@ -1,7 +1,7 @@
 """Train the automaton and its rivals alike and score them on cases that none has seen.
 
     python data/compare.py settings --hold-out florence
-    python data/compare.py decay --hold-out florence
+    python data/compare.py defaults --hold-out florence
     python data/compare.py ablation --hold-out florence
     python data/compare.py rivals [--seeds 0 1 2]
     python data/compare.py longer
