@@ -78,6 +78,22 @@ plotting.plot_speed(table)
 # %%
 plotting.plot_scaling(table)
 
+# %% [markdown]
+# ## What limits it
+#
+# **On a CPU.** On larger grids the rule as written spends most of its time in page faults, since glibc's
+# allocator hands its large buffers back in every step: how slow it is then depends on the day. In a process
+# that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 11 to 21 % of the
+# ceiling, as it does on one small city anyway: there eight times as fast would lie above the ceiling,
+# and three to five times is what is left.
+#
+# **On a GPU** a step of the experiment's rule at 6×128² is 1.7 GFLOP, which would take an H200 33 µs at what
+# a product of float32 reaches there (51 TFLOP/s), 12 µs at a third of what one of TF32 does (423). The kernel
+# took 56 µs in a trial of it, the rule as written 480: waiting is what limits it, in an earlier form of it, as
+# fast, the tensor cores were busy for a quarter of the time. It makes each product of float32 of three of
+# TF32: over 64 steps of the shipped rules that is off from float64 by 3·10⁻⁷ (emulated on a CPU, as
+# `tests/test_fused.py` does), as float32 itself is (2.5·10⁻⁷), where TF32 alone would be off by 8·10⁻⁴.
+
 # %%
 folder = new_folder(output_path(p.output_dir), "benchmark")
 write_csv(folder / "benchmark.csv", table)
