@@ -201,6 +201,7 @@ def plot_speed(table: Sequence[dict]) -> Figure:
         places = [grids.index(grid) + (i - (len(where) - 1) / 2) * thickness for grid in ratios]
         bars = axes.barh(places, ratios.values(), thickness, label=name)
         axes.bar_label(bars, fmt="%.1f×", fontsize=6, padding=2)
+    axes.margins(x=0.1, y=0.01)  # room for the longest bar's label
     axes.set_yticks(range(len(grids)), grids, fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel="times as fast as the rule as written")
