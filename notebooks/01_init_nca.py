@@ -35,6 +35,7 @@ from IPython.display import Markdown
 
 from pinca_lib import plotting
 from pinca_lib.automaton import CA
+from pinca_lib.checkpoints import start_from
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
 from pinca_lib.losses import InitLoss
@@ -56,6 +57,7 @@ from pinca_lib.training import Training, channel_units, seed_everything
 data_dir: str = "data/train"  # folder of city files
 output_dir: str = "outputs"  # the run gets a folder of its own in here
 resume: str = ""  # a run folder to go on with, or "latest"
+start_checkpoint: str = ""  # weights of an Init-NCA to begin with: a .pth or a run folder
 device: str = "auto"  # "auto", "cpu" or "cuda"
 seed: int = 0  # of all random numbers
 epochs: int = 40  # training iterations (experiment: 5000)
@@ -136,6 +138,8 @@ init_nca = CA(
     scale=p.scale,
 )
 directions = "along the wind" if follows_wind else "along x and y"
+if p.start_checkpoint:
+    start_from(init_nca, "start_checkpoint", p.start_checkpoint)
 print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters, {directions}")
 
 # %% [markdown]

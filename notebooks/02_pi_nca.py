@@ -34,7 +34,7 @@ from IPython.display import Markdown
 
 from pinca_lib import plotting
 from pinca_lib.automaton import CA
-from pinca_lib.checkpoints import load_rule
+from pinca_lib.checkpoints import load_rule, start_from
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
 from pinca_lib.losses import PILoss
@@ -56,6 +56,7 @@ data_dir: str = "data/train"  # folder of city files
 output_dir: str = "outputs"  # the run gets a folder of its own in here
 resume: str = ""  # a run folder to go on with, or "latest"
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA: a .pth or a run folder
+start_checkpoint: str = ""  # weights of a PI-NCA to begin with: a .pth or a run folder
 device: str = "auto"  # "auto", "cpu" or "cuda"
 seed: int = 0  # of all random numbers
 epochs: int = 40  # training iterations (experiment: 5000)
@@ -114,6 +115,8 @@ pi_nca = CA(
     alpha=p.alpha if p.bounded else None,
     follows_wind=follows_wind,
 ).to(hardware)
+if p.start_checkpoint:
+    start_from(pi_nca, "start_checkpoint", p.start_checkpoint)
 print("the PI-NCA sees", "along the wind" if follows_wind else "along x and y")
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
 training = Training(

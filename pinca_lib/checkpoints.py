@@ -86,6 +86,35 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     return rule.eval().requires_grad_(False)
 
 
+def start_from(rule: CA, name: str, value: str) -> None:
+    """Give a rule the weights, and the units, of one that was trained before, to train it on.
+
+    The width of its cells stays its own: cells of 8 m are two of data on 4 m, or four on 2 m.
+
+    Parameters
+    ----------
+    rule : CA
+    name, value : str
+        As of ``load_rule``.
+
+    Raises
+    ------
+    InputError
+        As ``load_rule`` does, or if the two rules are of other parts or shapes.
+    """
+    before, own = load_rule(name, value, rule.channels).state_dict(), rule.state_dict()
+    before, own = ({k: v for k, v in weights.items() if k != "_scale"} for weights in (before, own))
+    shapes, own_shapes = ({k: v.shape for k, v in weights.items()} for weights in (before, own))
+    if shapes != own_shapes:
+        differ = sorted(key for key, _ in shapes.items() ^ own_shapes.items())
+        raise InputError(
+            f"parameter {name}={value!r}: differs from this run's rule in "
+            f"{', '.join(dict.fromkeys(differ))}; give the run the hidden, natural_units, bounded "
+            "and follows_wind that it was trained with"
+        )
+    rule.load_state_dict(before, strict=False)
+
+
 def _cells(path: Path, found: Any) -> tuple[float, float] | None:
     """Return the least and largest side of a cell that a checkpoint names, if it does."""
     if found is None:

@@ -82,6 +82,7 @@ PARAMETERS = {
     "device": Parameter(str),
     "init_checkpoint": Parameter(str),
     "pi_checkpoint": Parameter(str),
+    "start_checkpoint": Parameter(str),
     "case": Parameter(str),
     "train_dir": Parameter(str),
     "steps": Parameter(int, 1, 100_000),

@@ -12,7 +12,13 @@ from test_automaton import city_state, trained, windward_rule
 
 from pinca_lib import runfiles, runs
 from pinca_lib.automaton import CA
-from pinca_lib.checkpoints import checkpoints, load_rule, load_tensors, save_atomically
+from pinca_lib.checkpoints import (
+    checkpoints,
+    load_rule,
+    load_tensors,
+    save_atomically,
+    start_from,
+)
 from pinca_lib.datasets import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.losses import InitLoss
@@ -254,6 +260,37 @@ def test_a_rule_is_loaded_with_its_units_bounds_wind_and_wider_cells(tmp_path):
     found, state = load_rule("init_checkpoint", str(path)), city_state(1, height=8, width=8)
     assert found.scale == 4
     assert torch.equal(found(state), rule(state))
+
+
+def test_a_training_starts_from_a_rule_on_cells_of_its_own_width(tmp_path):
+    before, path = windward_rule(alpha=2.25, scale=2), tmp_path / "before.pth"
+    before.units = torch.rand(24) + 1
+    torch.save({"model_state_dict": before.state_dict()}, path)
+    rule = CA(units=torch.ones(24), alpha=1.0, follows_wind=True, scale=4)
+    start_from(rule, "start_checkpoint", str(path))
+    state = city_state(1, height=8, width=8)
+    assert rule.scale == 4
+    assert all(weights.requires_grad for weights in rule.parameters())
+    coarse, fine = before(state), rule(state.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert torch.allclose(fine[:, :, ::2, ::2], coarse, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rule", "part"),
+    [
+        (CA(hidden=40), r"w1\.bias, w1\.weight, w2\.weight"),
+        (CA(units=torch.ones(24)), "units"),
+        (CA(alpha=2.25), "alpha"),
+        (CA(follows_wind=True), "_follows_wind"),
+    ],
+)
+def test_a_training_does_not_start_from_a_rule_of_other_parts(rule, part, tmp_path):
+    path = tmp_path / "before.pth"
+    torch.save({"model_state_dict": CA().state_dict()}, path)
+    kept = {name: weights.clone() for name, weights in rule.state_dict().items()}
+    with pytest.raises(InputError, match=rf"start_checkpoint=.*this run's rule in {part}; give"):
+        start_from(rule, "start_checkpoint", str(path))
+    assert same(kept, dict(rule.state_dict()))
 
 
 @pytest.mark.parametrize("hidden", [1, 40])
