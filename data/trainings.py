@@ -80,6 +80,7 @@ DEFAULTS = (
     Contender("rate 4e-3 of the Init-NCA", 1000, 3000, {"learning_rate": 4e-3}),
     Contender("rate 4e-3 of the Init-NCA, 1000 + 1000 iterations", 1000, 1000,
               {"learning_rate": 4e-3}),
+    Contender("without annealing", 1000, 3000, STEPPED, STEPPED),
     Contender("96 hidden units", 1000, 3000, NARROW),
     Contender("96 hidden units, 2000 + 700 iterations", 700, 2000, NARROW),
     Contender("96 hidden units, without swaps", 1000, 3000, NARROW | {"swaps": 0}, {"swaps": 0}),

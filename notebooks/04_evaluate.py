@@ -306,7 +306,8 @@ Markdown(score_figures.table(
 # can be measured: the projection leaves three of the four at zero, and the fourth, continuity's, is a
 # thousandth of the loss; they are the experiment's, and stay for rules without bounds. The running average and
 # weight decay bring nothing to trainings this short; longer ones overfit without decay. Annealing costs these
-# 5 %, and trainings of 8000 + 3000 iterations 5 % in speed alone (one seed; above, among the settings).
+# 5 %, those of the length that ships nothing, and of 8000 + 3000 iterations 5 % in speed alone (one seed;
+# above, among the defaults and the settings).
 
 # %%
 ablation = over_seeds(compared("ablation", "florence"), errors)
