@@ -52,7 +52,7 @@ def ship(experiment: str, run: Path) -> None:
         "data_fingerprint": config["data_fingerprint"],
         "versions": config["versions"],
     }
-    kept = ("model_state_dict", "epoch", "cells", "init_fingerprint")
+    kept = ("model_state_dict", "epoch", "cells", "tallest", "init_fingerprint")
     weights = {key: saved[key] for key in kept if key in saved}
     PRETRAINED.mkdir(exist_ok=True)
     save_atomically(weights, PRETRAINED / f"{experiment}.pth")

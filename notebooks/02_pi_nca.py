@@ -37,6 +37,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.checkpoints import load_rule, start_from
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
+from pinca_lib.doubts import doubts
 from pinca_lib.losses import PILoss
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.parameters import input_path, read_parameters
@@ -102,7 +103,7 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # %%
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
-if doubt := dataset.doubts([init_nca]):
+if doubt := doubts(dataset, [init_nca]):
     print(doubt)
 height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")

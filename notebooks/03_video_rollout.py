@@ -33,6 +33,7 @@ from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
+from pinca_lib.doubts import doubts
 from pinca_lib.metrics import ScaledPhysicsMetrics
 from pinca_lib.parameters import input_path, output_path, read_parameters
 from pinca_lib.pool import fresh_states
@@ -62,7 +63,7 @@ hardware = choose_device(p.device)
 init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
 pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
-if doubt := dataset.doubts([init_nca, pi_nca]):
+if doubt := doubts(dataset, [init_nca, pi_nca]):
     print(doubt)
 
 # %% [markdown]

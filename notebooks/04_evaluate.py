@@ -41,6 +41,7 @@ from pinca_lib.checkpoints import load_rule
 from pinca_lib.cityfiles import read_half_averages
 from pinca_lib.datasets import list_cases, load_case
 from pinca_lib.devices import choose_device
+from pinca_lib.doubts import doubts
 from pinca_lib.editing import brush, build
 from pinca_lib.parameters import PROJECT_ROOT, input_path, output_path, read_parameters
 from pinca_lib.pool import fresh_states
@@ -75,9 +76,9 @@ if both := places.keys() & known:
 cases = [load_case(*place, p.image_size) for place in places.values()]
 seen = [load_case(*place, p.image_size).states[0] for place in known.values()]
 print(f"{len(cases)} cases to be right on, {len(seen)} in training")
-doubts = [doubt for case in cases if (doubt := case.doubts([init_nca, pi_nca]))]
-if doubts:
-    print(f"{len(doubts)} doubts, the first: {doubts[0]}")
+doubted = [doubt for case in cases if (doubt := doubts(case, [init_nca, pi_nca]))]
+if doubted:
+    print(f"{len(doubted)} doubts, the first: {doubted[0]}")
 
 # %% [markdown]
 # ## Predictions

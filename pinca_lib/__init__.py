@@ -5,7 +5,8 @@ The modules, from the ground up; each imports only from those before it:
 what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_operators``
 the rule, its laws    ``blocks``, ``frames``, ``physics``, ``automaton``, ``kernels``, ``teams``,
                       ``compiled``, ``tensorcores``, ``fused``, ``rollout``
-cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``urbantales``
+cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``doubts``,
+                      ``urbantales``
 what training needs   ``metrics``, ``texture``, ``augmentation``, ``pool``, ``losses``, ``training``
 reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runfiles``, ``runs``
 how right it is       ``evaluation``, ``rivals``

@@ -106,6 +106,8 @@ class CA(nn.Module):
     ----------
     cells : (float, float) or None
         Least and largest side of the cells that it was trained on, m; ``load_rule`` sets it.
+    tallest : float or None
+        Height of the tallest building that it was trained on, m; likewise.
 
     Notes
     -----
@@ -130,6 +132,7 @@ class CA(nn.Module):
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
         nn.init.zeros_(self.w2.weight)
         self.cells: tuple[float, float] | None = None
+        self.tallest: float | None = None
         self.register_buffer("units", units)
         self.register_buffer("alpha", None if alpha is None else torch.tensor(float(alpha)))
         self.register_buffer("_follows_wind", torch.tensor(1) if follows_wind else None)

@@ -83,6 +83,7 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     )
     rule.load_state_dict(weights)
     rule.cells = _cells(path, saved.get("cells"))
+    rule.tallest = _tallest(path, saved.get("tallest"))
     return rule.eval().requires_grad_(False)
 
 
@@ -126,6 +127,13 @@ def _cells(path: Path, found: Any) -> tuple[float, float] | None:
     if not 0 < least <= most < math.inf:
         raise InputError(f"{path}: cells is {found!r}, expected the least and largest side in m")
     return least, most
+
+
+def _tallest(path: Path, found: Any) -> float | None:
+    """Return the height of the tallest building that a checkpoint names, if it does."""
+    if found is None or (isinstance(found, float) and 0 <= found < math.inf):
+        return found
+    raise InputError(f"{path}: tallest is {found!r}, expected the height of a building in m")
 
 
 def fingerprint_of(rule: CA) -> str:

@@ -1,7 +1,6 @@
 """Data sets: a folder of city files as one tensor, at one size, with each case's extent."""
 
 import hashlib
-import math
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pinca_lib.automaton import CA
 from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
 from pinca_lib.cityfiles import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
@@ -61,45 +59,6 @@ class WindDataset:
         """Height and width of a cell of each case, m: (N, 2)."""
         return self.extents / torch.tensor(self.states.shape[-2:])
 
-    def doubts(self, rules: Sequence[CA]) -> str:
-        """Say which cases are not such as the rules were trained on; "" if none is known to be."""
-        return "; ".join(filter(None, (self._unstated_rows(rules), self._other_cells(rules))))
-
-    def _unstated_rows(self, rules: Sequence[CA]) -> str:
-        """Say which cases may be mirrored, if the rules can tell a left turn of the wind."""
-        unsure = ~self.rows_stated
-        if not unsure.any() or not any(rule.follows_wind for rule in rules):
-            return ""
-        return (
-            f"{int(unsure.sum())} of {len(self)} cases, such as "
-            f"{self.names[int(unsure.int().argmax())]}, have no 'row_order' in meta "
-            "(south_first or north_first): the rules follow the wind as if it were south_first, "
-            "and where it is not, theirs is the wind of another city"
-        )
-
-    def _other_cells(self, rules: Sequence[CA]) -> str:
-        """Say which cases have other cells than the rules were trained on; "" if none has.
-
-        A rule knows its neighbourhood by counting cells: on cells more than a tenth larger or
-        smaller than it ever saw, its wind is that of another city.
-        """
-        for least, most in {rule.cells for rule in rules if rule.cells}:
-            apart = _outside(self.cell_sizes, least / 1.1, most * 1.1)
-            if not apart.any():
-                continue
-            first = int(apart.int().argmax())
-            side = max(1, round(float(self.extents[first].mean()) / math.sqrt(least * most)))
-            is_mended = not _outside(self.extents[apart] / side, least / 1.1, most * 1.1).any()
-            known = f"{least:.3g} m" if most < least * 1.1 else f"{least:.3g} to {most:.3g} m"
-            height, width = self.cell_sizes[first]
-            return (
-                f"{int(apart.sum())} of {len(self)} cases, such as {self.names[first]}, have other "
-                f"cells ({height:.3g} m × {width:.3g} m) than what the rules were trained on "
-                f"({known}): do not trust the wind there"
-                + (f"; image_size={side} makes them so" if is_mended else "")
-            )
-        return ""
-
     def fingerprint(self) -> str:
         """Return a SHA-256 over names, extents and fields: equal for equal data only."""
         digest = hashlib.sha256("\n".join(self.names).encode())
@@ -107,11 +66,6 @@ class WindDataset:
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
-
-
-def _outside(sizes: Tensor, least: float, most: float) -> Tensor:
-    """Return which of (N, 2) sizes have one beyond the limits: (N,)."""
-    return ((sizes < least) | (sizes > most)).any(dim=1)
 
 
 def load_dataset(

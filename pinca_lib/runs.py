@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pinca_lib import __version__
 from pinca_lib.automaton import CA
+from pinca_lib.channels import TOPO
 from pinca_lib.checkpoints import (
     checkpoint_path,
     checkpoints,
@@ -79,7 +80,7 @@ class Run:
     def __init__(self, experiment: str, parameters: SimpleNamespace):
         self.experiment, self.parameters = experiment, parameters
         self.rows: list[dict[str, float]] = []
-        self.about: dict[str, Any] = {}  # cells and Init-NCA, kept with every checkpoint
+        self.about: dict[str, Any] = {}  # data and Init-NCA, kept with every checkpoint
         self.folder: Path | None = None  # a new run's is made when its first iteration starts
         if parameters.resume:
             self.folder = _folder_to_resume(experiment, parameters)
@@ -100,7 +101,8 @@ class Run:
         training : Training
             Holds all state that a checkpoint must keep; restored first when resuming.
         dataset : WindDataset
-            What is trained on; its fingerprint and the range of its cells are kept.
+            What is trained on; its fingerprint, the range of its cells and the height of its
+            tallest building are kept.
         init_nca : CA, optional
             The frozen rule that this one is trained on top of.
 
@@ -111,7 +113,9 @@ class Run:
         """
         below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
         cells = dataset.cell_sizes
-        self.about = {"cells": [float(cells.min()), float(cells.max())]} | below
+        tallest = float(dataset.states[:, TOPO].max())
+        self.about = {"cells": [float(cells.min()), float(cells.max())], "tallest": tallest}
+        self.about |= below
         fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
         if self.folder:  # resumed, or this cell is run once more after an interrupt

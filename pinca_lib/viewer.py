@@ -21,6 +21,7 @@ from pinca_lib import cells, saving
 from pinca_lib.automaton import CA
 from pinca_lib.controls import DOUBLING, Controls
 from pinca_lib.datasets import find_case, list_cases, load_case
+from pinca_lib.doubts import doubts
 from pinca_lib.editing import brush
 from pinca_lib.errors import error_line
 from pinca_lib.live import LiveRollout
@@ -267,7 +268,7 @@ class RolloutViewer:
         content, buffers = compose(self.live, self.view)
         self._frame += 1
         self._drawn.clear()
-        message = self.message or self.case.doubts(self.live.rules)
+        message = self.message or doubts(self.case, self.live.rules)
         texts = {"counters": self._counters(content["steps"]), "message": message}
         content |= {"kind": "frame", "id": self._frame, **texts}
         self.controls.canvas.send(content, [np.ascontiguousarray(b).data for b in buffers])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from conftest import make_base, make_meta, make_wind, write_plain_city
 
-from pinca_lib.automaton import CA
 from pinca_lib.cityfiles import write_city
 from pinca_lib.datasets import load_dataset, resize_state
 from pinca_lib.errors import InputError
@@ -59,43 +58,6 @@ def test_a_case_is_found_by_its_name_or_a_part_that_no_other_has(city_folder):
         load_dataset(city_folder, case="town1")
     with pytest.raises(InputError, match="fits no case"):
         load_dataset(city_folder, case="Atlantis")
-
-
-def test_cells_of_another_size_than_the_rules_know_are_named_with_the_remedy(city_folder):
-    dataset, rule = load_dataset(city_folder, 24), CA()
-    dataset.extents[:] = 48.0
-    assert dataset.doubts([rule]) == ""  # nobody said what it was trained on
-    rule.cells = 2.1, 2.1
-    assert dataset.doubts([CA(), rule]) == ""
-    rule.cells = 1.0, 1.0
-    said = dataset.doubts([CA(), rule])
-    assert said.startswith(f"{len(dataset)} of {len(dataset)} cases, such as {dataset.names[0]}")
-    assert said.endswith("(1 m): do not trust the wind there; image_size=48 makes them so")
-    dataset.extents[1:] = 24.0
-    assert dataset.doubts([rule]).startswith(f"1 of {len(dataset)} cases")
-    dataset.extents[1] = 96.0  # no one size mends both
-    assert dataset.doubts([rule]).endswith("do not trust the wind there")
-
-
-def test_rules_that_follow_the_wind_doubt_rows_of_unknown_order(city_folder):
-    dataset = load_dataset(city_folder, 24)
-    dataset.rows_stated[:] = torch.tensor([True, False, *[True] * (len(dataset) - 2)])
-    assert dataset.doubts([CA()]) == ""
-    said = dataset.doubts([CA(), CA(follows_wind=True)])
-    assert said.startswith(f"1 of {len(dataset)} cases, such as {dataset.names[1]}, have no 'row_o")
-    stated = load_dataset(city_folder, 24, row_order="south_first")
-    assert stated.rows_stated.all()
-    assert stated.doubts([CA(follows_wind=True)]) == ""
-
-
-def test_rules_do_not_doubt_the_cells_that_they_were_trained_on(city_folder):
-    dataset, rule = load_dataset(city_folder, 24), CA()
-    dataset.extents[:] = torch.tensor([48.0, 96.0])
-    dataset.extents[0] = 24.0
-    rule.cells = 1.0, 4.0
-    assert dataset.doubts([rule]) == ""
-    rule.cells = 2.0, 4.0
-    assert "(2 to 4 m)" in dataset.doubts([rule])
 
 
 def test_the_fingerprint_changes_with_every_value_and_with_nothing_else(city_folder):

@@ -124,7 +124,9 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     assert config["parameters"]["seed"] == 3
     assert config["data_fingerprint"] == dataset.fingerprint()
     assert config["cells"] == [2.0, 2.0]
-    assert load_rule("init_checkpoint", str(run.folder)).cells == (2.0, 2.0)
+    rule = load_rule("init_checkpoint", str(run.folder))
+    assert rule.cells == (2.0, 2.0)
+    assert rule.tallest == dataset.states[:, 3].max() > 0
     assert config["versions"]["torch"] == torch.__version__
     saved = load_tensors(run.folder / kept[-1])
     assert saved["epoch"] == 7
@@ -243,6 +245,15 @@ def test_a_checkpoint_with_impossible_cells_is_refused(dataset, tmp_path, cells)
     path = run.folder / "ca_model_step_7.pth"
     torch.save(load_tensors(path) | {"cells": cells}, path)
     with pytest.raises(InputError, match="expected the least and largest side"):
+        load_rule("init_checkpoint", str(path))
+
+
+@pytest.mark.parametrize("tallest", ["28 m", -1.0, float("nan"), [28.0]])
+def test_a_checkpoint_with_an_impossible_building_is_refused(dataset, tmp_path, tallest):
+    run, _ = train(dataset, settings(tmp_path))
+    path = run.folder / "ca_model_step_7.pth"
+    torch.save(load_tensors(path) | {"tallest": tallest}, path)
+    with pytest.raises(InputError, match="expected the height of a building in m"):
         load_rule("init_checkpoint", str(path))
 
 
