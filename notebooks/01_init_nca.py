@@ -138,7 +138,7 @@ init_nca = CA(
     scale=p.scale,
 )
 directions = "along the wind" if follows_wind else "along x and y"
-if p.start_checkpoint:
+if p.start_checkpoint and not p.resume:
     start_from(init_nca, "start_checkpoint", p.start_checkpoint)
 print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters, {directions}")
 

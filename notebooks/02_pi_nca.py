@@ -116,7 +116,7 @@ pi_nca = CA(
     alpha=p.alpha if p.bounded else None,
     follows_wind=follows_wind,
 ).to(hardware)
-if p.start_checkpoint:
+if p.start_checkpoint and not p.resume:
     start_from(pi_nca, "start_checkpoint", p.start_checkpoint)
 print("the PI-NCA sees", "along the wind" if follows_wind else "along x and y")
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)

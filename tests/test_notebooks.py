@@ -84,6 +84,22 @@ def test_init_nca_trains_on_the_users_own_cities(workshop):
     assert {"loss.png", "scores.png", "batch.png", "pool.png"} <= {p.name for p in run.iterdir()}
 
 
+def test_a_training_goes_on_from_weights_and_resumes_without_their_file(workshop):
+    settings = TINY | {"hidden": 96, "natural_units": False, "bounded": False,
+                       "follows_wind": False, "learning_rate": 1e-8, "weight_decay": 0,
+                       "start_checkpoint": "pi.pth"}  # fmt: skip
+    done = papermill(workshop, "01_init_nca", epochs=1, **settings)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(workshop)
+    given = load_tensors(workshop / "pi.pth")["model_state_dict"]
+    found = load_tensors(run / "ca_model_step_1.pth")["model_state_dict"]
+    assert all(torch.allclose(found[key], given[key], atol=1e-7) for key in given)
+    (workshop / "pi.pth").unlink()
+    done = papermill(workshop, "01_init_nca", epochs=2, resume="latest", **settings)
+    assert done.returncode == 0, done.stderr
+    assert (run / "ca_model_step_2.pth").exists()
+
+
 def test_a_resumed_pi_nca_run_equals_an_uninterrupted_one(workshop):
     settings = TINY | {"init_checkpoint": "init.pth", "anneal": False}  # a rate of 6 from the start
     for epochs, resume in ((6, ""), (3, "")):
