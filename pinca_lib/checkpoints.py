@@ -111,7 +111,8 @@ def start_from(rule: CA, name: str, value: str) -> None:
         raise InputError(
             f"parameter {name}={value!r}: differs from this run's rule in "
             f"{', '.join(dict.fromkeys(differ))}; give the run the hidden, natural_units, bounded "
-            "and follows_wind that it was trained with"
+            "and follows_wind that it was trained with; a run follows the wind only on data that "
+            "state their row_order"
         )
     rule.load_state_dict(before, strict=False)
 
