@@ -28,7 +28,6 @@
 # %%
 # %matplotlib inline
 import csv
-from statistics import fmean, stdev
 
 import numpy as np
 import torch
@@ -199,9 +198,9 @@ def compared(name, *held_out):
 
 
 def spread(values):
-    values = [float(value) for value in values]
-    deviation = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{fmean(values):.3f}{deviation}"
+    values = np.array([float(value) for value in values])
+    deviation = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():.3f}{deviation}"
 
 
 # %%
