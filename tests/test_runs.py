@@ -239,21 +239,20 @@ def test_a_damaged_checkpoint_stops_before_anything_is_overwritten(dataset, tmp_
     assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("cells", ["2 m", [2.0], [2.0, 1.0], [0.0, 1.0], [float("nan")] * 2])
-def test_a_checkpoint_with_impossible_cells_is_refused(dataset, tmp_path, cells):
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        *(({"cells": cells}, "the least and largest side")
+          for cells in ("2 m", [2.0], [2.0, 1.0], [0.0, 1.0], [float("nan")] * 2)),
+        *(({"tallest": tallest}, "the height of a building in m")
+          for tallest in ("28 m", -1.0, float("nan"), [28.0])),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_of_impossible_data_is_refused(dataset, tmp_path, about, message):
     run, _ = train(dataset, settings(tmp_path))
     path = run.folder / "ca_model_step_7.pth"
-    torch.save(load_tensors(path) | {"cells": cells}, path)
-    with pytest.raises(InputError, match="expected the least and largest side"):
-        load_rule("init_checkpoint", str(path))
-
-
-@pytest.mark.parametrize("tallest", ["28 m", -1.0, float("nan"), [28.0]])
-def test_a_checkpoint_with_an_impossible_building_is_refused(dataset, tmp_path, tallest):
-    run, _ = train(dataset, settings(tmp_path))
-    path = run.folder / "ca_model_step_7.pth"
-    torch.save(load_tensors(path) | {"tallest": tallest}, path)
-    with pytest.raises(InputError, match="expected the height of a building in m"):
+    torch.save(load_tensors(path) | about, path)
+    with pytest.raises(InputError, match=f"expected {message}"):
         load_rule("init_checkpoint", str(path))
 
 
