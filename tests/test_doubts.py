@@ -3,6 +3,7 @@
 import torch
 
 from pinca_lib.automaton import CA
+from pinca_lib.channels import TOPO
 from pinca_lib.datasets import load_dataset
 from pinca_lib.doubts import doubts
 
@@ -25,10 +26,10 @@ def test_cells_of_another_size_than_the_rules_know_are_named_with_the_remedy(cit
 
 def test_buildings_that_are_taller_than_the_rules_know_are_named(city_folder):
     dataset, rule = load_dataset(city_folder, 24), CA()
-    tallest = dataset.states[:, 3].amax((1, 2))
+    tallest = dataset.states[:, TOPO].amax((1, 2))
     rule.tallest = float(tallest.max())
     assert doubts(dataset, [CA(), rule]) == ""
-    dataset.states[2, 3] *= 2 * tallest.max() / tallest[2]
+    dataset.states[2, TOPO] *= 2 * tallest.max() / tallest[2]
     said = doubts(dataset, [CA(), rule])
     assert said.startswith(f"1 of {len(dataset)} cases, such as {dataset.names[2]}, have build")
     assert f"up to {2 * rule.tallest:.3g} m, where" in said

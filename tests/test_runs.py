@@ -12,6 +12,7 @@ from test_automaton import city_state, trained, windward_rule
 
 from pinca_lib import runfiles, runs
 from pinca_lib.automaton import CA
+from pinca_lib.channels import TOPO
 from pinca_lib.checkpoints import (
     checkpoints,
     load_rule,
@@ -126,7 +127,7 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     assert config["cells"] == [2.0, 2.0]
     rule = load_rule("init_checkpoint", str(run.folder))
     assert rule.cells == (2.0, 2.0)
-    assert rule.tallest == dataset.states[:, 3].max() > 0
+    assert rule.tallest == dataset.states[:, TOPO].max() > 0
     assert config["versions"]["torch"] == torch.__version__
     saved = load_tensors(run.folder / kept[-1])
     assert saved["epoch"] == 7
