@@ -23,6 +23,8 @@ and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule ma
   air, and what is added to a block is added to every cell of it in air.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,6 +60,13 @@ GAINS = FILTERS.flatten(1).norm(dim=1)  # of the filters, for noise: 1, 3.5, 3.5
 MEMORY_LIMIT = 3.0  # of the hidden channels of a rule with bounds
 
 
+@cache
+def filters_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return ``FILTERS`` and ``GAINS`` there. Copied in every step, they would hold up a GPU."""
+    with torch.inference_mode(False):  # what is made in it is of no use to gradients
+        return FILTERS.to(device, dtype), GAINS.to(device, dtype)
+
+
 def perceive(state: Tensor) -> Tensor:
     """Apply the four fixed filters to every channel, with periodic edges.
 
@@ -73,7 +82,8 @@ def perceive(state: Tensor) -> Tensor:
     batch, channels, height, width = state.shape
     planes = state.reshape(batch * channels, 1, height, width)
     planes = F.pad(planes, [1, 1, 1, 1], mode="circular")
-    filtered = F.conv2d(planes, FILTERS[:, None].to(state))  # (B C, 4, H, W)
+    filters, _ = filters_on(state.device, state.dtype)
+    filtered = F.conv2d(planes, filters[:, None])  # (B C, 4, H, W)
     return filtered.reshape(batch, channels * len(FILTERS), height, width)
 
 
@@ -157,7 +167,8 @@ class CA(nn.Module):
         """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
         w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
         if self.units is not None:
-            w1, w2 = w1 / (self.units[:, None] * GAINS.to(w1)), w2 * self.units[:, None]
+            _, gains = filters_on(w1.device, w1.dtype)
+            w1, w2 = w1 / (self.units[:, None] * gains), w2 * self.units[:, None]
         if self.follows_wind:
             w1 = w1 * (torch.arange(self.channels, device=w1.device) > COORD_X)[:, None]
         return w1, self.w1.bias, w2

@@ -56,12 +56,17 @@ def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
 
 
+def is_odd(count: int) -> Tensor:
+    """Return which of so many channels change sign in the mirror image across the wind, (C,)."""
+    odd = torch.zeros(count, dtype=torch.bool)
+    odd[[y for _, y in VECTORS if y < count]] = True
+    odd[(FLUX_Y + 1 + count) // 2 :] = True
+    return odd
+
+
 def mirrored(values: Tensor, dim: int) -> Tensor:
     """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
-    count = values.shape[dim]
-    signs = values.new_ones(count)
-    signs[[y for _, y in VECTORS]] = -1
-    signs[(FLUX_Y + 1 + count) // 2 :] = -1
+    signs = 1 - 2 * is_odd(values.shape[dim]).to(values)
     return values * signs.view(-1, *[1] * (values.ndim - dim - 1))
 
 
@@ -75,6 +80,6 @@ def mirrored_perception(values: Tensor, dim: int) -> Tensor:
 def _turned(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], dim: int) -> Tensor:
     cos, sin = (part.view(-1, *[1] * (values.ndim - 2)) for part in wind.unbind(1))
     parts = list(values.expand(len(wind), *values.shape[1:]).unbind(dim))
-    for x, y in vectors:
+    for x, y in (pair for pair in vectors if max(pair) < len(parts)):
         parts[x], parts[y] = cos * parts[x] - sin * parts[y], sin * parts[x] + cos * parts[y]
     return torch.stack(parts, dim)

@@ -7,6 +7,7 @@ lost is a few roundings of float32. Triton compiles it; PyTorch for CUDA brings 
 Linux.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,102 +18,190 @@ import triton
 from torch import Tensor
 from torch.nn import functional as F
 
-from pinca_lib.automaton import FILTERS
-from pinca_lib.blocks import block_sums
+from pinca_lib.automaton import CA, FILTERS, perceive
+from pinca_lib.blocks import block_means, shares_of_air
+from pinca_lib.channels import (
+    BASE_COUNT,
+    DWDZ,
+    DYNAMIC,
+    FLUX,
+    GEO_MASK,
+    KNOWN_COUNT,
+    SPEED,
+    TKE,
+    U,
+    V,
+    split_base,
+)
 from pinca_lib.errors import first_line
-from pinca_lib.tensorcores import spread_and_add, step
+from pinca_lib.frames import (
+    against,
+    heading,
+    is_odd,
+    turned_perception,
+)
+from pinca_lib.tensorcores import average, spread_and_add, step
 
 CELLS = 64  # of a program at a time: a tensor core's widest product
 UNITS = 64  # hidden units at a time
+BLOCKS = 16  # of wider cells, averaged by a program
+CHUNK = 64  # hidden units of a program, of rules of wider cells: else few programs would do all
 PART = 4  # channels at a time: 16 numbers perceived, the least that a product takes
 SCRATCH = 24 * 2**10  # bytes that a program needs beside the weights
 LEAST_GRAPHED = 16  # steps from which a graph of launches repays its making
 TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
 
 
+_compiled: set[tuple] = set()  # what a graph can be made of
+
+
 @dataclass(frozen=True)
 class Rule:
     """A rule over some cities, its layers in two parts: as TF32 has them, and what is left over."""
 
-    first: Tensor  # (G, 2, PADDED, 4 STRIDE)
-    second: Tensor  # (G, 2, TILE, PADDED)
-    constant: Tensor  # (B, N, H, W), channels-last
+    first: Tensor  # (chunks, 1 or 2 halves, 2, PADDED, 4 slots)
+    second: Tensor  # (chunks, 1 or 2 halves, 2, TILE, PADDED)
+    constant: Tensor  # (B, H W, N or 2 N): what base channels and bias add to the hidden layer
     air: Tensor  # (B, H, W) of its cells, 0 to 1
+    wind: Tensor  # (B, 2), as unit vectors
     city_air: Tensor  # (B, 1, H, W) of the state's cells, 0 or 1
-    shares: Tensor  # of the air of its cell that each cell of the state holds
+    shares: Tensor  # of the air of its block that each cell of the state holds, likewise
     scale: int
     alpha: float  # -1: no bounds
 
     @classmethod
-    def over(
-        cls,
-        layers: tuple[Tensor, Tensor, Tensor],
-        air: Tensor,
-        city: tuple[Tensor, Tensor],
-        scale: int = 1,
-        alpha: float | None = None,
-    ) -> "Rule":
+    @torch.no_grad()
+    def over(cls, rule: CA, base: Tensor, wind: Tensor) -> "Rule":
         """Bring a rule to the form of the kernels.
 
         Parameters
         ----------
-        layers : (G, N, D, 4), (G, D, N), (B, N, h, w)
-            What each hidden unit takes of the filtered dynamic channels, what those take of it, and
-            what base channels and bias add to it; G is B, or 1.
-        air : Tensor of shape (B, 1, h, w)
-            Of the rule's cells, 0 to 1.
-        city : (B, 1, H, W), (B, 1, H, W)
-            Air of the state's cells, and their shares of that of their block (``blocks``).
-        scale, alpha
-            As of ``CA``.
+        rule : CA
+        base : Tensor of shape (B, 6, H, W)
+            Cities.
+        wind : Tensor of shape (B, 2)
+            Their ``heading``.
         """
-        first, second, constant = layers
-        channels, hidden = second.shape[1:]
-        more = -hidden % 32
-        tile = triton.next_power_of_2(max(channels, 16))
-        first = F.pad(first, [0, 0, 0, -channels % PART, 0, more]).flatten(2)
+        scale, follows_wind = rule.scale, rule.follows_wind
+        places = _places(rule.channels, follows_wind, base.device)
+        w1, bias, w2 = rule.layers()
+        chunks = 1 if scale == 1 else triton.cdiv(len(w1), CHUNK)
+        more = -len(w1) % (32 * chunks)
+        own = block_means(base, scale)
+        air = own[:, GEO_MASK].contiguous()
+        seen = perceive(own).unflatten(1, (-1, len(FILTERS)))
+        if follows_wind:
+            seen = turned_perception(seen, against(wind), 1)
+        w1 = F.pad(w1.flatten(1), [0, 1])  # a last column of zeros
+        of_base = w1[:, places.base].movedim(1, 0).flatten(0, 1)  # (N or 2 N, 24)
+        bias = F.pad(bias, [0, len(of_base) - len(bias)])
+        first = F.pad(w1, [0, 0, 0, more])[:, places.first].unflatten(0, (chunks, -1)).movedim(2, 1)
+        second = F.pad(w2, [0, more, 0, 1])[places.second].unflatten(2, (chunks, -1)).movedim(2, 0)
         return cls(
             _in_two(first),
-            _in_two(F.pad(second, [0, more, 0, tile - channels])),
-            constant.contiguous(memory_format=torch.channels_last),
-            air[:, 0].contiguous(),
-            city[0].float().contiguous(),
-            city[1],
+            _in_two(second / len(places.second)),
+            F.linear(seen.flatten(3).flatten(1, 2).mT, of_base, bias),
+            air,
+            wind,
+            base[:, GEO_MASK].contiguous(),
+            air if scale == 1 else shares_of_air(base[:, GEO_MASK, None], scale),
             scale,
-            -1.0 if alpha is None else alpha,
+            -1.0 if rule.alpha is None else float(rule.alpha),
         )
 
-    def apply(self, own: Tensor, new: Tensor, channels: int) -> None:
-        """Advance ``own`` (B, H, W, STRIDE), of so many channels, by a step, into ``new``."""
+    def apply(self, own: Tensor, new: Tensor, half: int) -> None:
+        """Advance ``own`` (B, H, W, STRIDE), whose odd slots start at ``half``, into ``new``."""
         if self.scale == 1:
-            return self._launch(own, new, channels)
-        means = block_sums(self.shares * own.movedim(-1, 1), self.scale).movedim(1, -1).contiguous()
-        increments = torch.empty_like(means)
-        self._launch(means, increments, channels)
+            return self._launch(own, new, half)
         batch, height, width, stride = own.shape
+        shape = self.air.shape[1:]
+        where = (height, width, *shape, self.scale)
+        tile, chunks = triton.next_power_of_2(stride), len(self.first)
+        means, increments = own.new_empty(1 + chunks, batch, *shape, stride).split([1, chunks])
+        average[triton.cdiv(math.prod(shape), BLOCKS), batch](
+            own, means, self.shares, *where, STRIDE=stride, TILE=tile, BLOCKS=BLOCKS,
+        )  # fmt: skip
+        self._launch(means[0], increments, half)
         spread_and_add[triton.cdiv(height * width, CELLS), batch](
-            own, new, increments, self.city_air, height, width, *means.shape[1:3], self.scale,
-            CHANNELS=channels, STRIDE=stride, TILE=self.second.shape[2], CELLS=CELLS,
-            ALPHA=self.alpha,
+            own, new, increments, self.city_air, *where,
+            CHUNKS=chunks, HALF=half, STRIDE=stride, TILE=tile, CELLS=CELLS, ALPHA=self.alpha,
         )  # fmt: skip
 
-    def _launch(self, own: Tensor, new: Tensor, channels: int) -> None:
+    def _launch(self, own: Tensor, new: Tensor, half: int) -> None:
         batch, height, width, stride = own.shape
+        chunks, halves, _, padded, _ = self.first.shape
         programs, room = _capacity(own.device)
-        stays = self.first[0].nbytes + self.second[0].nbytes + SCRATCH <= room
+        stays = chunks == 1 and self.first.nbytes + self.second.nbytes + SCRATCH <= room
         tiles = triton.cdiv(height * width, CELLS)
-        step[min(tiles, max(1, programs // batch)) if stays else tiles, batch](
-            own, new, self.constant, self.first, self.second, self.air,
-            height, width, int(len(self.first) > 1),
-            CHANNELS=channels, STRIDE=stride, HIDDEN=self.constant.shape[1],
-            PADDED=self.first.shape[2], TILE=self.second.shape[2], CELLS=CELLS, UNITS=UNITS,
-            PART=PART, STAYS=stays, ADDS=self.scale == 1, ALPHA=self.alpha, num_stages=1,
+        step[min(tiles, max(1, programs // batch)) if stays else tiles, batch, chunks](
+            own, new, self.constant, self.first, self.second, self.air, self.wind, height, width,
+            HALF=half, STRIDE=stride, HIDDEN=self.constant.shape[2] // halves, PADDED=padded,
+            TILE=self.second.shape[3], CELLS=CELLS, UNITS=UNITS, PART=PART, STAYS=stays,
+            ADDS=self.scale == 1, FOLLOWS=halves == 2, ALPHA=self.alpha, num_stages=1,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the slots and filters of the kernels are among the channels and filters of a rule.
+
+    Attributes
+    ----------
+    slots : Tensor of shape (D,)
+        The slot of each dynamic channel.
+    half, stride : int
+        The first slot of odd channels, and how many slots there are; a half is whole parts.
+    first : Tensor of shape (1 or 2, 4 slots)
+        For each half, the entry of W1 (hidden, 4 C) that each of the kernel's is; 4 C for none.
+    base : Tensor of shape (1 or 2, 24)
+        Likewise, for what the filters see of base channels, of which all take part in each half.
+    second : Tensor of shape (1 or 2, TILE)
+        Likewise the row of W2; C for none.
+    """
+
+    slots: Tensor
+    half: int
+    stride: int
+    first: Tensor
+    base: Tensor
+    second: Tensor
+
+
+@cache
+def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
+    is_odd_one, memory = is_odd(channels).tolist(), range(KNOWN_COUNT, channels)
+    evens = [U, FLUX, SPEED, TKE, DWDZ, *(c for c in memory if not is_odd_one[c])]
+    odds = [V, *(c for c in memory if is_odd_one[c])]  # <v'w'> comes next, as <u'w'> after u
+    half, rest = (-(-len(own) // PART) * PART for own in (evens, odds))
+    evens, odds = (own + [channels] * (half - len(own)) for own in (evens, odds))
+    slots, filters = (evens + odds)[: half + rest], range(len(FILTERS))
+    identity, along, across, laplacian = filters
+
+    def entry(channel: int, seen_by: int) -> int:
+        return min(len(FILTERS) * channel + seen_by, len(FILTERS) * channels)
+
+    if follows_wind:
+        first = [[entry(*which) for c, other in zip(own, others, strict=True) for which in (
+                      (c, identity), (c, along), (c, laplacian), (other, across))]
+                 for own, others in ((evens, odds), (odds, evens))]  # fmt: skip
+        of_base = [[entry(c if (is_odd_one[c] != (f == across)) == half_is_odd else channels, f)
+                    for c in range(BASE_COUNT) for f in filters]
+                   for half_is_odd in (False, True)]  # fmt: skip
+        second = [evens, odds]
+    else:
+        first = [[entry(c, f) for c in slots for f in filters]]
+        of_base, second = [list(range(BASE_COUNT * len(FILTERS)))], [slots]
+    tile = triton.next_power_of_2(max(len(second[0]), 16))
+    second = [rows + [channels] * (tile - len(rows)) for rows in second]
+    order = [slots.index(c) for c in range(BASE_COUNT, channels)]
+    order, *of_layers = (torch.tensor(of, device=device) for of in (order, first, of_base, second))
+    return Places(order, half, half + rest, *of_layers)
 
 
 def _in_two(weights: Tensor) -> Tensor:
-    large = (weights.contiguous().view(torch.int32) & -8192).view(torch.float32)
-    return torch.stack([large, weights - large], dim=1).contiguous()
+    weights = weights.contiguous()
+    large = (weights.view(torch.int32) & -8192).view(torch.float32)
+    return torch.stack([large, weights - large], dim=2)
 
 
 @cache
@@ -127,18 +216,23 @@ def _capacity(device: torch.device) -> tuple[int, int]:
 def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
     """Apply rules in turn for some steps to dynamic channels (B, D, H, W); return them so."""
     batch, channels, height, width = dynamic.shape
-    states = dynamic.new_zeros(2, batch, height, width, triton.cdiv(channels, PART) * PART)
-    states[0, ..., :channels] = dynamic.movedim(1, -1)
+    places = _places(BASE_COUNT + channels, False, dynamic.device)
+    states = dynamic.new_zeros(2, batch, height, width, places.stride)
+    states[0, ..., places.slots] = dynamic.movedim(1, -1)
 
     def turn(times: int) -> int:
         for number in range(times * len(rules)):
             own, new = states[number % 2], states[1 - number % 2]
-            rules[number % len(rules)].apply(own, new, channels)
+            rules[number % len(rules)].apply(own, new, places.half)
         return times * len(rules) % 2
 
     with torch.cuda.device_of(dynamic):
         if dynamic.is_cuda and steps >= LEAST_GRAPHED:
-            turn(2)  # which compiles
+            kinds = [(rule.first.shape, rule.scale, rule.alpha) for rule in rules]
+            if (known := (dynamic.device, states.shape, *kinds)) not in _compiled:
+                steps -= 2
+                turn(2)
+                _compiled.add(known)
             graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
@@ -146,46 +240,44 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
                 turn(2)
                 graph.capture_end()
             torch.cuda.current_stream().wait_stream(stream)
-            for _ in range(steps // 2 - 1):
+            for _ in range(steps // 2):
                 graph.replay()
             steps %= 2
         side = turn(steps)
-    return states[side, ..., :channels].movedim(-1, 1)
+    return states[side][..., places.slots].movedim(-1, 1)
 
 
-def runs_on(state: Tensor, channels: int, hidden: int) -> bool:
+def runs_on(state: Tensor, rule: CA) -> bool:
     """Return whether the kernels are for states (B, C, H, W) like this: float32, a GPU with TF32.
 
-    They are tried once for each number of dynamic channels and of hidden units.
+    They are tried once for each kind of rule.
     """
     is_known = state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
     has_tf32 = is_known and torch.cuda.get_device_capability(state.device) >= (8, 0)
-    return has_tf32 and _works(state.device, channels, hidden)
+    kind = rule.channels, rule.w1.out_channels, rule.follows_wind
+    return has_tf32 and _works(state.device, *kind)
 
 
 @cache
-def _works(device: torch.device, channels: int, hidden: int) -> bool:
-    """Compare a rollout with plain PyTorch; Triton wants a C compiler and a GPU that it knows."""
+def _works(device: torch.device, channels: int, hidden: int, follows_wind: bool) -> bool:
+    """Compare a rollout with the rule itself; Triton wants a C compiler and a GPU that it knows."""
     random = torch.Generator().manual_seed(0)
-    first, second, constant, own = (
-        torch.randn(shape, generator=random).to(device)
-        for shape in ((hidden, channels, 4), (channels, hidden), (hidden, 5, 7), (channels, 5, 7))
-    )
-    first, second = first / channels, 0.1 * second / hidden
-    kernel = torch.einsum("hcf,fij->hcij", first, FILTERS.to(device))
-    expected = own = own[None]
+    rule = CA(channels, hidden, follows_wind=follows_wind).requires_grad_(False)
+    for weights, size in ((rule.w1.weight, 1 / channels), (rule.w2.weight, 0.1 / hidden)):
+        weights.copy_(size * torch.randn(weights.shape, generator=random))
+    rule = rule.to(device)
+    state = torch.randn(1, channels, 5, 7, generator=random).to(device)
+    state[:, GEO_MASK] = 1
+    base, own = split_base(state)
     try:
         with torch.backends.cudnn.flags(allow_tf32=False):
             for _ in range(LEAST_GRAPHED):
-                seen = F.pad(expected, [1, 1, 1, 1], mode="circular")
-                active = torch.relu(F.conv2d(seen, kernel) + constant)
-                expected = expected + F.conv2d(active, second[..., None, None])
-        air = torch.ones_like(own[:, :1])
-        rule = Rule.over((first[None], second[None], constant[None]), air, (air, air))
-        found = advance(own, [rule], LEAST_GRAPHED)
+                state = rule(state)
+        kernels = Rule.over(rule, base, heading(base))
+        expected, found = state[:, DYNAMIC], advance(own, [kernels], LEAST_GRAPHED)
         if (error := ((found - expected).norm() / expected.norm()).item()) < TOLERANCE:
             return True
-        reason = f"it is off by {error:.1g} of plain PyTorch's result"
+        reason = f"it is off by {error:.1g} of the rule itself"
     except Exception as error:  # of Triton, of a compiler, of the driver: all have their own
         reason = first_line(error)
     warnings.warn(f"no kernel for {device} ({reason}): plain PyTorch, slower", stacklevel=3)

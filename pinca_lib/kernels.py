@@ -3,34 +3,32 @@
 Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
 a block at a time that stays in a core's cache, without Python's lock.
 
-Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their increments are times,
-``perceived`` (N, 24) their filtered base channels; ``dynamic``, ``old``, ``new`` and ``grad`` are
-(B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what the filters see being ordered filter by filter.
-``sized`` is a tuple of D entries: its length is a constant to the compiler. ``blocks`` are
-(B, h, w, D), each of scale × scale cells, and ``weights`` are (B, H, W).
-Layers are those of G = B samples, or of all where G is 1.
+Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their increments are times;
+``dynamic``, ``old``, ``new`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what
+the filters see being ordered filter by filter. ``blocks`` are (B, h, w, D), each of scale × scale
+cells, and ``weights`` are (B, H, W). ``sized`` is a tuple of D entries: its length is a constant to
+the compiler.
+
+What a cell perceives in the frame of the wind has two *halves*: an even one, which its mirror image
+across the wind has alike, and an odd one, which changes its sign there. With e and o what the first
+layer makes of them, the hidden layers of the two images are relu(e + o) and relu(e - o), and of
+their sum and difference the second layer makes the halves of the increment. So the two take no more
+products than one does, and all winds the same layers. Channels are in this order, the even ones
+first; ``frame`` is a tuple of as many entries, another for the odd ones, the places in them of the
+components of vectors, and the winds, (B, 2), as unit vectors. A rule that does not follow the wind
+has even channels alone, and the wind (1, 0).
 """
 
 import numpy as np
 from numba import njit
 
-# Entries of a block's hidden layer: 96 cells of the usual rule, 48 of one with a mirror image.
-# Blocks of 128 ran no faster on two threads than on one wherever a product had more than about a
-# million multiplications; 96³ stays below.
+# Entries of a block's hidden layer: 96 cells of the usual rule. Blocks of 128 ran no faster on two
+# threads than on one wherever a product had more than about a million multiplications; 96³ stays
+# below.
 BLOCK = 96 * 96
-# The filters of ``automaton``, row by row: (4, 9). Written out, since they are constants to the
-# compiler, whose cache knows of changes to this file alone; ``compiled`` compares the two.
-TAPS = np.array(
-    [
-        [0, 0, 0, 0, 1, 0, 0, 0, 0],
-        [-1, 0, 1, -2, 0, 2, -1, 0, 1],
-        [-1, -2, -1, 0, 0, 0, 1, 2, 1],
-        [1, 2, 1, 2, -12, 2, 1, 2, 1],
-    ],
-    np.float32,
-)
-U, V, SPEED, TKE, FLUX = range(5)  # of the dynamic channels
-MEMORY = 6  # the first of those that hold nothing known
+U, SPEED, TKE, FLUX = range(4)  # of the dynamic channels; V is the first of the odd ones
+MEMORY = 5  # the first of the others that hold nothing known
+TWO, TWELVE = np.float32(2), np.float32(12)  # doubles would make all slower
 MARGIN = 1e-6  # of ``physics``
 MEMORY_LIMIT = np.float32(3)  # of ``automaton``; a double would make the clamp 3 times as slow
 
@@ -38,24 +36,94 @@ _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 
 
 @_compiled
-def perceive(cells, sized, dynamic, p):
-    """Write what the filters see of ``dynamic`` to the first 4 D columns of ``p``."""
+def turned(cos, sin, x, y):
+    """Turn a vector."""
+    return cos * x - sin * y, sin * x + cos * y
+
+
+@_compiled
+def turn(vectors, cos, sin, even, odd):
+    """Turn vectors, whose components are at these places of the halves, in place."""
+    for x, y in vectors:
+        even[x], odd[y] = turned(cos, sin, even[x], odd[y])
+
+
+@_compiled
+def turn_seen(frame, cos, sin, even, odd):
+    """Turn the vectors in what the filters see of a cell."""
+    evens, odds, vectors, _ = frame
+    m, n = len(evens), len(odds)
+    for f in range(3):
+        turn(vectors, cos, sin, even[f * m :], odd[f * n :])
+    for x, y in vectors:
+        x, y = 3 * n + x, 3 * m + y
+        odd[x], even[y] = turned(cos, sin, odd[x], even[y])
+
+
+@_compiled
+def look(dynamic, place, cos, sin, c):
+    """Return what the filters see of a channel: it, slope along the wind, Laplacian, and across."""
+    b, up, y, down, left, x, right = place
+    own, west, east = dynamic[b, y, x, c], dynamic[b, y, left, c], dynamic[b, y, right, c]
+    above = dynamic[b, up, left, c] + TWO * dynamic[b, up, x, c] + dynamic[b, up, right, c]
+    below = dynamic[b, down, left, c] + TWO * dynamic[b, down, x, c] + dynamic[b, down, right, c]
+    laplacian = above + below + TWO * (west + east) - TWELVE * own
+    west = dynamic[b, up, left, c] + TWO * west + dynamic[b, down, left, c]
+    east = dynamic[b, up, right, c] + TWO * east + dynamic[b, down, right, c]
+    along, across = turned(cos, -sin, east - west, below - above)
+    return own, along, laplacian, across
+
+
+@_compiled
+def perceive(cells, frame, dynamic, even, odd):
+    """Write what the filters see of ``dynamic``: the halves (n, 3 m + n) and (n, 3 n + m).
+
+    A half is what ``look`` says of its own channels, but for their slopes across: in the wind's
+    frame these belong to the other half.
+    """
     _, height, width, _ = dynamic.shape
+    evens, odds, _, wind = frame
+    m, n = len(evens), len(odds)
     for i in range(len(cells)):
         b, y, x = cells[i]
         up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
         left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-        for c in range(len(sized)):
-            near = (
-                dynamic[b, up, left, c], dynamic[b, up, x, c], dynamic[b, up, right, c],
-                dynamic[b, y, left, c], dynamic[b, y, x, c], dynamic[b, y, right, c],
-                dynamic[b, down, left, c], dynamic[b, down, x, c], dynamic[b, down, right, c],
-            )  # fmt: skip
-            for f in range(len(TAPS)):
-                seen = TAPS[f, 0] * near[0]
-                for tap in range(1, 9):
-                    seen += TAPS[f, tap] * near[tap]
-                p[i, f * len(sized) + c] = seen
+        place, cos, sin = (b, up, y, down, left, x, right), wind[b, 0], wind[b, 1]
+        for c in range(m):
+            own, along, laplacian, across = look(dynamic, place, cos, sin, c)
+            even[i, c], even[i, m + c], even[i, 2 * m + c] = own, along, laplacian
+            if n > 0:
+                odd[i, 3 * n + c] = across
+            else:
+                even[i, 3 * m + c] = across
+        for c in range(n):
+            own, along, laplacian, across = look(dynamic, place, cos, sin, m + c)
+            odd[i, c], odd[i, n + c], odd[i, 2 * n + c] = own, along, laplacian
+            even[i, 3 * m + c] = across
+        if n > 0:
+            turn_seen(frame, cos, -sin, even[i], odd[i])
+
+
+@_compiled
+def unperceive(cells, frame, even, odd, grad_p):
+    """Write the gradient of what the filters see, in the frame of the grid, from its halves."""
+    evens, odds, _, wind = frame
+    m, n = len(evens), len(odds)
+    for i in range(len(cells)):
+        b, y, x = cells[i]
+        cos, sin, grad = wind[b, 0], wind[b, 1], grad_p[b, y, x]
+        if n > 0:
+            turn_seen(frame, cos, sin, even[i], odd[i])
+        for c in range(m):
+            across = odd[i, 3 * n + c] if n > 0 else even[i, 3 * m + c]
+            grad[c], grad[3 * (m + n) + c] = even[i, c], even[i, 2 * m + c]
+            grad[m + n + c], grad[2 * (m + n) + c] = turned(cos, sin, even[i, m + c], across)
+        for c in range(n):
+            k = m + c
+            grad[k], grad[3 * (m + n) + k] = odd[i, c], odd[i, 2 * n + c]
+            grad[m + n + k], grad[2 * (m + n) + k] = turned(
+                cos, sin, odd[i, n + c], even[i, 3 * m + c]
+            )
 
 
 @_compiled
@@ -65,167 +133,152 @@ def size_of_block(hidden):
 
 
 @_compiled
-def end_of_block(cells, start, last, hidden):
-    """Return where the block that begins at ``start`` ends: its cells are of one sample."""
-    stop = min(start + size_of_block(hidden), last)
-    while cells[stop - 1, 0] != cells[start, 0]:
-        stop -= 1
-    return stop
+def first_layer(cells, frame, w1, seen, even, odd, own, image):
+    """Write what the cells perceive, and what W1 makes of it, in halves."""
+    perceive(cells, frame, seen, even, odd)
+    np.dot(even, w1[0], own)
+    if len(frame[1]) > 0:
+        np.dot(odd, w1[1], image)
 
 
 @_compiled
-def base_share(first, last, cells, perceived, w1, bias, constant):
-    """Write what base channels and bias add to the hidden layer: (N, hidden)."""
-    dynamic_rows = w1.shape[1] - perceived.shape[1]
-    stop = first
-    while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
-        own = min(cells[start, 0], len(w1) - 1)
-        np.dot(perceived[start:stop], w1[own][dynamic_rows:], constant[start:stop])
-        constant[start:stop] += bias
-
-
-@_compiled
-def step(first, last, cells, air, rule, sized, seen, old, new):
+def step(first, last, cells, air, frame, rule, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
-    ``rule`` is constant, W1 (G, 4 C, hidden), its rows of dynamic channels first,
-    W2 (G, hidden, D), and the alpha of its bounds, or -1.
+    ``rule`` is W1, of the dynamic channels, and W2, both in halves, what base channels and bias add
+    to those of the hidden layer, (1 or 2, N, hidden), and the alpha of its bounds, or -1.
     """
-    constant, w1, w2, alpha = rule
-    most = size_of_block(w1.shape[2])
-    p = np.empty((most, len(TAPS) * len(sized)), old.dtype)
-    h = np.empty((most, w1.shape[2]), old.dtype)
-    increment = np.empty((most, len(sized)), old.dtype)
-    stop = first
-    while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
-        n, own = stop - start, min(cells[start, 0], len(w1) - 1)
-        perceive(cells[start:stop], sized, seen, p)
-        np.dot(p[:n], w1[own][: p.shape[1]], h[:n])
-        for i in range(n):
-            for j in range(h.shape[1]):
-                h[i, j] = np.maximum(h[i, j] + constant[start + i, j], 0)
-        np.dot(h[:n], w2[own], increment[:n])
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for c in range(len(sized)):
-                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * increment[i, c]
+    (evens, odds, vectors, wind), (w1, w2, constant, alpha) = frame, rule
+    m, n, hidden = len(evens), len(odds), constant.shape[2]
+    most = size_of_block(hidden)
+    even, odd = np.empty((most, len(w1[0])), old.dtype), np.empty((most, len(w1[1])), old.dtype)
+    own, image = np.empty((most, hidden), old.dtype), np.empty((most, hidden), old.dtype)
+    more_even, more_odd = np.empty((most, m), old.dtype), np.empty((most, n), old.dtype)
+    for start in range(first, last, most):
+        stop = min(start + most, last)
+        here, count = cells[start:stop], stop - start
+        first_layer(here, frame, w1, seen, even[:count], odd[:count], own[:count], image[:count])
+        for i in range(count):
+            for j in range(hidden):
+                if n > 0:
+                    e, o = (
+                        own[i, j] + constant[0, start + i, j],
+                        image[i, j] + constant[1, start + i, j],
+                    )
+                    x, y = np.maximum(e + o, 0), np.maximum(e - o, 0)
+                    own[i, j], image[i, j] = x + y, x - y
+                else:
+                    own[i, j] = np.maximum(own[i, j] + constant[0, start + i, j], 0)
+        np.dot(own[:count], w2[0], more_even[:count])
+        if n > 0:
+            np.dot(image[:count], w2[1], more_odd[:count])
+        for i in range(count):
+            b, y, x = here[i]
+            if n > 0:
+                turn(vectors, wind[b, 0], wind[b, 1], more_even[i], more_odd[i])
+            for c in range(m):
+                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * more_even[i, c]
+            for c in range(n):
+                new[b, y, x, m + c] = old[b, y, x, m + c] + air[start + i] * more_odd[i, c]
             if alpha >= 0:
-                realise(sized, new[b, y, x], alpha)
+                realise(evens + odds, new[b, y, x], alpha)
+
+
+@_compiled
+def place_of_v(count):
+    """Return how many of so many dynamic channels are even."""
+    return count - 1 if count <= 6 else count - 2 - (count - 6) // 2
 
 
 @_compiled
 def realise(sized, cell, alpha):
     """Do to one cell what ``automaton.bounded`` does to all."""
-    u, v, speed, tke, flux = cell[U], cell[V], cell[SPEED], cell[TKE], cell[FLUX]
-    cell[SPEED] = np.maximum(speed, (1 + MARGIN) * np.sqrt(u * u + v * v))
+    v = place_of_v(len(sized))
+    speed, tke, flux = cell[SPEED], cell[TKE], cell[FLUX]
+    cell[SPEED] = np.maximum(speed, (1 + MARGIN) * np.sqrt(cell[U] * cell[U] + cell[v] * cell[v]))
     cell[TKE] = np.maximum(tke, 0)
     most = (1 - MARGIN) * alpha * cell[TKE]
     cell[FLUX] = np.minimum(np.maximum(flux, -most), most)
-    for c in range(MEMORY, len(sized)):
+    for c in range(MEMORY, v):
+        cell[c] = min(max(cell[c], -MEMORY_LIMIT), MEMORY_LIMIT)
+    for c in range(v + 1, len(sized)):
         cell[c] = min(max(cell[c], -MEMORY_LIMIT), MEMORY_LIMIT)
 
 
 @_compiled
-def realise_backward(first, last, new, grad):
+def realise_backward(first, last, sized, new, grad):
     """Cut the gradient where ``new`` is at the limit; the work is rows of cells.
 
     In buildings, too: nothing that a rule does depends on what comes through them.
     """
-    _, height, width, channels = new.shape
+    _, height, width, _ = new.shape
     for row in range(first, last):
         b, y = divmod(row, height)
         for x in range(width):
-            for c in range(MEMORY, channels):
-                is_full = abs(new[b, y, x, c]) >= MEMORY_LIMIT
+            for c in range(MEMORY, len(sized)):
+                is_full = abs(new[b, y, x, c]) >= MEMORY_LIMIT and c != place_of_v(len(sized))
                 grad[b, y, x, c] = 0 if is_full else grad[b, y, x, c]
 
 
 @_compiled
-def update_backward(first, last, cells, air, perceived, rule, sized, old, grad, grad_p):
-    """Write the gradient of what the filters saw; return this share's of W1, bias and W2.
+def update_backward(first, last, cells, air, perceived, frame, rule, seen, grad, grad_p):
+    """Write the gradient of what the filters saw; return this share's of the layers.
 
-    ``rule`` is W1 (G, 4 C, hidden), its rows of dynamic channels first, bias and
-    W2 (G, hidden, D).
+    ``rule`` is as for ``step``, ``perceived`` the filtered base channels in halves, (N, K). The
+    gradients are those of W1, whose rows of base channels come last, in halves, of the bias, and of
+    W2 in halves.
     """
-    w1, bias, w2 = rule
-    dynamic_rows = grad_p.shape[3]
-    most = size_of_block(len(bias))
-    p = np.empty((most, w1.shape[1]), old.dtype)
-    h = np.empty((most, len(bias)), old.dtype)
-    grad_h = np.empty((most, len(bias)), old.dtype)
-    grad_p_block = np.empty((most, dynamic_rows), old.dtype)
-    grad_increment = np.empty((most, len(sized)), old.dtype)
-    grad_w1, grad_bias, grad_w2 = np.zeros_like(w1), np.zeros_like(bias), np.zeros_like(w2)
-    block_w1, block_w2 = np.empty_like(w1[0]), np.empty_like(w2[0])
-    stop = first
-    while stop < last:
-        start, stop = stop, end_of_block(cells, stop, last, w1.shape[2])
-        n, own = stop - start, min(cells[start, 0], len(w1) - 1)
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for c in range(len(sized)):
-                grad_increment[i, c] = air[start + i] * grad[b, y, x, c]
-        perceive(cells[start:stop], sized, old, p)
-        p[:n, dynamic_rows:] = perceived[start:stop]
-        np.dot(p[:n], w1[own], h[:n])
-        np.dot(grad_increment[:n], w2[own].T, grad_h[:n])
-        for i in range(n):
-            for j in range(len(bias)):
-                h[i, j] = np.maximum(h[i, j] + bias[j], 0)
-                grad_h[i, j] = grad_h[i, j] if h[i, j] > 0 else 0
-                grad_bias[j] += grad_h[i, j]
-        np.dot(h[:n].T, grad_increment[:n], block_w2)
-        np.dot(p[:n].T, grad_h[:n], block_w1)
-        own_w1, own_w2 = grad_w1[own], grad_w2[own]  # views: `grad_w1[own] +=` would copy them
-        own_w1 += block_w1
-        own_w2 += block_w2
-        np.dot(grad_h[:n], w1[own][:dynamic_rows].T, grad_p_block[:n])
-        for i in range(n):
-            b, y, x = cells[start + i]
-            for k in range(dynamic_rows):
-                grad_p[b, y, x, k] = grad_p_block[i, k]
-    return grad_w1, grad_bias, grad_w2
-
-
-@_compiled
-def perceive_backward(first, last, sized, grad_p, grad):
-    """Add to the gradient of each cell what its neighbours' filters saw of it."""
-    _, height, width, _ = grad.shape
-    for row in range(first, last):
-        b, y = divmod(row, height)
-        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
-        for x in range(width):
-            left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-            for c in range(len(sized)):
-                total = grad[b, y, x, c]
-                for f in range(len(TAPS)):
-                    k = f * len(sized) + c
-                    near = (  # each sees this cell through the opposite tap
-                        grad_p[b, down, right, k], grad_p[b, down, x, k], grad_p[b, down, left, k],
-                        grad_p[b, y, right, k], grad_p[b, y, x, k], grad_p[b, y, left, k],
-                        grad_p[b, up, right, k], grad_p[b, up, x, k], grad_p[b, up, left, k],
-                    )  # fmt: skip
-                    for tap in range(9):
-                        total += TAPS[f, tap] * near[tap]
-                grad[b, y, x, c] = total
-
-
-@_compiled
-def sum_blocks(first, last, scale, sized, weights, cells, blocks):
-    """Write sums of ``weights`` times ``cells`` over blocks; the work is rows of blocks."""
-    _, height, width, _ = cells.shape
-    _, rows, columns, _ = blocks.shape
-    for row in range(first, last):
-        b, i = divmod(row, rows)
-        for j in range(columns):
-            for c in range(len(sized)):
-                blocks[b, i, j, c] = 0
-            for y in range(i * scale, min((i + 1) * scale, height)):
-                for x in range(j * scale, min((j + 1) * scale, width)):
-                    for c in range(len(sized)):
-                        blocks[b, i, j, c] += weights[b, y, x] * cells[b, y, x, c]
+    (evens, odds, vectors, wind), (w1, w2, constant, _) = frame, rule
+    m, n, hidden = len(evens), len(odds), constant.shape[2]
+    most = size_of_block(hidden)
+    even, odd = np.empty((most, len(w1[0])), seen.dtype), np.empty((most, len(w1[1])), seen.dtype)
+    own, image = np.empty((most, hidden), seen.dtype), np.empty((most, hidden), seen.dtype)
+    grad_own, grad_image = np.empty_like(own), np.zeros_like(image)
+    grad_even, grad_odd = np.empty((most, m), seen.dtype), np.empty((most, n), seen.dtype)
+    w1_even = np.zeros((len(w1[0]) + perceived[0].shape[1], hidden), seen.dtype)
+    w1_odd = np.zeros((len(w1[1]) + perceived[1].shape[1], hidden), seen.dtype)
+    bias, w2_even, w2_odd = np.zeros_like(w1_even[0]), np.zeros_like(w2[0]), np.zeros_like(w2[1])
+    for start in range(first, last, most):
+        count = min(most, last - start)
+        stop = start + count
+        here = cells[start:stop]
+        first_layer(here, frame, w1, seen, even[:count], odd[:count], own[:count], image[:count])
+        for i in range(count):
+            b, y, x = here[i]
+            for c in range(m):
+                grad_even[i, c] = air[start + i] * grad[b, y, x, c]
+            for c in range(n):
+                grad_odd[i, c] = air[start + i] * grad[b, y, x, m + c]
+            if n > 0:
+                turn(vectors, wind[b, 0], -wind[b, 1], grad_even[i], grad_odd[i])
+        np.dot(grad_even[:count], w2[0].T, grad_own[:count])
+        if n > 0:
+            np.dot(grad_odd[:count], w2[1].T, grad_image[:count])
+        for i in range(count):
+            for j in range(hidden):
+                e, by_e = own[i, j] + constant[0, start + i, j], grad_own[i, j]
+                if n > 0:
+                    o, by_o = image[i, j] + constant[1, start + i, j], grad_image[i, j]
+                    x, y = np.maximum(e + o, 0), np.maximum(e - o, 0)
+                    by_x = by_e + by_o if x > 0 else 0
+                    by_y = by_e - by_o if y > 0 else 0
+                    own[i, j], image[i, j] = x + y, x - y
+                    grad_own[i, j], grad_image[i, j] = by_x + by_y, by_x - by_y
+                else:
+                    own[i, j] = np.maximum(e, 0)
+                    grad_own[i, j] = by_e if e > 0 else 0
+                bias[j] += grad_own[i, j]
+        w2_even += np.dot(own[:count].T, grad_even[:count])
+        w1_even[: len(w1[0])] += np.dot(even[:count].T, grad_own[:count])
+        w1_even[len(w1[0]) :] += np.dot(perceived[0][start:stop].T, grad_own[:count])
+        np.dot(grad_own[:count], w1[0].T, even[:count])
+        if n > 0:
+            w2_odd += np.dot(image[:count].T, grad_odd[:count])
+            w1_odd[: len(w1[1])] += np.dot(odd[:count].T, grad_image[:count])
+            w1_odd[len(w1[1]) :] += np.dot(perceived[1][start:stop].T, grad_image[:count])
+            np.dot(grad_image[:count], w1[1].T, odd[:count])
+        unperceive(here, frame, even, odd, grad_p)
+    return w1_even, w1_odd, bias, w2_even, w2_odd
 
 
 @_compiled

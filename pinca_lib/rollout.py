@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from pinca_lib.automaton import CA, FILTERS, bounded
+from pinca_lib.automaton import CA, bounded, filters_on, perceive
 from pinca_lib.blocks import block_means, block_sums, shares_of_air, spread
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 from pinca_lib.frames import heading, mirrored, mirrored_perception, turned, turned_perception
 
 try:
-    from pinca_lib import compiled
+    from pinca_lib import cities, compiled
 except (ImportError, RuntimeError):  # no Numba for this system, or no place for its cache
     compiled = None
 try:
@@ -82,7 +82,7 @@ def _roll(
 ) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     is_known = state.device.type == "cpu" and compiled and state.dtype in compiled.TYPES
-    kind = _CompiledRules if is_known else _FoldedRules
+    kind = _CompiledRules if is_known else _TorchRules
     over_city = kind(rules, base)
     if steps > recorded:
         with torch.no_grad():
@@ -120,18 +120,13 @@ def _layers_over(rule: CA, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _CompiledRules:
-    """Rules over some cities, as compiled code has them: layers as matrices, filter by filter."""
+    """Rules over some cities, as compiled code has them."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.base = base
-        cities = {scale: compiled.City.of(base, scale) for scale in {rule.scale for rule in rules}}
-        self.rules = []
-        for rule in rules:
-            first, bias, second = _layers_over(rule, base)
-            parts = [first[:, :, own].transpose(2, 3).flatten(2) for own in (DYNAMIC, BASE)]
-            alpha = -1.0 if rule.alpha is None else float(rule.alpha)
-            layers = (torch.cat(parts, dim=2).mT, bias, second[:, DYNAMIC].mT)
-            self.rules.append(compiled.Rule.over(cities[rule.scale], layers, alpha))
+        kinds = {(rule.scale, rule.follows_wind) for rule in rules}
+        own = {kind: cities.City.of(base, *kind) for kind in kinds}
+        self.rules = [cities.Rule.over(own[rule.scale, rule.follows_wind], rule) for rule in rules]
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         dynamic = dynamic.movedim(1, -1)
@@ -144,40 +139,21 @@ class _CompiledRules:
         return torch.from_numpy(np.concatenate([part.numpy() for part in parts], axis=1))
 
 
-class _FoldedRules:
-    """Rules over some cities: perception and first layer are linear, hence one 3×3 convolution."""
+class _TorchRules:
+    """Rules over some cities in PyTorch, or, for what no gradient flows through, as kernels."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
-        self.base = base
-        self.air = base[:, GEO_MASK, None] > 0
-        self.rules, self.fused = [], []
-        for rule in rules:
-            first, bias, second = _layers_over(rule, base)
-            kernel = torch.einsum("hcf,fij->hcij", first.flatten(0, 1), FILTERS.to(base))
-            own = block_means(base, rule.scale)
-            constant = _periodic_conv(own, kernel[:, BASE], len(first)) + bias.view(-1, 1, 1)
-            constant = _channels_last(constant)
-            air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]
-            increment = partial(
-                _folded_increment,
-                constant,
-                _channels_last(kernel[:, DYNAMIC]),
-                _channels_last(second.flatten(0, 1)[..., None, None]),
-                air,
-                len(first),
-            )
-            shares = shares_of_air(base[:, GEO_MASK, None], rule.scale)
-            alpha = None if rule.alpha is None else float(rule.alpha)
-            self.rules.append((increment, shares, rule.scale, alpha))
-            if fused and fused.runs_on(base, *second.shape[1:]):
-                layers = first[:, :, DYNAMIC], second, constant
-                city = base[:, GEO_MASK, None], shares
-                self.fused.append(fused.Rule.over(layers, air, city, rule.scale, alpha))
+        self.base, self.air = base, base[:, GEO_MASK, None] > 0
+        self.fused, self.rules = [], []
+        if fused and all(fused.runs_on(base, rule) for rule in rules):
+            wind = heading(base)
+            self.fused = [fused.Rule.over(rule, base, wind) for rule in rules]
+        if torch.is_grad_enabled() or not self.fused:
+            self.rules = [_increments_over(rule, base) for rule in rules]
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
-        if self.fused and len(self.fused) == len(self.rules) and not torch.is_grad_enabled():
+        if self.fused and not torch.is_grad_enabled():
             return fused.advance(dynamic, self.fused, steps)
-        dynamic = _channels_last(dynamic)
         for _ in range(steps):
             for increment, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
@@ -193,25 +169,40 @@ class _FoldedRules:
         return torch.cat([self.base, dynamic], dim=1)
 
 
+def _increments_over(rule: CA, base: Tensor) -> tuple:
+    """Return what gives a rule's increments, the shares of air, the scale and the bound."""
+    own, shares = block_means(base, rule.scale), shares_of_air(base[:, GEO_MASK, None], rule.scale)
+    first, bias, second = _layers_over(rule, base)
+    air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]
+    if rule.follows_wind:
+        constant = torch.matmul(first[:, :, BASE].flatten(2), perceive(own).flatten(2))
+        layers = constant + bias[:, None], first[:, :, DYNAMIC].flatten(2), second
+        increment = partial(_increment, *layers, air)
+    else:
+        kernel = torch.einsum("hcf,fij->hcij", first[0], filters_on(base.device, base.dtype)[0])
+        constant = _periodic_conv(own, kernel[:, BASE]) + bias.view(-1, 1, 1)
+        layers = constant, kernel[:, DYNAMIC], second[0, :, :, None, None]
+        increment = partial(_folded_increment, *map(_channels_last, layers), air)
+    return increment, shares, rule.scale, None if rule.alpha is None else float(rule.alpha)
+
+
+def _increment(constant: Tensor, first: Tensor, second: Tensor, air: Tensor, own: Tensor) -> Tensor:
+    """Apply layers that differ from city to city: (B, N, h w), (B, N, 4 D), (B, D, N)."""
+    hidden = torch.baddbmm(constant, first, perceive(own).flatten(2)).relu_()
+    return torch.bmm(second, hidden).view_as(own).mul_(air)
+
+
 def _folded_increment(
-    constant: Tensor, kernel: Tensor, second: Tensor, air: Tensor, groups: int, own: Tensor
+    constant: Tensor, kernel: Tensor, second: Tensor, air: Tensor, own: Tensor
 ) -> Tensor:
-    hidden = _periodic_conv(own, kernel, groups).add_(constant).relu_()
-    return _conv(hidden, second, groups).mul_(air)
+    """Apply layers with perception, which is linear, too, folded into the first of them."""
+    hidden = _periodic_conv(_channels_last(own), kernel).add_(constant).relu_()
+    return F.conv2d(hidden, second).mul_(air)
 
 
 def _channels_last(planes: Tensor) -> Tensor:
     return planes.contiguous(memory_format=torch.channels_last)
 
 
-def _periodic_conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
-    return _conv(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel, groups)
-
-
-def _conv(planes: Tensor, kernel: Tensor, groups: int) -> Tensor:
-    """Convolve planes (B, C, H, W) with kernels (G D, C, k, k): G is B, or 1 for all alike."""
-    if groups == 1:  # as it is: reshaped, one sample no longer counts as channels-last
-        return F.conv2d(planes, kernel)
-    planes = planes.reshape(-1, groups * planes.shape[1], *planes.shape[2:])
-    found = F.conv2d(planes, kernel, groups=groups)
-    return found.reshape(-1, len(kernel) // groups, *found.shape[2:])
+def _periodic_conv(planes: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(F.pad(planes, [1, 1, 1, 1], mode="circular"), kernel)

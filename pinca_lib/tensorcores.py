@@ -1,13 +1,18 @@
-"""The kernels of a rule's step on an NVIDIA GPU, in Triton: what ``fused`` launches."""
+"""The kernels of a rule's step on an NVIDIA GPU, in Triton: what ``fused`` launches.
+
+Channels lie in slots: first those that are even in the mirror image across the wind, u, <u'w'>,
+speed, TKE, dw/dz and memory, from slot HALF on those that are odd, v, <v'w'> and memory. A rule
+that follows the wind has a layer for either half, as in the compiled loops of a CPU.
+"""
 
 import triton
 import triton.language as tl
 
 from pinca_lib.automaton import MEMORY_LIMIT
-from pinca_lib.channels import BASE_COUNT, DWDZ, FLUX, SPEED, TKE
 from pinca_lib.physics import MARGIN
 
-_SPEED, _TKE, _FLUX, _DWDZ = (tl.constexpr(c - BASE_COUNT) for c in (SPEED, TKE, FLUX, DWDZ))
+_FLUX, _SPEED, _TKE, _DWDZ = (tl.constexpr(slot) for slot in range(1, 5))  # u and v come first
+_VECTORS = tl.constexpr(2)  # first slots of each half: of x components, and of y components
 _MARGIN, _MEMORY_LIMIT = tl.constexpr(MARGIN), tl.constexpr(MEMORY_LIMIT)
 
 
@@ -25,95 +30,131 @@ def _product(values, weights, sums):
 
 
 @triton.jit
-def _weights(place, count):
-    return tl.load(place), tl.load(place + count)  # as TF32, and the rest
-
-
-@triton.jit
 def _first(
-    weights, part: tl.constexpr, start: tl.constexpr,
-    STRIDE: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
+    weights, half: tl.constexpr, part: tl.constexpr, start: tl.constexpr,
+    SEEN: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     units = start + tl.arange(0, min(UNITS, PADDED - start))
     seen = 4 * part + tl.arange(0, 4 * PART)
-    place = weights + units[None, :] * (4 * STRIDE) + seen[:, None]
-    return _weights(place, 4 * STRIDE * PADDED)
+    place = weights + half * (2 * SEEN * PADDED) + units[None, :] * SEEN + seen[:, None]
+    return tl.load(place), tl.load(place + SEEN * PADDED)  # as TF32, and the rest
 
 
 @triton.jit
 def _second(
-    weights, start: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr
-):
+    weights, half: tl.constexpr, start: tl.constexpr,
+    PADDED: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     units = start + tl.arange(0, min(UNITS, PADDED - start))
-    place = weights + tl.arange(0, TILE)[None, :] * PADDED + units[:, None]
-    return _weights(place, TILE * PADDED)
+    place = weights + half * (2 * TILE * PADDED) + tl.arange(0, TILE)[None, :] * PADDED
+    return tl.load(place + units[:, None]), tl.load(place + TILE * PADDED + units[:, None])
 
 
 @triton.jit
-def _perceived(own, rows, columns, channel, is_real, STRIDE: tl.constexpr):
+def _filtered(own, rows, columns, slot, is_real, STRIDE: tl.constexpr):
     up, y, down = rows
     left, x, right = columns
-    west = tl.load(own + (up + left) * STRIDE + channel, is_real, 0.0)
-    centre = tl.load(own + (up + x) * STRIDE + channel, is_real, 0.0)
-    east = tl.load(own + (up + right) * STRIDE + channel, is_real, 0.0)
+    west = tl.load(own + (up + left) * STRIDE + slot, is_real, 0.0)
+    centre = tl.load(own + (up + x) * STRIDE + slot, is_real, 0.0)
+    east = tl.load(own + (up + right) * STRIDE + slot, is_real, 0.0)
     sobel_x, above = east - west, west + 2 * centre + east
-    west = tl.load(own + (down + left) * STRIDE + channel, is_real, 0.0)
-    centre = tl.load(own + (down + x) * STRIDE + channel, is_real, 0.0)
-    east = tl.load(own + (down + right) * STRIDE + channel, is_real, 0.0)
+    west = tl.load(own + (down + left) * STRIDE + slot, is_real, 0.0)
+    centre = tl.load(own + (down + x) * STRIDE + slot, is_real, 0.0)
+    east = tl.load(own + (down + right) * STRIDE + slot, is_real, 0.0)
     sobel_x, below = sobel_x + (east - west), west + 2 * centre + east
-    west = tl.load(own + (y + left) * STRIDE + channel, is_real, 0.0)
-    centre = tl.load(own + (y + x) * STRIDE + channel, is_real, 0.0)
-    east = tl.load(own + (y + right) * STRIDE + channel, is_real, 0.0)
+    west = tl.load(own + (y + left) * STRIDE + slot, is_real, 0.0)
+    centre = tl.load(own + (y + x) * STRIDE + slot, is_real, 0.0)
+    east = tl.load(own + (y + right) * STRIDE + slot, is_real, 0.0)
     sobel_x, sobel_y = sobel_x + 2 * (east - west), below - above
-    laplacian = above + below + 2 * (west + 2 * centre + east) - 16 * centre
-    seen = tl.join(tl.join(centre, sobel_y), tl.join(sobel_x, laplacian))  # filter by filter
-    return seen.reshape(west.shape[0], 4 * west.shape[1])
+    return centre, sobel_x, sobel_y, above + below + 2 * (west + 2 * centre + east) - 16 * centre
 
 
 @triton.jit
-def _column(values, channel, which: tl.constexpr):
-    return tl.sum(tl.where(channel == which, values, 0.0), 1)[:, None]
+def _side_by_side(a, b, c, d):
+    joined = tl.join(tl.join(a, c), tl.join(b, d))  # a, b, c and d of every slot
+    return joined.reshape(a.shape[0], 4 * a.shape[1])
 
 
 @triton.jit
-def _bounded(values, channel, air, ALPHA: tl.constexpr):
-    u, v = _column(values, channel, 0), _column(values, channel, 1)
-    tke = tl.maximum(_column(values, channel, _TKE), 0.0, propagate_nan=tl.PropagateNan.ALL)
-    most = (1 - _MARGIN) * ALPHA * tke
-    low = tl.where(channel > _DWDZ, -_MEMORY_LIMIT, float("-inf"))
-    low = tl.where(channel == _SPEED, (1 + _MARGIN) * tl.sqrt(u * u + v * v), low)
-    low = tl.where(channel == _FLUX, -most, tl.where(channel == _TKE, 0.0, low))
-    high = tl.where(channel > _DWDZ, _MEMORY_LIMIT, float("inf"))
-    high = tl.where(channel == _FLUX, most, high)
-    bounded = tl.maximum(values, low, propagate_nan=tl.PropagateNan.ALL)
-    bounded = tl.minimum(bounded, high, propagate_nan=tl.PropagateNan.ALL)
-    return tl.where(air > 0, bounded, values)
+def _turned(cos, sin, x, y, is_vector):
+    along, across = cos * x - sin * y, sin * x + cos * y
+    return tl.where(is_vector, along, x), tl.where(is_vector, across, y)
+
+
+@triton.jit
+def _halves(own, rows, columns, part: tl.constexpr, wind, is_cell, HALF: tl.constexpr,
+            STRIDE: tl.constexpr, PART: tl.constexpr):  # fmt: skip
+    cos, sin = wind
+    slot = part + tl.arange(0, PART)[None, :]
+    is_vector, is_real = slot < _VECTORS, is_cell & (HALF + slot < STRIDE)
+    even, even_x, even_y, even_laplacian = _filtered(own, rows, columns, slot, is_cell, STRIDE)
+    odd, odd_x, odd_y, odd_laplacian = _filtered(own, rows, columns, HALF + slot, is_real, STRIDE)
+    if part < _VECTORS:
+        even, odd = _turned(cos, -sin, even, odd, is_vector)
+        even_x, odd_x = _turned(cos, -sin, even_x, odd_x, is_vector)
+        even_y, odd_y = _turned(cos, -sin, even_y, odd_y, is_vector)
+        even_laplacian, odd_laplacian = _turned(cos, -sin, even_laplacian, odd_laplacian, is_vector)
+    even_along, even_across = cos * even_x + sin * even_y, cos * even_y - sin * even_x
+    odd_along, odd_across = cos * odd_x + sin * odd_y, cos * odd_y - sin * odd_x
+    return (
+        _side_by_side(even, even_along, even_laplacian, odd_across),
+        _side_by_side(odd, odd_along, odd_laplacian, even_across),
+    )
+
+
+@triton.jit
+def _column(values, slot, which: tl.constexpr):
+    return tl.sum(tl.where(slot == which, values, 0.0), 1)[:, None]
+
+
+@triton.jit
+def _at_least(values, low):
+    return tl.maximum(values, low, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def _bounded(values, slot, u, v, tke, is_air, HALF: tl.constexpr, ALPHA: tl.constexpr):
+    most = (1 - _MARGIN) * ALPHA * _at_least(tke, 0.0)
+    is_memory = (slot > _DWDZ) & (slot != HALF)
+    low = tl.where(is_memory, -_MEMORY_LIMIT, float("-inf"))
+    low = tl.where(slot == _SPEED, (1 + _MARGIN) * tl.sqrt(u * u + v * v), low)
+    low = tl.where(slot == _FLUX, -most, tl.where(slot == _TKE, 0.0, low))
+    high = tl.where(is_memory, _MEMORY_LIMIT, float("inf"))
+    high = tl.where(slot == _FLUX, most, high)
+    bounded = tl.minimum(_at_least(values, low), high, propagate_nan=tl.PropagateNan.ALL)
+    return tl.where(is_air, bounded, values)
 
 
 @triton.jit
 def step(
-    own, new, constant, first, second, air, height, width, layers_a_sample,
-    CHANNELS: tl.constexpr, STRIDE: tl.constexpr, HIDDEN: tl.constexpr, PADDED: tl.constexpr,
+    own, new, constant, first, second, air, winds, height, width,
+    HALF: tl.constexpr, STRIDE: tl.constexpr, HIDDEN: tl.constexpr, PADDED: tl.constexpr,
     TILE: tl.constexpr, CELLS: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
-    STAYS: tl.constexpr, ADDS: tl.constexpr, ALPHA: tl.constexpr,
+    STAYS: tl.constexpr, ADDS: tl.constexpr, FOLLOWS: tl.constexpr, ALPHA: tl.constexpr,
 ):  # fmt: skip
-    size, sample = height * width, tl.program_id(1).to(tl.int64)
+    size, sample, chunk = height * width, tl.program_id(1).to(tl.int64), tl.program_id(2)
+    HALVES: tl.constexpr = 2 if FOLLOWS else 1
+    SEEN: tl.constexpr = 4 * (HALF if FOLLOWS else STRIDE)
     own += sample * size * STRIDE
-    new += sample * size * STRIDE
-    constant += sample * size * HIDDEN
+    new += (chunk * tl.num_programs(1) + sample) * size * STRIDE
+    constant += sample * size * (HALVES * HIDDEN)
+    first += chunk * (HALVES * 2 * SEEN * PADDED)
+    second += chunk * (HALVES * 2 * TILE * PADDED)
     air += sample * size
-    first += sample * layers_a_sample * (2 * 4 * STRIDE * PADDED)
-    second += sample * layers_a_sample * (2 * PADDED * TILE)
+    wind = tl.load(winds + 2 * sample), tl.load(winds + 2 * sample + 1)
 
-    channel = tl.arange(0, TILE)[None, :]
+    slot = tl.arange(0, TILE)[None, :]
     w1 = ()
     w2 = ()
     if STAYS:
-        for start in tl.static_range(0, PADDED, UNITS):
-            w2 += (_second(second, start, PADDED, UNITS, TILE),)
-        for part in tl.static_range(0, STRIDE, PART):
+        for half in tl.static_range(HALVES):
             for start in tl.static_range(0, PADDED, UNITS):
-                w1 += (_first(first, part, start, STRIDE, PADDED, UNITS, PART),)
+                w2 += (_second(second, half, start, PADDED, UNITS, TILE),)
+        for part in tl.static_range(0, SEEN // 4, PART):
+            for half in tl.static_range(HALVES):
+                for start in tl.static_range(0, PADDED, UNITS):
+                    w1 += (_first(first, half, part, start, SEEN, PADDED, UNITS, PART),)
+    CHUNKS: tl.constexpr = (PADDED + UNITS - 1) // UNITS
 
     for tile in range(tl.program_id(0), tl.cdiv(size, CELLS), tl.num_programs(0)):
         cell = tile * CELLS + tl.arange(0, CELLS)
@@ -123,52 +164,122 @@ def step(
         columns = (x + width - 1) % width, x, (x + 1) % width
 
         hidden = ()
-        for start in tl.static_range(0, PADDED, UNITS):
-            unit = (start + tl.arange(0, min(UNITS, PADDED - start)))[None, :]
-            place = constant + cell.to(tl.int64)[:, None] * HIDDEN + unit
-            hidden += (tl.load(place, is_cell & (unit < HIDDEN), 0.0),)
-        for part in tl.static_range(0, STRIDE, PART):
-            channels = part + tl.arange(0, PART)[None, :]
-            seen = _perceived(own, rows, columns, channels, is_cell, STRIDE)
-            sums = ()
+        for half in tl.static_range(HALVES):
             for start in tl.static_range(0, PADDED, UNITS):
-                if STAYS:
-                    layer = w1[part // PART * ((PADDED + UNITS - 1) // UNITS) + start // UNITS]
-                else:
-                    layer = _first(first, part, start, STRIDE, PADDED, UNITS, PART)
-                sums += (_product(seen, layer, hidden[start // UNITS]),)
+                unit = (start + tl.arange(0, min(UNITS, PADDED - start)))[None, :]
+                unit += chunk * PADDED
+                place = constant + cell.to(tl.int64)[:, None] * (HALVES * HIDDEN) + half * HIDDEN
+                hidden += (tl.load(place + unit, is_cell & (unit < HIDDEN), 0.0),)
+        for part in tl.static_range(0, SEEN // 4, PART):
+            if FOLLOWS:
+                seen = _halves(own, rows, columns, part, wind, is_cell, HALF, STRIDE, PART)
+            else:
+                near = _filtered(
+                    own, rows, columns, part + tl.arange(0, PART)[None, :], is_cell, STRIDE
+                )
+                seen = (_side_by_side(near[0], near[1], near[2], near[3]),)
+            sums = ()
+            for half in tl.static_range(HALVES):
+                for start in tl.static_range(0, PADDED, UNITS):
+                    if STAYS:
+                        layer = w1[(part // PART * HALVES + half) * CHUNKS + start // UNITS]
+                    else:
+                        layer = _first(first, half, part, start, SEEN, PADDED, UNITS, PART)
+                    sums += (_product(seen[half], layer, hidden[half * CHUNKS + start // UNITS]),)
             hidden = sums
 
         increment = tl.zeros([CELLS, TILE], tl.float32)
+        odd_increment = tl.zeros([CELLS, TILE], tl.float32)
         for start in tl.static_range(0, PADDED, UNITS):
-            layer = w2[start // UNITS] if STAYS else _second(second, start, PADDED, UNITS, TILE)
-            active = tl.maximum(hidden[start // UNITS], 0.0, propagate_nan=tl.PropagateNan.ALL)
+            active = hidden[start // UNITS]
+            if FOLLOWS:
+                odd = hidden[CHUNKS + start // UNITS]
+                image = _at_least(active - odd, 0.0)
+                active = _at_least(active + odd, 0.0)
+                layer = (
+                    w2[CHUNKS + start // UNITS]
+                    if STAYS
+                    else _second(second, 1, start, PADDED, UNITS, TILE)
+                )
+                odd_increment = _product(active - image, layer, odd_increment)
+                active += image
+            else:
+                active = _at_least(active, 0.0)
+            layer = w2[start // UNITS] if STAYS else _second(second, 0, start, PADDED, UNITS, TILE)
             increment = _product(active, layer, increment)
-        is_air = tl.load(air + cell, cell < size, 0.0)[:, None]
-        values, is_real = increment * is_air, is_cell & (channel < CHANNELS)
-        place = cell[:, None] * STRIDE + channel
-        if ADDS:
-            values += tl.load(own + place, is_real, 0.0)
-            if ALPHA >= 0:
-                values = _bounded(values, channel, is_air, ALPHA)
+
+        share = tl.load(air + cell, cell < size, 0.0)[:, None]
+        place = cell[:, None] * STRIDE + slot
+        if FOLLOWS:
+            increment, odd_increment = _turned(
+                wind[0], wind[1], increment, odd_increment, slot < _VECTORS
+            )
+            is_real, is_odd = is_cell & (slot < HALF), is_cell & (HALF + slot < STRIDE)
+            values, odd_values = share * increment, share * odd_increment
+            if ADDS:
+                values += tl.load(own + place, is_real, 0.0)
+                odd_values += tl.load(own + place + HALF, is_odd, 0.0)
+                if ALPHA >= 0:
+                    u, tke = _column(values, slot, 0), _column(values, slot, _TKE)
+                    v = _column(odd_values, slot, 0)
+                    values = _bounded(values, slot, u, v, tke, share > 0, HALF, ALPHA)
+                    odd_values = _bounded(
+                        odd_values, HALF + slot, u, v, tke, share > 0, HALF, ALPHA
+                    )
+            tl.store(new + place + HALF, odd_values, is_odd)
+        else:
+            is_real = is_cell & (slot < STRIDE)
+            values = share * increment
+            if ADDS:
+                values += tl.load(own + place, is_real, 0.0)
+                if ALPHA >= 0:
+                    u, v = _column(values, slot, 0), _column(values, slot, HALF)
+                    values = _bounded(
+                        values, slot, u, v, _column(values, slot, _TKE), share > 0, HALF, ALPHA
+                    )
         tl.store(new + place, values, is_real)
+
+
+@triton.jit
+def average(
+    own, means, shares, height, width, blocks_high, blocks_wide, scale,
+    STRIDE: tl.constexpr, TILE: tl.constexpr, BLOCKS: tl.constexpr,
+):  # fmt: skip
+    sample, slot = tl.program_id(1).to(tl.int64), tl.arange(0, TILE)[None, :]
+    block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
+    is_block = block < blocks_high * blocks_wide
+    own += sample * height * width * STRIDE
+    shares += sample * height * width
+    sums = tl.zeros([BLOCKS, TILE], tl.float32)
+    for cell in range(scale * scale):
+        y = block // blocks_wide * scale + cell // scale
+        x = block % blocks_wide * scale + cell % scale
+        is_cell = is_block & (y < height) & (x < width)
+        share = tl.load(shares + y * width + x, is_cell, 0.0)[:, None]
+        place = (y * width + x)[:, None] * STRIDE + slot
+        sums += share * tl.load(own + place, is_cell[:, None] & (slot < STRIDE), 0.0)
+    place = (sample * blocks_high * blocks_wide + block[:, None]) * STRIDE + slot
+    tl.store(means + place, sums, is_block[:, None] & (slot < STRIDE))
 
 
 @triton.jit
 def spread_and_add(
     own, new, blocks, air, height, width, blocks_high, blocks_wide, scale,
-    CHANNELS: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr, CELLS: tl.constexpr,
-    ALPHA: tl.constexpr,
+    CHUNKS: tl.constexpr, HALF: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr,
+    CELLS: tl.constexpr, ALPHA: tl.constexpr,
 ):  # fmt: skip
     size, sample = height * width, tl.program_id(1).to(tl.int64)
-    cell, channel = tl.program_id(0) * CELLS + tl.arange(0, CELLS), tl.arange(0, TILE)[None, :]
-    is_real = (cell < size)[:, None] & (channel < CHANNELS)
-    is_air = tl.load(air + sample * size + cell, cell < size, 0.0)[:, None]
+    cell, slot = tl.program_id(0) * CELLS + tl.arange(0, CELLS), tl.arange(0, TILE)[None, :]
+    is_real = (cell < size)[:, None] & (slot < STRIDE)
+    is_air = tl.load(air + sample * size + cell, cell < size, 0.0)[:, None] > 0
     block = cell // width // scale * blocks_wide + cell % width // scale
-    blocks += sample * blocks_high * blocks_wide * STRIDE
-    place = sample * size * STRIDE + cell[:, None] * STRIDE + channel
-    increment = tl.load(blocks + block[:, None] * STRIDE + channel, is_real, 0.0)
-    values = tl.load(own + place, is_real, 0.0) + (is_air > 0) * increment
+    place = sample * size * STRIDE + cell[:, None] * STRIDE + slot
+    increment = tl.zeros([CELLS, TILE], tl.float32)
+    for chunk in tl.static_range(CHUNKS):
+        rows = (chunk * tl.num_programs(1) + sample) * blocks_high * blocks_wide + block
+        increment += tl.load(blocks + rows[:, None] * STRIDE + slot, is_real, 0.0)
+    values = tl.load(own + place, is_real, 0.0) + is_air * increment
     if ALPHA >= 0:
-        values = _bounded(values, channel, is_air, ALPHA)
+        u, v = _column(values, slot, 0), _column(values, slot, HALF)
+        values = _bounded(values, slot, u, v, _column(values, slot, _TKE), is_air, HALF, ALPHA)
     tl.store(new + place, values, is_real)

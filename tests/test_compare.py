@@ -113,7 +113,7 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     whole = compare.train_rival(contender, tmp_path / "whole", data, 0, "cpu")
     monkeypatch.setattr("pinca_lib.runs.CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as cut:
-        cut.setattr(compare, "LOSS", power_cut_after(2, compare.LOSS))
+        cut.setattr(compare.PILoss, "__call__", power_cut_after(2, compare.PILoss.__call__))
         with pytest.raises(KeyboardInterrupt):
             compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")
     parts = compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")

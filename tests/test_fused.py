@@ -41,9 +41,9 @@ def kernel_taken():
     """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
     calls, apply = [], fused.Rule.apply
 
-    def counted(self, own, new, channels):
+    def counted(self, own, new, half):
         calls.append(own.shape)
-        return apply(self, own, new, channels)
+        return apply(self, own, new, half)
 
     with (
         patch.object(rollout_module, "compiled", None),
@@ -130,29 +130,30 @@ def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(chang
     capability = (7, 5) if changed == "capability" else (8, 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(fused, "_works", lambda *about: changed != "works")
-    assert not fused.runs_on(state, 18, 96)
+    rule = CA()
+    assert not fused.runs_on(state, rule)
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(fused, "_works", lambda *about: True)
     sound = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
-    assert fused.runs_on(sound, 18, 96)
+    assert fused.runs_on(sound, rule)
 
 
 def test_where_it_fails_it_is_not_taken():
     with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): plain PyTorch, slower"):
-        assert not fused._works(torch.device("cpu"), 18, 96)
+        assert not fused._works(torch.device("cpu"), 24, 96, True)
 
 
-@pytest.mark.parametrize(("channels", "hidden"), [(6, 1), (18, 192), (40, 96)])
-def test_where_it_is_right_it_is_taken(channels, hidden, interpreted):
-    assert interpreted.submit(fused._works, torch.device("cpu"), channels, hidden).result()
+@pytest.mark.parametrize("kind", [(12, 1, False), (24, 192, True), (46, 96, True), (24, 96, False)])
+def test_where_it_is_right_it_is_taken(kind, interpreted):
+    assert interpreted.submit(fused._works, torch.device("cpu"), *kind).result()
 
 
 def works_when_off():
     """Return what a trial finds of kernels that are off by a thousandth."""
     advance = fused.advance
     with patch.object(fused, "advance", lambda *given: 1.001 * advance(*given)):
-        return fused._works(torch.device("cpu"), 7, 5)
+        return fused._works(torch.device("cpu"), 13, 5, False)
 
 
 def test_where_it_is_wrong_it_is_not_taken(interpreted):
@@ -203,26 +204,28 @@ def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds, steps):
     device = choose_device("cuda")
     rules = [kind(seed=seed).to(device) for seed, kind in enumerate(kinds, 1)]
     state = city_state(2, height=24, width=40).to(device)
-    assert fused.runs_on(state, 18, 96)
+    assert all(fused.runs_on(state, rule) for rule in rules)
     ours, expected = rollout(rules, state, steps), applied(rules, state, steps)
     assert (ours - expected).norm() < 1e-5 * expected.norm()
 
 
 @pytest.mark.parametrize(
-    ("capability", "shared", "hidden", "stays"),
-    [(80, 82, 96, False), (86, 49, 192, False), (90, 113, 96, True), (90, 113, 192, False)],
+    ("capability", "shared", "follows_wind", "stays"),
+    [(80, 82, False, False), (86, 49, True, False), (90, 113, False, True), (90, 113, True, False)],
 )
 def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
-    capability, shared, hidden, stays
+    capability, shared, follows_wind, stays
 ):
     from triton import compile as compiled_for
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    pointers = ("own", "new", "constant", "first", "second", "air")
-    constants = {"CHANNELS": 18, "STRIDE": 20, "HIDDEN": hidden, "PADDED": hidden, "TILE": 32,
-                 "CELLS": fused.CELLS, "UNITS": fused.UNITS, "PART": fused.PART,
-                 "STAYS": stays, "ADDS": True, "ALPHA": 2.25}  # fmt: skip
+    places = fused._places(24, follows_wind, torch.device("cpu"))
+    pointers = ("own", "new", "constant", "first", "second", "air", "winds")
+    constants = {"HALF": places.half, "STRIDE": places.stride, "HIDDEN": 96, "PADDED": 96,
+                 "TILE": places.second.shape[1], "CELLS": fused.CELLS, "UNITS": fused.UNITS,
+                 "PART": fused.PART, "STAYS": stays, "ADDS": True, "FOLLOWS": follows_wind,
+                 "ALPHA": 2.25}  # fmt: skip
     types = {name: "*fp32" if name in pointers else "i32" for name in fused.step.arg_names}
     source = ASTSource(fused.step, types | dict.fromkeys(constants, "constexpr"), constants)
     found = compiled_for(

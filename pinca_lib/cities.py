@@ -1,0 +1,162 @@
+"""Cities, and rules over them, as the compiled loops of a CPU take them: in ``kernels``' halves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pinca_lib import kernels
+from pinca_lib.automaton import CA, FILTERS
+from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, STATE_COUNT, VECTORS
+from pinca_lib.frames import GRADIENT, heading, is_odd
+from pinca_lib.teams import gathered
+
+
+@dataclass(frozen=True)
+class City:
+    """What the automaton is given and never changes, at the N cells that do change.
+
+    Cells are those of a rule, ``scale`` times as wide as the state's (B, H, W).
+
+    Attributes
+    ----------
+    scale : int
+    shape : tuple of int
+        B, h, w: the cells of the rule.
+    cells : ndarray of shape (N, 3), int32
+        Sample, row and column.
+    air : ndarray of shape (N,)
+        What their increments are multiplied by.
+    wind : ndarray of shape (B, 2)
+        The ``heading`` of a rule that follows it, else (1, 0).
+    perceived : (ndarray of shape (N, K), ndarray of shape (N, 24 - K))
+        The base channels through the filters, in halves.
+    shares : ndarray of shape (B, H, W)
+        Which share of the air of its block each cell of the state holds.
+    has_air : ndarray of shape (B, H, W)
+        1 in each cell of the state that holds air, else 0.
+    """
+
+    scale: int
+    shape: tuple[int, int, int]
+    cells: np.ndarray
+    air: np.ndarray
+    wind: np.ndarray
+    perceived: tuple[np.ndarray, np.ndarray]
+    shares: np.ndarray
+    has_air: np.ndarray
+
+    @classmethod
+    def of(cls, base: Tensor, scale: int = 1, follows_wind: bool = False) -> "City":
+        """Return the city of base channels of shape (B, 6, H, W)."""
+        whole = base.numpy()
+        own = _block_sums(whole, scale) / _block_sums(np.ones_like(whole[:1, :1]), scale)
+        air, has_air = own[:, GEO_MASK], (whole[:, GEO_MASK] > 0).astype(whole.dtype)
+        total = _block_sums(whole[:, GEO_MASK], scale).repeat(scale, 1).repeat(scale, 2)
+        total = total[:, : whole.shape[2], : whole.shape[3]]
+        shares = np.divide(whole[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
+        cells = np.argwhere(air).astype(np.int32)
+        wind = heading(base) if follows_wind else base.new_tensor([[1.0, 0.0]]).repeat(len(base), 1)
+        wind = wind.contiguous().numpy()
+        evens, odds = halves(STATE_COUNT, BASE, follows_wind)
+        planes = np.ascontiguousarray(np.moveaxis(own, 1, -1)[..., evens + odds])
+        width = 3 * len(evens) + len(odds or evens)
+        perceived = tuple(
+            np.empty((len(cells), columns), planes.dtype)
+            for columns in (width, len(FILTERS) * planes.shape[-1] - width)
+        )
+        kernels.perceive(cells, _frame(evens, odds, wind), planes, *perceived)
+        return cls(scale, air.shape, cells, air[air != 0], wind, perceived, shares, has_air)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule over a city.
+
+    Attributes
+    ----------
+    layers : (W1 even, W1 odd, bias, W2 even, W2 odd)
+        Halves of W1 (K, hidden), with the rows of the dynamic channels first, and of W2
+        (channels, hidden).
+    constant : ndarray of shape (1 or 2, N, hidden)
+        What base channels and bias add to the halves of the hidden layer of the city's N cells.
+    alpha : float
+        As in ``CA``; -1 for None.
+    city : City
+    frame : tuple
+        As of ``kernels``.
+    """
+
+    layers: tuple[Tensor, ...]
+    constant: np.ndarray
+    alpha: float
+    city: City
+    frame: tuple
+
+    @classmethod
+    def over(cls, city: City, rule: CA) -> "Rule":
+        """Prepare a rule for a city of its cells, once for a rollout."""
+        w1, bias, w2 = rule.layers()  # (hidden, C, 4), (hidden,), (C, hidden)
+        dynamic, base = (halves(rule.channels, part, rule.follows_wind) for part in (DYNAMIC, BASE))
+        first = [
+            torch.cat([_perceived(w1, *of[::way]) for of in (dynamic, base)], dim=1).mT
+            for way in (1, -1)
+        ]
+        second = [w2[half].mT / (2 if rule.follows_wind else 1) for half in dynamic]
+        constant = _base_share(city, first)
+        constant[0] += bias.detach().numpy()
+        alpha = -1.0 if rule.alpha is None else float(rule.alpha)
+        frame = _frame(*dynamic, city.wind)
+        return cls((*first, bias, *second), constant, alpha, city, frame)
+
+    def with_layers(self, layers: Sequence[np.ndarray]) -> tuple:
+        """Return the ``rule`` of ``kernels`` of these layers, but for its last entry."""
+        *first, _, even, odd = layers
+        own = (
+            w1[: len(w1) - seen.shape[1]]
+            for w1, seen in zip(first, self.city.perceived, strict=True)
+        )
+        return tuple(own), (even, odd), self.constant
+
+
+def halves(count: int, part: slice, is_parted: bool = True) -> tuple[list[int], list[int]]:
+    """Return which of a part of so many channels are even, and odd; not parted, all are even."""
+    odd, channels = is_odd(count), range(count)[part]
+    evens, odds = [c for c in channels if not odd[c]], [c for c in channels if odd[c]]
+    return (evens, odds) if is_parted else (evens + odds, [])
+
+
+def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
+    """Return what a hidden layer takes of a half, (hidden, K), as ``kernels.perceive`` has it."""
+    along = [f for f in range(len(FILTERS)) if f != GRADIENT[1]]
+    across = w1[:, (others or own) if own else [], GRADIENT[1]]
+    return torch.cat([*(w1[:, own, f] for f in along), across], dim=1)
+
+
+def _base_share(city: City, first: Sequence[Tensor]) -> np.ndarray:
+    """Return what base channels add to the halves of the hidden layer, (1 or 2, N, hidden)."""
+    weights = [w1.detach().numpy() for w1 in first if len(w1)]
+    share = np.empty((len(weights), len(city.cells), weights[0].shape[1]), weights[0].dtype)
+
+    def work(start: int, stop: int) -> None:
+        for seen, w1, half in zip(city.perceived, weights, share, strict=False):
+            np.matmul(seen[start:stop], w1[len(w1) - seen.shape[1] :], out=half[start:stop])
+
+    with gathered() as team:
+        team(work, len(city.cells))
+    return share
+
+
+def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> tuple:
+    """Return the ``frame`` of ``kernels``."""
+    vectors = tuple((evens.index(x), odds.index(y)) for x, y in VECTORS if y in odds)
+    return (0,) * len(evens), (0,) * len(odds), vectors or ((0, 0),), wind
+
+
+def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:
+    """Do what ``blocks.block_sums`` does, without PyTorch's threads."""
+    missing = [-length % scale for length in planes.shape[-2:]]
+    whole = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, count) for count in missing])
+    return sum(whole[..., y::scale, x::scale] for y in range(scale) for x in range(scale))
