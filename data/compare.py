@@ -68,7 +68,7 @@ KEPT = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_
         "broken_Tuwped")  # fmt: skip
 MEANS = KEPT[:3]
 
-LOSS = PILoss("relative", 2.25, 1.0, 10.0, 1.0, 50.0)
+LOSS = partial(PILoss, "relative", 2.25, 1.0, lambda_overflow=1.0, lambda_rest=50.0)
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,13 @@ def train_automaton(
     ) -> Callable[[], None]:
         trained = deepcopy(rules[-1]).requires_grad_(True)
         training = Training(trained, pool, learning_rate=1e-3)
+        loss = LOSS(lambda_pinn=of_pi.get("lambda_pinn", 10.0))
 
         def iterate() -> None:
             batch = pool.sample(6, restarts=1)
             state = rollout([*rules[:-1], trained], batch.state, steps, recorded)
             after = rollout([*rules[:-1], trained], state, 1, recorded=1) if rests else None
-            training.descend(LOSS(state, batch, after)["loss"])
+            training.descend(loss(state, batch, after)["loss"])
 
         return iterate
 
@@ -161,13 +162,14 @@ def train_rival(
     def prepared(hardware: torch.device) -> tuple[Training, Callable[[], dict[str, Tensor]]]:
         network = Rival(contender.rival, units, **contender.network).to(hardware)
         pool = SamplePool(dataset, 6, random, hardware, channels=12, augment=True)
+        loss = LOSS(lambda_pinn=contender.lambda_pinn)
         training = Training(network, pool, contender.learning_rate, memory=0.99,
                             iterations=contender.epochs if contender.anneal else None,
                             weight_decay=contender.weight_decay, is_normalised=False)  # fmt: skip
 
         def iterate() -> dict[str, Tensor]:
             batch = pool.sample(6, restarts=6)
-            terms = LOSS(network(batch.state), batch)
+            terms = loss(network(batch.state), batch)
             training.descend(terms["loss"])
             return terms
 

@@ -20,6 +20,7 @@ class Contender:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     anneal: bool = True
+    lambda_pinn: float = 10.0
     network: dict = field(default_factory=dict)
 
 
@@ -45,6 +46,7 @@ LONGER = (
 SHORT = {"epochs": 500, "init_epochs": 1000}
 STEPPED = {"anneal": False}
 NARROW = {"hidden": 96}
+CONTINUOUS = {"lambda_pinn": 3000.0}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
     Contender("PI-NCA", **SHORT, init=NARROW),
@@ -61,6 +63,7 @@ SETTINGS = (
         "half as wide": {"network": SMALL_UNET},
         "along the wind": {"network": {"follows_wind": True}},
         "not annealed": STEPPED,
+        "lambda_pinn 3000": CONTINUOUS,
     }.items()),
     *(replace(RIVALS[2], name=f"FNO, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-3, 3e-3, 1e-2)),
@@ -71,6 +74,7 @@ SETTINGS = (
         "along the wind": {"network": {"follows_wind": True}},
         "Tucker, rank 0.1": {"network": {"factorization": "tucker", "rank": 0.1}},
         "not annealed": STEPPED,
+        "lambda_pinn 3000": CONTINUOUS,
     }.items()),
 )  # fmt: skip
 
@@ -81,6 +85,7 @@ DEFAULTS = (
     Contender("rate 4e-3 of the Init-NCA, 1000 + 1000 iterations", 1000, 1000,
               {"learning_rate": 4e-3}),
     Contender("without annealing", 1000, 3000, STEPPED, STEPPED),
+    Contender("lambda_pinn 3000", 1000, 3000, pi=CONTINUOUS),
     Contender("96 hidden units", 1000, 3000, NARROW),
     Contender("96 hidden units, 2000 + 700 iterations", 700, 2000, NARROW),
     Contender("96 hidden units, without swaps", 1000, 3000, NARROW | {"swaps": 0}, {"swaps": 0}),
