@@ -89,10 +89,12 @@ plotting.plot_scaling(table)
 #
 # **On a GPU** a step of the experiment's rule at 6×128² is 1.7 GFLOP, which would take an H200 33 µs at what
 # a product of float32 reaches there (51 TFLOP/s), 12 µs at a third of what one of TF32 does (423). The kernel
-# took 56 µs in a trial of it, the rule as written 480: waiting is what limits it, in an earlier form of it, as
-# fast, the tensor cores were busy for a quarter of the time. It makes each product of float32 of three of
-# TF32: over 64 steps of the shipped rules that is off from float64 by 3·10⁻⁷ (emulated on a CPU, as
-# `tests/test_fused.py` does), as float32 itself is (2.5·10⁻⁷), where TF32 alone would be off by 8·10⁻⁴.
+# takes 57 µs, the rule as written 450 to 700, by the host. One of the shipped rules, of 1.9 GFLOP, takes
+# 142 µs: 105 for the PI-NCA, 27 for the Init-NCA on its blocks, the rest for their means and for what is
+# added. Waiting is what limits it: in an earlier form of it, as fast, the tensor cores were busy for a
+# quarter of the time. It makes each product of float32 of three of TF32: over 64 steps of the shipped rules
+# that is off from float64 by 3·10⁻⁷ (emulated on a CPU, as `tests/test_fused.py` does), as float32 itself is
+# (2.5·10⁻⁷), where TF32 alone would be off by 8·10⁻⁴.
 
 # %%
 folder = new_folder(output_path(p.output_dir), "benchmark")

@@ -145,6 +145,8 @@ class _TorchRules:
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.base, self.air = base, base[:, GEO_MASK, None] > 0
         self.fused, self.rules = [], []
+        is_folded = not any(rule.follows_wind for rule in rules)
+        self.layout = torch.channels_last if is_folded else torch.contiguous_format
         if fused and all(fused.runs_on(base, rule) for rule in rules):
             wind = heading(base)
             self.fused = [fused.Rule.over(rule, base, wind) for rule in rules]
@@ -154,6 +156,7 @@ class _TorchRules:
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
         if self.fused and not torch.is_grad_enabled():
             return fused.advance(dynamic, self.fused, steps)
+        dynamic = dynamic.contiguous(memory_format=self.layout)
         for _ in range(steps):
             for increment, shares, scale, alpha in self.rules:
                 own = dynamic if scale == 1 else block_sums(shares * dynamic, scale)
@@ -196,7 +199,7 @@ def _folded_increment(
     constant: Tensor, kernel: Tensor, second: Tensor, air: Tensor, own: Tensor
 ) -> Tensor:
     """Apply layers with perception, which is linear, too, folded into the first of them."""
-    hidden = _periodic_conv(_channels_last(own), kernel).add_(constant).relu_()
+    hidden = _periodic_conv(own, kernel).add_(constant).relu_()
     return F.conv2d(hidden, second).mul_(air)
 
 
