@@ -13,6 +13,8 @@ from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, STATE_COUNT, VECTORS
 from pinca_lib.frames import GRADIENT, heading, is_odd
 from pinca_lib.teams import gathered
 
+ROWS = 512  # of hidden layers, which stay in a core's cache
+
 
 @dataclass(frozen=True)
 class City:
@@ -105,8 +107,7 @@ class Rule:
             for way in (1, -1)
         ]
         second = [w2[half].mT / (2 if rule.follows_wind else 1) for half in dynamic]
-        constant = _base_share(city, first)
-        constant[0] += bias.detach().numpy()
+        constant = _base_share(city, first, bias)
         alpha = -1.0 if rule.alpha is None else float(rule.alpha)
         frame = _frame(*dynamic, city.wind)
         return cls((*first, bias, *second), constant, alpha, city, frame)
@@ -123,7 +124,7 @@ class Rule:
 
 def halves(count: int, part: slice, is_parted: bool = True) -> tuple[list[int], list[int]]:
     """Return which of a part of so many channels are even, and odd; not parted, all are even."""
-    odd, channels = is_odd(count), range(count)[part]
+    odd, channels = is_odd(count).tolist(), range(count)[part]
     evens, odds = [c for c in channels if not odd[c]], [c for c in channels if odd[c]]
     return (evens, odds) if is_parted else (evens + odds, [])
 
@@ -135,14 +136,18 @@ def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
     return torch.cat([*(w1[:, own, f] for f in along), across], dim=1)
 
 
-def _base_share(city: City, first: Sequence[Tensor]) -> np.ndarray:
-    """Return what base channels add to the halves of the hidden layer, (1 or 2, N, hidden)."""
+def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray:
+    """Return what base channels and bias add to the hidden layer, in halves (1 or 2, N, hidden)."""
     weights = [w1.detach().numpy() for w1 in first if len(w1)]
-    share = np.empty((len(weights), len(city.cells), weights[0].shape[1]), weights[0].dtype)
+    share = np.empty((len(weights), len(city.cells), len(bias)), weights[0].dtype)
+    added = bias.detach().numpy(), 0
 
     def work(start: int, stop: int) -> None:
-        for seen, w1, half in zip(city.perceived, weights, share, strict=False):
-            np.matmul(seen[start:stop], w1[len(w1) - seen.shape[1] :], out=half[start:stop])
+        for last in range(start + ROWS, stop + ROWS, ROWS):
+            rows = slice(last - ROWS, min(last, stop))
+            for seen, w1, more, half in zip(city.perceived, weights, added, share, strict=False):
+                np.matmul(seen[rows], w1[len(w1) - seen.shape[1] :], out=half[rows])
+                half[rows] += more
 
     with gathered() as team:
         team(work, len(city.cells))

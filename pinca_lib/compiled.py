@@ -79,9 +79,7 @@ class _Advance(torch.autograd.Function):
                 old, new = new, new.copy() if recorded else old
         ctx.rules = rules
         ctx.save_for_backward(*layers, *before, torch.from_numpy(old))
-        after = np.empty_like(old)
-        after[..., order] = old
-        return torch.from_numpy(after)
+        return torch.from_numpy(np.take(old, np.argsort(order), axis=-1))
 
     @staticmethod
     @once_differentiable
@@ -103,9 +101,8 @@ class _Advance(torch.autograd.Function):
                 step = (team, rules[own], weights[own], states[i : i + 2], grad, seen[own], on)
                 for total, part in zip(_each(grads)[own], _step_backward(*step), strict=True):
                     total += part
-        by_dynamic = np.empty_like(grad)
-        by_dynamic[..., order] = grad
-        return torch.from_numpy(by_dynamic), None, None, None, *map(torch.from_numpy, grads)
+        grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None, *grads]
+        return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
 
 def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:

@@ -358,11 +358,11 @@ def test_no_states_stay_none():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 def test_a_forked_process_rolls_out_after_its_parent_has():
     code = (
-        "import os, signal, torch; from pinca_lib.automaton import CA\n"
+        "import os, signal, torch; from pinca_lib.contenders import both_rules, random_rule\n"
         "from pinca_lib.rollout import rollout\n"
         "torch.set_num_threads(2); state = torch.ones(1, 24, 8, 8)\n"
-        "rollout([CA()], state, 2)\n"
-        "if not (child := os.fork()): signal.alarm(60); rollout([CA()], state, 2); os._exit(0)\n"
+        "rules = [*both_rules(), random_rule(0)]; rollout(rules, state, 2)\n"
+        "if not (child := os.fork()): signal.alarm(60); rollout(rules, state, 2); os._exit(0)\n"
         "print(os.waitpid(child, 0)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
