@@ -24,10 +24,10 @@ class Contender:
     network: dict = field(default_factory=dict)
 
 
-# A quarter of an hour on one core each. The rivals' settings are those whose mean errors in (u, v),
-# speed and TKE have the least sum over 8 moves, of those that are annealed as ours are; of the
-# U-Net most are known without (and FNO's rate 1e-3 is as good there). Without annealing the sums
-# are the same to within 0.01.
+# Twelve to fifteen minutes on one core each. The rivals' settings are those whose mean errors in
+# (u, v), speed and TKE have the least sum over 8 moves, of those that are annealed as ours are;
+# of the U-Net most are known without (and FNO's rate 1e-3 is as good there). Without annealing
+# the sums are the same to within 0.01.
 RIVALS = (
     Contender("PI-NCA", 700, 2000),
     Contender("U-Net", 3500, rival="unet", learning_rate=1e-3),
