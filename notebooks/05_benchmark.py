@@ -89,7 +89,7 @@ plotting.plot_scaling(table)
 #
 # **On a GPU** a step of the experiment's rule at 6×128² is 1.7 GFLOP, which would take an H200 33 µs at what
 # a product of float32 reaches there (51 TFLOP/s), 12 µs at a third of what one of TF32 does (423). The kernel
-# takes 57 µs, the rule as written 450 to 700, by the host. One of the shipped rules, of 1.9 GFLOP, takes
+# takes 57 µs, the rule as written 450 to 700, by the host. A step of the shipped rules, 1.9 GFLOP, takes
 # 142 µs: 105 for the PI-NCA, 27 for the Init-NCA on its blocks, the rest for their means and for what is
 # added. Waiting is what limits it: in an earlier form of it, as fast, the tensor cores were busy for a
 # quarter of the time. It makes each product of float32 of three of TF32: over 64 steps of the shipped rules

@@ -161,10 +161,8 @@ def step(first, last, cells, air, frame, rule, seen, old, new):
         for i in range(count):
             for j in range(hidden):
                 if n > 0:
-                    e, o = (
-                        own[i, j] + constant[0, start + i, j],
-                        image[i, j] + constant[1, start + i, j],
-                    )
+                    e = own[i, j] + constant[0, start + i, j]
+                    o = image[i, j] + constant[1, start + i, j]
                     x, y = np.maximum(e + o, 0), np.maximum(e - o, 0)
                     own[i, j], image[i, j] = x + y, x - y
                 else:
@@ -186,7 +184,7 @@ def step(first, last, cells, air, frame, rule, seen, old, new):
 
 @_compiled
 def place_of_v(count):
-    """Return how many of so many dynamic channels are even."""
+    """Return how many of so many dynamic channels are even: V is the first that is not."""
     return count - 1 if count <= 6 else count - 2 - (count - 6) // 2
 
 
