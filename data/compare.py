@@ -105,7 +105,7 @@ def train_automaton(
     ) -> Callable[[], None]:
         trained = deepcopy(rules[-1]).requires_grad_(True)
         training = Training(trained, pool, learning_rate=1e-3)
-        loss = LOSS(lambda_pinn=of_pi.get("lambda_pinn", 10.0))
+        loss = LOSS(lambda_pinn=of_pi.get("lambda_pinn", contender.lambda_pinn))
 
         def iterate() -> None:
             batch = pool.sample(6, restarts=1)

@@ -15,7 +15,7 @@ from test_automaton import bounded_rule, city_state, trained, wide_rule, windwar
 from pinca_lib import cities, compiled, kernels, teams
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
-from pinca_lib.channels import DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V
+from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.parameters import PROJECT_ROOT
@@ -387,7 +387,7 @@ def test_without_numba_plain_pytorch_takes_over():
 
 def test_the_kernels_find_v_among_any_number_of_channels():
     for count in range(6, 41):
-        evens, odds = cities.halves(6 + count, DYNAMIC)
+        evens, odds = cities.halves(BASE_COUNT + count, DYNAMIC)
         assert kernels.place_of_v(count) == len(evens)
         assert (odds[0], evens[:5]) == (V, [U, SPEED, TKE, FLUX, DWDZ])
         assert evens[kernels.FLUX] == FLUX
