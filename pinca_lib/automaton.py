@@ -35,6 +35,7 @@ from pinca_lib.channels import (
     COORD_X,
     DWDZ,
     DYNAMIC,
+    FIELDS,
     FLUX_Y,
     GEO_MASK,
     KNOWN_COUNT,
@@ -63,7 +64,7 @@ MEMORY_LIMIT = 3.0  # of the hidden channels of a rule with bounds
 @cache
 def filters_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return ``FILTERS`` and ``GAINS`` there. Copied in every step, they would hold up a GPU."""
-    with torch.inference_mode(False):  # what is made in it is of no use to gradients
+    with torch.inference_mode(False):  # else no gradient could ever flow past them
         return FILTERS.to(device, dtype), GAINS.to(device, dtype)
 
 
@@ -137,6 +138,8 @@ class CA(nn.Module):
     ):
         if follows_wind and channels <= FLUX_Y:
             raise ValueError(f"{channels} channels: a rule that follows the wind needs 13 or more")
+        if alpha is not None and channels < FIELDS.stop:
+            raise ValueError(f"{channels} channels: a rule with bounds needs 11 or more")
         super().__init__()
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)

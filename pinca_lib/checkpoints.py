@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pinca_lib.automaton import CA
-from pinca_lib.channels import FLUX_Y, STATE_COUNT
+from pinca_lib.channels import FIELDS, FLUX_Y, STATE_COUNT
 from pinca_lib.devices import to_device
 from pinca_lib.errors import InputError, first_line
 from pinca_lib.parameters import input_path
@@ -45,8 +45,8 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    every = {"units": torch.ones(channels), "alpha": 1.0, "follows_wind": channels > FLUX_Y,
-             "scale": 2}  # fmt: skip
+    every = {"units": torch.ones(channels), "alpha": 1.0 if channels >= FIELDS.stop else None,
+             "follows_wind": channels > FLUX_Y, "scale": 2}  # fmt: skip
     optional = CA(channels, **every).state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pinca_lib import kernels
 from pinca_lib.automaton import CA, FILTERS
-from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, STATE_COUNT, VECTORS
-from pinca_lib.frames import GRADIENT, heading, is_odd
+from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS
+from pinca_lib.frames import ACROSS, halves, heading
 from pinca_lib.teams import gathered
 
 ROWS = 512  # of hidden layers, which stay in a core's cache
@@ -54,16 +54,16 @@ class City:
     def of(cls, base: Tensor, scale: int = 1, follows_wind: bool = False) -> "City":
         """Return the city of base channels of shape (B, 6, H, W)."""
         whole = base.numpy()
-        own = _block_sums(whole, scale) / _block_sums(np.ones_like(whole[:1, :1]), scale)
-        air, has_air = own[:, GEO_MASK], (whole[:, GEO_MASK] > 0).astype(whole.dtype)
+        blocks = _block_sums(whole, scale) / _block_sums(np.ones_like(whole[:1, :1]), scale)
+        air, has_air = blocks[:, GEO_MASK], (whole[:, GEO_MASK] > 0).astype(whole.dtype)
         total = _block_sums(whole[:, GEO_MASK], scale).repeat(scale, 1).repeat(scale, 2)
         total = total[:, : whole.shape[2], : whole.shape[3]]
         shares = np.divide(whole[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
         cells = np.argwhere(air).astype(np.int32)
         wind = heading(base) if follows_wind else base.new_tensor([[1.0, 0.0]]).repeat(len(base), 1)
         wind = wind.contiguous().numpy()
-        evens, odds = halves(STATE_COUNT, BASE, follows_wind)
-        planes = np.ascontiguousarray(np.moveaxis(own, 1, -1)[..., evens + odds])
+        evens, odds = _halves(BASE_COUNT, BASE, follows_wind)
+        planes = np.ascontiguousarray(np.moveaxis(blocks, 1, -1)[..., evens + odds])
         width = 3 * len(evens) + len(odds or evens)
         perceived = tuple(
             np.empty((len(cells), columns), planes.dtype)
@@ -81,7 +81,7 @@ class Rule:
     ----------
     layers : (W1 even, W1 odd, bias, W2 even, W2 odd)
         Halves of W1 (K, hidden), with the rows of the dynamic channels first, and of W2
-        (channels, hidden).
+        (hidden, channels).
     constant : ndarray of shape (1 or 2, N, hidden)
         What base channels and bias add to the halves of the hidden layer of the city's N cells.
     alpha : float
@@ -101,19 +101,21 @@ class Rule:
     def over(cls, city: City, rule: CA) -> "Rule":
         """Prepare a rule for a city of its cells, once for a rollout."""
         w1, bias, w2 = rule.layers()  # (hidden, C, 4), (hidden,), (C, hidden)
-        dynamic, base = (halves(rule.channels, part, rule.follows_wind) for part in (DYNAMIC, BASE))
+        (even, odd), (base_even, base_odd) = (
+            _halves(rule.channels, part, rule.follows_wind) for part in (DYNAMIC, BASE)
+        )
         first = [
-            torch.cat([_perceived(w1, *of[::way]) for of in (dynamic, base)], dim=1).mT
-            for way in (1, -1)
+            torch.cat([_perceived(w1, even, odd), _perceived(w1, base_even, base_odd)], dim=1).mT,
+            torch.cat([_perceived(w1, odd, even), _perceived(w1, base_odd, base_even)], dim=1).mT,
         ]
-        second = [w2[half].mT / (2 if rule.follows_wind else 1) for half in dynamic]
+        second = [w2[half].mT / (2 if rule.follows_wind else 1) for half in (even, odd)]
         constant = _base_share(city, first, bias)
         alpha = -1.0 if rule.alpha is None else float(rule.alpha)
-        frame = _frame(*dynamic, city.wind)
+        frame = _frame(even, odd, city.wind)
         return cls((*first, bias, *second), constant, alpha, city, frame)
 
     def with_layers(self, layers: Sequence[np.ndarray]) -> tuple:
-        """Return the ``rule`` of ``kernels`` of these layers, but for its last entry."""
+        """Return the ``rule`` of ``kernels`` of these layers."""
         *first, _, even, odd = layers
         own = (
             w1[: len(w1) - seen.shape[1]]
@@ -122,32 +124,30 @@ class Rule:
         return tuple(own), (even, odd), self.constant
 
 
-def halves(count: int, part: slice, is_parted: bool = True) -> tuple[list[int], list[int]]:
-    """Return which of a part of so many channels are even, and odd; not parted, all are even."""
-    odd, channels = is_odd(count).tolist(), range(count)[part]
-    evens, odds = [c for c in channels if not odd[c]], [c for c in channels if odd[c]]
-    return (evens, odds) if is_parted else (evens + odds, [])
+def _halves(count: int, part: slice, follows_wind: bool) -> tuple[list[int], list[int]]:
+    """Return the ``halves`` of channels, or all as even ones."""
+    evens, odds = halves(count, part)
+    return (evens, odds) if follows_wind else (evens + odds, [])
 
 
 def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
     """Return what a hidden layer takes of a half, (hidden, K), as ``kernels.perceive`` has it."""
-    along = [f for f in range(len(FILTERS)) if f != GRADIENT[1]]
-    across = w1[:, (others or own) if own else [], GRADIENT[1]]
-    return torch.cat([*(w1[:, own, f] for f in along), across], dim=1)
+    parts = [w1[:, own, f] for f in range(len(FILTERS)) if f != ACROSS]
+    return torch.cat([*parts, w1[:, others if own and others else own, ACROSS]], dim=1)
 
 
 def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray:
     """Return what base channels and bias add to the hidden layer, in halves (1 or 2, N, hidden)."""
     weights = [w1.detach().numpy() for w1 in first if len(w1)]
     share = np.empty((len(weights), len(city.cells), len(bias)), weights[0].dtype)
-    added = bias.detach().numpy(), 0
+    even_bias = bias.detach().numpy()
 
     def work(start: int, stop: int) -> None:
-        for last in range(start + ROWS, stop + ROWS, ROWS):
-            rows = slice(last - ROWS, min(last, stop))
-            for seen, w1, more, half in zip(city.perceived, weights, added, share, strict=False):
+        for first in range(start, stop, ROWS):
+            rows = slice(first, min(first + ROWS, stop))
+            for seen, w1, half in zip(city.perceived, weights, share, strict=False):
                 np.matmul(seen[rows], w1[len(w1) - seen.shape[1] :], out=half[rows])
-                half[rows] += more
+            share[0, rows] += even_bias
 
     with gathered() as team:
         team(work, len(city.cells))
@@ -156,8 +156,7 @@ def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray
 
 def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> tuple:
     """Return the ``frame`` of ``kernels``."""
-    vectors = tuple((evens.index(x), odds.index(y)) for x, y in VECTORS if y in odds)
-    return (0,) * len(evens), (0,) * len(odds), vectors or ((0, 0),), wind
+    return (0,) * len(evens), (0,) * len(odds), sum(y in odds for _, y in VECTORS), wind
 
 
 def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:

@@ -28,7 +28,8 @@ from torch.autograd.function import once_differentiable
 from pinca_lib import grids, kernels, physics
 from pinca_lib.automaton import FILTERS, MEMORY_LIMIT
 from pinca_lib.channels import BASE_COUNT, DYNAMIC, FIELDS, KNOWN_COUNT
-from pinca_lib.cities import City, Rule, halves
+from pinca_lib.cities import City, Rule
+from pinca_lib.frames import halves
 from pinca_lib.teams import Team, gathered
 
 if not np.array_equal(grids.TAPS, FILTERS.flatten(1)):
@@ -91,15 +92,16 @@ class _Advance(torch.autograd.Function):
         wanted = [any(needed) for needed in _each(ctx.needs_input_grad[4:])]
         order = _order(grad)
         grad = np.ascontiguousarray(grad.numpy()[..., order])
-        seen = [np.zeros((*rule.city.shape, len(FILTERS) * grad.shape[-1]), grad.dtype)
-                for rule in rules]  # fmt: skip
+        grad_p = [np.zeros((*rule.city.shape, len(FILTERS) * grad.shape[-1]), grad.dtype)
+                  for rule in rules]  # fmt: skip
         # Nothing before the first of these is to be differentiated.
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
         with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
-                own, on = i % len(rules), i > first or ctx.needs_input_grad[0]
-                step = (team, rules[own], weights[own], states[i : i + 2], grad, seen[own], on)
-                for total, part in zip(_each(grads)[own], _step_backward(*step), strict=True):
+                which, goes_on = i % len(rules), i > first or ctx.needs_input_grad[0]
+                parts = _step_backward(team, rules[which], weights[which], states[i : i + 2],
+                                       grad, grad_p[which], goes_on)  # fmt: skip
+                for total, part in zip(_each(grads)[which], parts, strict=True):
                     total += part
         grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None, *grads]
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
@@ -107,40 +109,39 @@ class _Advance(torch.autograd.Function):
 
 def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     """Write what one application of a rule makes of ``old``; buildings stay as they are."""
-    sized, own, layers = _sized(old), rule.city, rule.with_layers(weights)
-    where = (len(own.cells), own.cells, own.air, rule.frame)
-    if own.scale == 1:
-        team(kernels.step, *where, (*layers, rule.alpha), old, old, new)
+    city, layers = rule.city, rule.with_layers(weights)
+    work = (len(city.cells), city.cells, city.air, rule.frame, layers)
+    if city.scale == 1:
+        team(kernels.step, *work, rule.alpha, old, old, new)
         return
-    means, none = _means(team, own, old), _blocks(own, old)
-    increments = none.copy()
-    team(kernels.step, *where, (*layers, -1.0), means, none, increments)
-    work = (own.scale, sized, own.has_air, rule.alpha, increments, old, new)
+    means, increments = _means(team, city, old), _blocks(city, old)
+    team(kernels.step, *work, -1.0, means, increments, increments)
+    work = (city.scale, _sized(old), city.has_air, rule.alpha, increments, old, new)
     team(kernels.add_blocks, _rows(new), *work)
 
 
 def _step_backward(
-    team: Team, rule: Rule, weights: tuple, states: Sequence, grad, grad_p, on: bool
+    team: Team, rule: Rule, weights: tuple, states: Sequence, grad, grad_p, goes_on: bool
 ) -> list[np.ndarray]:
     """Return the gradient by the layers, ``grad`` being that by the second of the ``states``.
 
-    If it goes ``on`` from there, ``grad`` becomes that by the first.
+    If it ``goes_on`` from there, ``grad`` becomes that by the first.
     """
     old, new = states
-    sized, own = _sized(old), rule.city
+    sized, city = _sized(old), rule.city
     if rule.alpha >= 0:
         team(kernels.realise_backward, _rows(new), sized, new, grad)
     seen, given, passed = old, grad, grad
-    if own.scale > 1:
-        seen, given, passed = _means(team, own, old), _blocks(own, old), _blocks(own, old)
-        team(grids.sum_blocks, _rows(given), own.scale, sized, own.has_air, grad, given)
-    layers = (*rule.with_layers(weights), rule.alpha)
-    step = (own.cells, own.air, own.perceived, rule.frame, layers, seen, given, grad_p)
-    parts = team(kernels.update_backward, len(own.cells), *step)
-    if on:
+    if city.scale > 1:
+        seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
+        team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
+    layers = rule.with_layers(weights)
+    work = (city.cells, city.air, city.perceived, rule.frame, layers, seen, given, grad_p)
+    parts = team(kernels.update_backward, len(city.cells), *work)
+    if goes_on:
         team(grids.perceive_backward, _rows(given), sized, grad_p, passed)
-    if on and own.scale > 1:
-        work = (own.scale, sized, own.shares, -1.0, passed, grad, grad)
+    if goes_on and city.scale > 1:
+        work = (city.scale, sized, city.shares, -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
     return [sum(part) for part in zip(*parts, strict=True)]
 

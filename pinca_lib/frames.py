@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pinca_lib.channels import FLUX_Y, VECTORS, WIND_X, WIND_Y
 
-GRADIENT = (1, 2)  # of ``automaton.FILTERS``: Sobel x and y
+ACROSS = 2  # of ``automaton.FILTERS``: Sobel y
+GRADIENT = (1, ACROSS)
 
 
 def heading(state: Tensor) -> Tensor:
@@ -64,6 +65,16 @@ def is_odd(count: int) -> Tensor:
     return odd
 
 
+def halves(count: int, part: slice) -> tuple[list[int], list[int]]:
+    """Return which channels of a part of so many are even in that image, and which odd.
+
+    Vectors' components come first, in the order of ``VECTORS``.
+    """
+    odd, components = is_odd(count).tolist(), [c for vector in VECTORS for c in vector]
+    channels = sorted(range(count)[part], key=lambda c: c not in components)
+    return [c for c in channels if not odd[c]], [c for c in channels if odd[c]]
+
+
 def mirrored(values: Tensor, dim: int) -> Tensor:
     """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
     signs = 1 - 2 * is_odd(values.shape[dim]).to(values)
@@ -73,7 +84,7 @@ def mirrored(values: Tensor, dim: int) -> Tensor:
 def mirrored_perception(values: Tensor, dim: int) -> Tensor:
     """Mirror as ``mirrored`` what the filters see of the channels, filters along the next axis."""
     signs = values.new_ones(values.shape[dim + 1])
-    signs[GRADIENT[1]] = -1
+    signs[ACROSS] = -1
     return mirrored(values, dim) * signs.view(-1, *[1] * (values.ndim - dim - 2))
 
 

@@ -20,27 +20,11 @@ from torch.nn import functional as F
 
 from pinca_lib.automaton import CA, FILTERS, perceive
 from pinca_lib.blocks import block_means, shares_of_air
-from pinca_lib.channels import (
-    BASE_COUNT,
-    DWDZ,
-    DYNAMIC,
-    FLUX,
-    GEO_MASK,
-    KNOWN_COUNT,
-    SPEED,
-    TKE,
-    U,
-    V,
-    split_base,
-)
+from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
 from pinca_lib.errors import first_line
-from pinca_lib.frames import (
-    against,
-    heading,
-    is_odd,
-    turned_perception,
-)
-from pinca_lib.tensorcores import average, spread_and_add, step
+from pinca_lib.frames import ACROSS, against, halves, heading, is_odd, turned_perception
+from pinca_lib.physics import ALPHA
+from pinca_lib.tensorcores import HALF_KEPT, KEPT, average, spread_and_add, step
 
 CELLS = 64  # of a program at a time: a tensor core's widest product
 UNITS = 64  # hidden units at a time
@@ -49,10 +33,10 @@ CHUNK = 64  # hidden units of a program, of rules of wider cells: else few progr
 PART = 4  # channels at a time: 16 numbers perceived, the least that a product takes
 SCRATCH = 24 * 2**10  # bytes that a program needs beside the weights
 LEAST_GRAPHED = 16  # steps from which a graph of launches repays its making
+MOST_HIDDEN = 384  # units: a kernel of more takes minutes to compile
 TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
 
-
-_compiled: set[tuple] = set()  # what a graph can be made of
+_compiled: set[tuple] = set()  # rollouts whose kernels are: a graph's making cannot compile
 
 
 @dataclass(frozen=True)
@@ -141,6 +125,12 @@ class Rule:
         )  # fmt: skip
 
 
+def over(rules: Sequence[CA], base: Tensor) -> list[Rule]:
+    """Bring rules over cities, (B, 6, H, W), to the form of the kernels."""
+    wind = heading(base)
+    return [Rule.over(rule, base, wind) for rule in rules]
+
+
 @dataclass(frozen=True)
 class Places:
     """Where the slots and filters of the kernels are among the channels and filters of a rule.
@@ -148,15 +138,15 @@ class Places:
     Attributes
     ----------
     slots : Tensor of shape (D,)
-        The slot of each dynamic channel.
+        The slot of each dynamic channel: those of ``frames.halves``, each filled up to whole parts.
     half, stride : int
-        The first slot of odd channels, and how many slots there are; a half is whole parts.
+        The first slot of odd channels, and how many slots there are.
     first : Tensor of shape (1 or 2, 4 slots)
-        For each half, the entry of W1 (hidden, 4 C) that each of the kernel's is; 4 C for none.
+        For each half, which entry of W1 (hidden, 4 C) each slot and filter takes; 4 C: none.
     base : Tensor of shape (1 or 2, 24)
-        Likewise, for what the filters see of base channels, of which all take part in each half.
+        Likewise each base channel and filter, of which all are there in either half.
     second : Tensor of shape (1 or 2, TILE)
-        Likewise the row of W2; C for none.
+        Likewise which row of W2 (C, hidden) each slot takes; C: none.
     """
 
     slots: Tensor
@@ -169,39 +159,37 @@ class Places:
 
 @cache
 def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
-    is_odd_one, memory = is_odd(channels).tolist(), range(KNOWN_COUNT, channels)
-    evens = [U, FLUX, SPEED, TKE, DWDZ, *(c for c in memory if not is_odd_one[c])]
-    odds = [V, *(c for c in memory if is_odd_one[c])]  # <v'w'> comes next, as <u'w'> after u
-    half, rest = (-(-len(own) // PART) * PART for own in (evens, odds))
-    evens, odds = (own + [channels] * (half - len(own)) for own in (evens, odds))
-    slots, filters = (evens + odds)[: half + rest], range(len(FILTERS))
-    identity, along, across, laplacian = filters
-
-    def entry(channel: int, seen_by: int) -> int:
-        return min(len(FILTERS) * channel + seen_by, len(FILTERS) * channels)
-
+    own = halves(channels, DYNAMIC)
+    half, rest = (-(-len(part) // PART) * PART for part in own)
+    evens, odds = (part + [channels] * (half - len(part)) for part in own)
+    slots, filters = (evens + odds)[: half + rest], torch.arange(len(FILTERS))
+    entries = torch.arange(len(FILTERS) * channels).view(channels, -1)
+    entries = F.pad(entries, [0, 0, 0, 1], value=entries.numel())  # a last row: no channel's
     if follows_wind:
-        first = [[entry(*which) for c, other in zip(own, others, strict=True) for which in (
-                      (c, identity), (c, along), (c, laplacian), (other, across))]
-                 for own, others in ((evens, odds), (odds, evens))]  # fmt: skip
-        of_base = [[entry(c if (is_odd_one[c] != (f == across)) == half_is_odd else channels, f)
-                    for c in range(BASE_COUNT) for f in filters]
-                   for half_is_odd in (False, True)]  # fmt: skip
+        own_filters = filters[filters != ACROSS]
+        first = [torch.cat([entries[part][:, own_filters], entries[other][:, [ACROSS]]], dim=1)
+                 for part, other in ((evens, odds), (odds, evens))]  # fmt: skip
+        is_odd_one = is_odd(BASE_COUNT)[:, None] ^ (filters == ACROSS)
+        of_base = [entries[BASE].where(is_odd_one == part, entries[-1]) for part in (False, True)]
         second = [evens, odds]
     else:
-        first = [[entry(c, f) for c in slots for f in filters]]
-        of_base, second = [list(range(BASE_COUNT * len(FILTERS)))], [slots]
+        first, of_base, second = [entries[slots]], [entries[BASE]], [slots]
     tile = triton.next_power_of_2(max(len(second[0]), 16))
     second = [rows + [channels] * (tile - len(rows)) for rows in second]
-    order = [slots.index(c) for c in range(BASE_COUNT, channels)]
-    order, *of_layers = (torch.tensor(of, device=device) for of in (order, first, of_base, second))
-    return Places(order, half, half + rest, *of_layers)
+    order = [slots.index(c) for c in range(channels)[DYNAMIC]]
+    first, of_base = (torch.stack(of).flatten(1).to(device) for of in (first, of_base))
+    order, second = (torch.tensor(of, device=device) for of in (order, second))
+    return Places(order, half, half + rest, first, of_base, second)
 
 
 def _in_two(weights: Tensor) -> Tensor:
-    weights = weights.contiguous()
-    large = (weights.view(torch.int32) & -8192).view(torch.float32)
-    return torch.stack([large, weights - large], dim=2)
+    large = _as_tf32(weights)
+    return torch.stack([large, _as_tf32(weights - large)], dim=2)
+
+
+def _as_tf32(values: Tensor) -> Tensor:
+    bits = values.contiguous().view(torch.int32)
+    return ((bits + HALF_KEPT) & KEPT).view(torch.float32)
 
 
 @cache
@@ -228,7 +216,8 @@ def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
 
     with torch.cuda.device_of(dynamic):
         if dynamic.is_cuda and steps >= LEAST_GRAPHED:
-            kinds = [(rule.first.shape, rule.scale, rule.alpha) for rule in rules]
+            kinds = [(rule.first.shape, rule.constant.shape[2], rule.scale, rule.alpha)
+                     for rule in rules]  # fmt: skip
             if (known := (dynamic.device, states.shape, *kinds)) not in _compiled:
                 steps -= 2
                 turn(2)
@@ -253,16 +242,28 @@ def runs_on(state: Tensor, rule: CA) -> bool:
     They are tried once for each kind of rule.
     """
     is_known = state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
-    has_tf32 = is_known and torch.cuda.get_device_capability(state.device) >= (8, 0)
-    kind = rule.channels, rule.w1.out_channels, rule.follows_wind
+    if not is_known or rule.w1.out_channels > MOST_HIDDEN:
+        return False
+    is_bounded = rule.alpha is not None
+    kind = rule.channels, rule.w1.out_channels, rule.follows_wind, rule.scale, is_bounded
+    has_tf32 = torch.cuda.get_device_capability(state.device) >= (8, 0)
     return has_tf32 and _works(state.device, *kind)
 
 
 @cache
-def _works(device: torch.device, channels: int, hidden: int, follows_wind: bool) -> bool:
+def _works(
+    device: torch.device,
+    channels: int,
+    hidden: int,
+    follows_wind: bool,
+    scale: int,
+    is_bounded: bool,
+) -> bool:
     """Compare a rollout with the rule itself; Triton wants a C compiler and a GPU that it knows."""
     random = torch.Generator().manual_seed(0)
-    rule = CA(channels, hidden, follows_wind=follows_wind).requires_grad_(False)
+    alpha = ALPHA if is_bounded else None
+    rule = CA(channels, hidden, alpha=alpha, follows_wind=follows_wind, scale=scale)
+    rule.requires_grad_(False)
     for weights, size in ((rule.w1.weight, 1 / channels), (rule.w2.weight, 0.1 / hidden)):
         weights.copy_(size * torch.randn(weights.shape, generator=random))
     rule = rule.to(device)

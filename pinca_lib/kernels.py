@@ -3,7 +3,7 @@
 Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
 a block at a time that stays in a core's cache, without Python's lock.
 
-Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what their increments are times;
+Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what multiplies their increments;
 ``dynamic``, ``old``, ``new`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what
 the filters see being ordered filter by filter. ``blocks`` are (B, h, w, D), each of scale × scale
 cells, and ``weights`` are (B, H, W). ``sized`` is a tuple of D entries: its length is a constant to
@@ -13,20 +13,20 @@ What a cell perceives in the frame of the wind has two *halves*: an even one, wh
 across the wind has alike, and an odd one, which changes its sign there. With e and o what the first
 layer makes of them, the hidden layers of the two images are relu(e + o) and relu(e - o), and of
 their sum and difference the second layer makes the halves of the increment. So the two take no more
-products than one does, and all winds the same layers. Channels are in this order, the even ones
-first; ``frame`` is a tuple of as many entries, another for the odd ones, the places in them of the
-components of vectors, and the winds, (B, 2), as unit vectors. A rule that does not follow the wind
-has even channels alone, and the wind (1, 0).
+products than one does, and all winds the same layers. Channels are in the order of
+``frames.halves``, the even ones first. ``frame`` is (evens, odds, vectors, wind): a tuple of as
+many entries as channels are even, another for the odd ones, how many vectors begin the two, and
+the winds, (B, 2), as unit vectors. A rule that does not follow the wind has even channels alone,
+and the wind (1, 0).
 """
 
 import numpy as np
 from numba import njit
 
-# Entries of a block's hidden layer: 96 cells of the usual rule. Blocks of 128 ran no faster on two
-# threads than on one wherever a product had more than about a million multiplications; 96³ stays
-# below.
+# Cells times hidden units of a block: 96 cells of the usual rule. On two threads, products of more
+# than about a million multiplications (128³) ran no faster than on one; 96³ stays below.
 BLOCK = 96 * 96
-U, SPEED, TKE, FLUX = range(4)  # of the dynamic channels; V is the first of the odd ones
+U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
 MEMORY = 5  # the first of the others that hold nothing known
 TWO, TWELVE = np.float32(2), np.float32(12)  # doubles would make all slower
 MARGIN = 1e-6  # of ``physics``
@@ -43,9 +43,9 @@ def turned(cos, sin, x, y):
 
 @_compiled
 def turn(vectors, cos, sin, even, odd):
-    """Turn vectors, whose components are at these places of the halves, in place."""
-    for x, y in vectors:
-        even[x], odd[y] = turned(cos, sin, even[x], odd[y])
+    """Turn the first so many vectors of two halves, in place."""
+    for i in range(vectors):
+        even[i], odd[i] = turned(cos, sin, even[i], odd[i])
 
 
 @_compiled
@@ -55,9 +55,7 @@ def turn_seen(frame, cos, sin, even, odd):
     m, n = len(evens), len(odds)
     for f in range(3):
         turn(vectors, cos, sin, even[f * m :], odd[f * n :])
-    for x, y in vectors:
-        x, y = 3 * n + x, 3 * m + y
-        odd[x], even[y] = turned(cos, sin, odd[x], even[y])
+    turn(vectors, cos, sin, odd[3 * n :], even[3 * m :])  # the slopes across, in the other half
 
 
 @_compiled
@@ -133,51 +131,51 @@ def size_of_block(hidden):
 
 
 @_compiled
-def first_layer(cells, frame, w1, seen, even, odd, own, image):
+def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
     """Write what the cells perceive, and what W1 makes of it, in halves."""
     perceive(cells, frame, seen, even, odd)
-    np.dot(even, w1[0], own)
+    np.dot(even, w1[0], even_hidden)
     if len(frame[1]) > 0:
-        np.dot(odd, w1[1], image)
+        np.dot(odd, w1[1], odd_hidden)
 
 
 @_compiled
-def step(first, last, cells, air, frame, rule, seen, old, new):
+def step(first, last, cells, air, frame, rule, alpha, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
-    ``rule`` is W1, of the dynamic channels, and W2, both in halves, what base channels and bias add
-    to those of the hidden layer, (1 or 2, N, hidden), and the alpha of its bounds, or -1.
+    ``rule`` is W1, of the dynamic channels, and W2, both in halves, and what base channels and bias
+    add to the halves of the hidden layer, (1 or 2, N, hidden); ``alpha`` is of its bounds, or -1.
     """
-    (evens, odds, vectors, wind), (w1, w2, constant, alpha) = frame, rule
+    (evens, odds, vectors, wind), (w1, w2, constant) = frame, rule
     m, n, hidden = len(evens), len(odds), constant.shape[2]
-    most = size_of_block(hidden)
-    even, odd = np.empty((most, len(w1[0])), old.dtype), np.empty((most, len(w1[1])), old.dtype)
-    own, image = np.empty((most, hidden), old.dtype), np.empty((most, hidden), old.dtype)
-    more_even, more_odd = np.empty((most, m), old.dtype), np.empty((most, n), old.dtype)
+    most, dtype = size_of_block(hidden), old.dtype
+    even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
+    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
+    added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
     for start in range(first, last, most):
         stop = min(start + most, last)
-        here, count = cells[start:stop], stop - start
-        first_layer(here, frame, w1, seen, even[:count], odd[:count], own[:count], image[:count])
-        for i in range(count):
+        here, k = cells[start:stop], stop - start
+        first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
+        for i in range(k):
             for j in range(hidden):
+                e = even_hidden[i, j] + constant[0, start + i, j]
                 if n > 0:
-                    e = own[i, j] + constant[0, start + i, j]
-                    o = image[i, j] + constant[1, start + i, j]
-                    x, y = np.maximum(e + o, 0), np.maximum(e - o, 0)
-                    own[i, j], image[i, j] = x + y, x - y
+                    o = odd_hidden[i, j] + constant[1, start + i, j]
+                    plain, image = np.maximum(e + o, 0), np.maximum(e - o, 0)
+                    even_hidden[i, j], odd_hidden[i, j] = plain + image, plain - image
                 else:
-                    own[i, j] = np.maximum(own[i, j] + constant[0, start + i, j], 0)
-        np.dot(own[:count], w2[0], more_even[:count])
+                    even_hidden[i, j] = np.maximum(e, 0)
+        np.dot(even_hidden[:k], w2[0], added_even[:k])
         if n > 0:
-            np.dot(image[:count], w2[1], more_odd[:count])
-        for i in range(count):
+            np.dot(odd_hidden[:k], w2[1], added_odd[:k])
+        for i in range(k):
             b, y, x = here[i]
             if n > 0:
-                turn(vectors, wind[b, 0], wind[b, 1], more_even[i], more_odd[i])
+                turn(vectors, wind[b, 0], wind[b, 1], added_even[i], added_odd[i])
             for c in range(m):
-                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * more_even[i, c]
+                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * added_even[i, c]
             for c in range(n):
-                new[b, y, x, m + c] = old[b, y, x, m + c] + air[start + i] * more_odd[i, c]
+                new[b, y, x, m + c] = old[b, y, x, m + c] + air[start + i] * added_odd[i, c]
             if alpha >= 0:
                 realise(evens + odds, new[b, y, x], alpha)
 
@@ -226,55 +224,55 @@ def update_backward(first, last, cells, air, perceived, frame, rule, seen, grad,
     gradients are those of W1, whose rows of base channels come last, in halves, of the bias, and of
     W2 in halves.
     """
-    (evens, odds, vectors, wind), (w1, w2, constant, _) = frame, rule
+    (evens, odds, vectors, wind), (w1, w2, constant) = frame, rule
     m, n, hidden = len(evens), len(odds), constant.shape[2]
-    most = size_of_block(hidden)
-    even, odd = np.empty((most, len(w1[0])), seen.dtype), np.empty((most, len(w1[1])), seen.dtype)
-    own, image = np.empty((most, hidden), seen.dtype), np.empty((most, hidden), seen.dtype)
-    grad_own, grad_image = np.empty_like(own), np.zeros_like(image)
-    grad_even, grad_odd = np.empty((most, m), seen.dtype), np.empty((most, n), seen.dtype)
-    w1_even = np.zeros((len(w1[0]) + perceived[0].shape[1], hidden), seen.dtype)
-    w1_odd = np.zeros((len(w1[1]) + perceived[1].shape[1], hidden), seen.dtype)
+    most, dtype = size_of_block(hidden), seen.dtype
+    even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
+    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
+    by_even, by_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
+    by_even_hidden, by_odd_hidden = np.empty_like(even_hidden), np.zeros_like(odd_hidden)
+    w1_even = np.zeros((len(w1[0]) + perceived[0].shape[1], hidden), dtype)
+    w1_odd = np.zeros((len(w1[1]) + perceived[1].shape[1], hidden), dtype)
     bias, w2_even, w2_odd = np.zeros_like(w1_even[0]), np.zeros_like(w2[0]), np.zeros_like(w2[1])
     for start in range(first, last, most):
-        count = min(most, last - start)
-        stop = start + count
-        here = cells[start:stop]
-        first_layer(here, frame, w1, seen, even[:count], odd[:count], own[:count], image[:count])
-        for i in range(count):
+        stop = min(start + most, last)
+        here, k = cells[start:stop], stop - start
+        first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
+        for i in range(k):
             b, y, x = here[i]
             for c in range(m):
-                grad_even[i, c] = air[start + i] * grad[b, y, x, c]
+                by_even[i, c] = air[start + i] * grad[b, y, x, c]
             for c in range(n):
-                grad_odd[i, c] = air[start + i] * grad[b, y, x, m + c]
+                by_odd[i, c] = air[start + i] * grad[b, y, x, m + c]
             if n > 0:
-                turn(vectors, wind[b, 0], -wind[b, 1], grad_even[i], grad_odd[i])
-        np.dot(grad_even[:count], w2[0].T, grad_own[:count])
+                turn(vectors, wind[b, 0], -wind[b, 1], by_even[i], by_odd[i])
+        np.dot(by_even[:k], w2[0].T, by_even_hidden[:k])
         if n > 0:
-            np.dot(grad_odd[:count], w2[1].T, grad_image[:count])
-        for i in range(count):
+            np.dot(by_odd[:k], w2[1].T, by_odd_hidden[:k])
+        for i in range(k):
             for j in range(hidden):
-                e, by_e = own[i, j] + constant[0, start + i, j], grad_own[i, j]
+                e, by_e = even_hidden[i, j] + constant[0, start + i, j], by_even_hidden[i, j]
                 if n > 0:
-                    o, by_o = image[i, j] + constant[1, start + i, j], grad_image[i, j]
-                    x, y = np.maximum(e + o, 0), np.maximum(e - o, 0)
-                    by_x = by_e + by_o if x > 0 else 0
-                    by_y = by_e - by_o if y > 0 else 0
-                    own[i, j], image[i, j] = x + y, x - y
-                    grad_own[i, j], grad_image[i, j] = by_x + by_y, by_x - by_y
+                    o, by_o = odd_hidden[i, j] + constant[1, start + i, j], by_odd_hidden[i, j]
+                    plain, image = np.maximum(e + o, 0), np.maximum(e - o, 0)
+                    by_plain = by_e + by_o if plain > 0 else 0
+                    by_image = by_e - by_o if image > 0 else 0
+                    even_hidden[i, j], odd_hidden[i, j] = plain + image, plain - image
+                    by_even_hidden[i, j] = by_plain + by_image
+                    by_odd_hidden[i, j] = by_plain - by_image
                 else:
-                    own[i, j] = np.maximum(e, 0)
-                    grad_own[i, j] = by_e if e > 0 else 0
-                bias[j] += grad_own[i, j]
-        w2_even += np.dot(own[:count].T, grad_even[:count])
-        w1_even[: len(w1[0])] += np.dot(even[:count].T, grad_own[:count])
-        w1_even[len(w1[0]) :] += np.dot(perceived[0][start:stop].T, grad_own[:count])
-        np.dot(grad_own[:count], w1[0].T, even[:count])
+                    even_hidden[i, j] = np.maximum(e, 0)
+                    by_even_hidden[i, j] = by_e if e > 0 else 0
+                bias[j] += by_even_hidden[i, j]
+        w2_even += np.dot(even_hidden[:k].T, by_even[:k])
+        w1_even[: len(w1[0])] += np.dot(even[:k].T, by_even_hidden[:k])
+        w1_even[len(w1[0]) :] += np.dot(perceived[0][start:stop].T, by_even_hidden[:k])
+        np.dot(by_even_hidden[:k], w1[0].T, even[:k])
         if n > 0:
-            w2_odd += np.dot(image[:count].T, grad_odd[:count])
-            w1_odd[: len(w1[1])] += np.dot(odd[:count].T, grad_image[:count])
-            w1_odd[len(w1[1]) :] += np.dot(perceived[1][start:stop].T, grad_image[:count])
-            np.dot(grad_image[:count], w1[1].T, odd[:count])
+            w2_odd += np.dot(odd_hidden[:k].T, by_odd[:k])
+            w1_odd[: len(w1[1])] += np.dot(odd[:k].T, by_odd_hidden[:k])
+            w1_odd[len(w1[1]) :] += np.dot(perceived[1][start:stop].T, by_odd_hidden[:k])
+            np.dot(by_odd_hidden[:k], w1[1].T, odd[:k])
         unperceive(here, frame, even, odd, grad_p)
     return w1_even, w1_odd, bias, w2_even, w2_odd
 

@@ -7,6 +7,7 @@ through; all else, and a system without Numba or Triton, plain PyTorch.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -19,11 +20,13 @@ from torch.utils.checkpoint import checkpoint
 from pinca_lib.automaton import CA, bounded, filters_on, perceive
 from pinca_lib.blocks import block_means, block_sums, shares_of_air, spread
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
+from pinca_lib.errors import first_line
 from pinca_lib.frames import heading, mirrored, mirrored_perception, turned, turned_perception
 
 try:
     from pinca_lib import cities, compiled
-except (ImportError, RuntimeError):  # no Numba for this system, or no place for its cache
+except (ImportError, RuntimeError) as error:  # no Numba for this system, or no place for its cache
+    warnings.warn(f"no compiled code ({first_line(error)}): plain PyTorch, slower", stacklevel=2)
     compiled = None
 try:
     from pinca_lib import fused
@@ -39,6 +42,8 @@ def rollout(
     checkpointed: bool = False,
 ) -> Tensor:
     """Advance a state by a number of steps, recording the last ones for the gradient.
+
+    All is computed in the precision of the state, under ``torch.autocast`` as well.
 
     Parameters
     ----------
@@ -67,26 +72,35 @@ def rollout(
     for rule in rules:
         if rule.channels != state.shape[1]:
             raise ValueError(f"a rule of {rule.channels} channels, a state of {state.shape[1]}")
-    recorded = min(recorded, steps)
+    recorded = min(recorded, steps) if torch.is_grad_enabled() else 0
     group = len(state)
-    if state.device.type == "cpu":  # a few samples at a time, whose hidden layers fit its cache
-        group = max(1, (2**15 if compiled else 2**12) // math.prod(state.shape[-2:]))
-    with torch.set_grad_enabled(recorded > 0 and torch.is_grad_enabled()):
+    if state.device.type == "cpu":  # a few samples at a time, for its cache
+        cells = 2**15 if _is_compiled(state) else 2**12
+        group = max(1, cells // math.prod(state.shape[-2:]))
+    as_it_is = torch.autocast(state.device.type, enabled=False)
+    with as_it_is, torch.set_grad_enabled(recorded > 0):
         parts = state.detach().split(group)
         found = [_roll(rules, part, steps, recorded, checkpointed) for part in parts]
         return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _is_compiled(state: Tensor) -> bool:
+    return state.device.type == "cpu" and compiled is not None and state.dtype in compiled.TYPES
 
 
 def _roll(
     rules: Sequence[CA], state: Tensor, steps: int, recorded: int, checkpointed: bool
 ) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
-    is_known = state.device.type == "cpu" and compiled and state.dtype in compiled.TYPES
-    kind = _CompiledRules if is_known else _TorchRules
-    over_city = kind(rules, base)
-    if steps > recorded:
+    unrecorded = steps - recorded
+    if unrecorded and rules and fused and all(fused.runs_on(base, rule) for rule in rules):
+        dynamic, unrecorded = fused.advance(dynamic, fused.over(rules, base), unrecorded), 0
+        if not recorded:
+            return torch.cat([base, dynamic], dim=1)
+    over_city = (_CompiledRules if _is_compiled(state) else _TorchRules)(rules, base)
+    if unrecorded:
         with torch.no_grad():
-            dynamic = over_city.advance(dynamic, steps - recorded)
+            dynamic = over_city.advance(dynamic, unrecorded)
     segment = math.isqrt(recorded) if checkpointed else recorded
     for first in range(0, recorded, segment or 1):
         count = min(segment, recorded - first)
@@ -98,11 +112,10 @@ def _roll(
 
 
 def _layers_over(rule: CA, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the layers that do to what is seen along x and y what the rule does to it.
+    """Return the layers that do along x and y what the rule does.
 
-    They are the rule's own, or, if it follows the wind, such as do to the grid what those do in the
-    frame of the wind: with every hidden unit twice, the second time for the mirror image, and
-    turned, since turning is linear.
+    They are the rule's own. Of a rule that follows the wind there are layers for each city, turned
+    into the grid's frame, with every hidden unit twice: for the city and for its mirror image.
 
     Returns
     -------
@@ -140,22 +153,15 @@ class _CompiledRules:
 
 
 class _TorchRules:
-    """Rules over some cities in PyTorch, or, for what no gradient flows through, as kernels."""
+    """Rules over some cities, in plain PyTorch."""
 
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.base, self.air = base, base[:, GEO_MASK, None] > 0
-        self.fused, self.rules = [], []
         is_folded = not any(rule.follows_wind for rule in rules)
         self.layout = torch.channels_last if is_folded else torch.contiguous_format
-        if fused and all(fused.runs_on(base, rule) for rule in rules):
-            wind = heading(base)
-            self.fused = [fused.Rule.over(rule, base, wind) for rule in rules]
-        if torch.is_grad_enabled() or not self.fused:
-            self.rules = [_increments_over(rule, base) for rule in rules]
+        self.rules = [_increments_over(rule, base) for rule in rules]
 
     def advance(self, dynamic: Tensor, steps: int) -> Tensor:
-        if self.fused and not torch.is_grad_enabled():
-            return fused.advance(dynamic, self.fused, steps)
         dynamic = dynamic.contiguous(memory_format=self.layout)
         for _ in range(steps):
             for increment, shares, scale, alpha in self.rules:
@@ -173,7 +179,7 @@ class _TorchRules:
 
 
 def _increments_over(rule: CA, base: Tensor) -> tuple:
-    """Return what gives a rule's increments, the shares of air, the scale and the bound."""
+    """Return a function from states of blocks to their increments, shares of air, scale, alpha."""
     own, shares = block_means(base, rule.scale), shares_of_air(base[:, GEO_MASK, None], rule.scale)
     first, bias, second = _layers_over(rule, base)
     air, second = own[:, GEO_MASK, None], second[:, DYNAMIC]

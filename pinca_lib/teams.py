@@ -5,7 +5,7 @@ A rollout uses every core, so it has them for itself, and BLAS is kept to the th
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -32,7 +32,10 @@ def gathered() -> Iterator[Team]:
         ends = [count * share // threads for share in range(threads + 1)]
         shares = [(*share, *arguments) for share in pairwise(ends)]
         others = [helpers.submit(work, *share) for share in shares[1:]]
-        return [work(*shares[0]), *(other.result() for other in others)]
+        try:
+            return [work(*shares[0]), *(other.result() for other in others)]
+        finally:  # nobody is at work when it is another rollout's turn
+            wait(others)
 
     helpers = _helpers(max(threads - 1, 1))
     with _rollouts, _blas().limit(limits=1, user_api="blas"):
@@ -51,7 +54,10 @@ def _helpers(count: int) -> ThreadPoolExecutor:
 
 
 def _begin_anew() -> None:
-    """Forget the threads and the lock of the process that this one was forked from."""
+    """Forget the threads and the lock of the process that this one was forked from.
+
+    If that was in the midst of a rollout, BLAS keeps to one thread here.
+    """
     global _rollouts
     _rollouts = Lock()
     _helpers.cache_clear()

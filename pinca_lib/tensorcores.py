@@ -3,6 +3,11 @@
 Channels lie in slots: first those that are even in the mirror image across the wind, u, <u'w'>,
 speed, TKE, dw/dz and memory, from slot HALF on those that are odd, v, <v'w'> and memory. A rule
 that follows the wind has a layer for either half, as in the compiled loops of a CPU.
+
+``own`` and ``new`` are states (B, H, W, STRIDE), or, of wider cells, what is added to their blocks,
+a part by each chunk of hidden units: (chunks, B, h, w, STRIDE). ``first``, ``second``, ``constant``
+and ``air`` are those of ``fused.Rule``, ``winds`` (B, 2). FOLLOWS: the rule follows the wind. ADDS:
+``new`` is the next state, in the bounds of ALPHA unless it is -1. STAYS: programs keep the layers.
 """
 
 import triton
@@ -13,18 +18,21 @@ from pinca_lib.physics import MARGIN
 
 _FLUX, _SPEED, _TKE, _DWDZ = (tl.constexpr(slot) for slot in range(1, 5))  # u and v come first
 _VECTORS = tl.constexpr(2)  # first slots of each half: of x components, and of y components
+KEPT, HALF_KEPT = -(2**13), 2**12  # bits of a float32 that TF32 keeps, half of the last of them
+_KEPT, _HALF_KEPT = tl.constexpr(KEPT), tl.constexpr(HALF_KEPT)
 _MARGIN, _MEMORY_LIMIT = tl.constexpr(MARGIN), tl.constexpr(MEMORY_LIMIT)
 
 
 @triton.jit
-def _large(values):
-    return (values.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)  # as TF32
+def _as_tf32(values):
+    bits = values.to(tl.int32, bitcast=True) + _HALF_KEPT
+    return (bits & _KEPT).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def _product(values, weights, sums):
-    large = _large(values)
-    sums = tl.dot(values - large, weights[0], sums, input_precision="tf32")
+    large = _as_tf32(values)
+    sums = tl.dot(values - large, weights[0], sums, input_precision="tf32")  # cut off to TF32
     sums = tl.dot(large, weights[1], sums, input_precision="tf32")
     return tl.dot(large, weights[0], sums, input_precision="tf32")
 
@@ -76,9 +84,14 @@ def _side_by_side(a, b, c, d):
 
 
 @triton.jit
-def _turned(cos, sin, x, y, is_vector):
-    along, across = cos * x - sin * y, sin * x + cos * y
-    return tl.where(is_vector, along, x), tl.where(is_vector, across, y)
+def _turned(cos, sin, x, y):
+    return cos * x - sin * y, sin * x + cos * y
+
+
+@triton.jit
+def _turned_where(is_vector, cos, sin, x, y):
+    turned_x, turned_y = _turned(cos, sin, x, y)
+    return tl.where(is_vector, turned_x, x), tl.where(is_vector, turned_y, y)
 
 
 @triton.jit
@@ -90,12 +103,14 @@ def _halves(own, rows, columns, part: tl.constexpr, wind, is_cell, HALF: tl.cons
     even, even_x, even_y, even_laplacian = _filtered(own, rows, columns, slot, is_cell, STRIDE)
     odd, odd_x, odd_y, odd_laplacian = _filtered(own, rows, columns, HALF + slot, is_real, STRIDE)
     if part < _VECTORS:
-        even, odd = _turned(cos, -sin, even, odd, is_vector)
-        even_x, odd_x = _turned(cos, -sin, even_x, odd_x, is_vector)
-        even_y, odd_y = _turned(cos, -sin, even_y, odd_y, is_vector)
-        even_laplacian, odd_laplacian = _turned(cos, -sin, even_laplacian, odd_laplacian, is_vector)
-    even_along, even_across = cos * even_x + sin * even_y, cos * even_y - sin * even_x
-    odd_along, odd_across = cos * odd_x + sin * odd_y, cos * odd_y - sin * odd_x
+        even, odd = _turned_where(is_vector, cos, -sin, even, odd)
+        even_x, odd_x = _turned_where(is_vector, cos, -sin, even_x, odd_x)
+        even_y, odd_y = _turned_where(is_vector, cos, -sin, even_y, odd_y)
+        even_laplacian, odd_laplacian = _turned_where(
+            is_vector, cos, -sin, even_laplacian, odd_laplacian
+        )
+    even_along, even_across = _turned(cos, -sin, even_x, even_y)
+    odd_along, odd_across = _turned(cos, -sin, odd_x, odd_y)
     return (
         _side_by_side(even, even_along, even_laplacian, odd_across),
         _side_by_side(odd, odd_along, odd_laplacian, even_across),
@@ -154,7 +169,7 @@ def step(
             for half in tl.static_range(HALVES):
                 for start in tl.static_range(0, PADDED, UNITS):
                     w1 += (_first(first, half, part, start, SEEN, PADDED, UNITS, PART),)
-    CHUNKS: tl.constexpr = (PADDED + UNITS - 1) // UNITS
+    TILES: tl.constexpr = (PADDED + UNITS - 1) // UNITS
 
     for tile in range(tl.program_id(0), tl.cdiv(size, CELLS), tl.num_programs(0)):
         cell = tile * CELLS + tl.arange(0, CELLS)
@@ -182,10 +197,10 @@ def step(
             for half in tl.static_range(HALVES):
                 for start in tl.static_range(0, PADDED, UNITS):
                     if STAYS:
-                        layer = w1[(part // PART * HALVES + half) * CHUNKS + start // UNITS]
+                        layer = w1[(part // PART * HALVES + half) * TILES + start // UNITS]
                     else:
                         layer = _first(first, half, part, start, SEEN, PADDED, UNITS, PART)
-                    sums += (_product(seen[half], layer, hidden[half * CHUNKS + start // UNITS]),)
+                    sums += (_product(seen[half], layer, hidden[half * TILES + start // UNITS]),)
             hidden = sums
 
         increment = tl.zeros([CELLS, TILE], tl.float32)
@@ -193,11 +208,11 @@ def step(
         for start in tl.static_range(0, PADDED, UNITS):
             active = hidden[start // UNITS]
             if FOLLOWS:
-                odd = hidden[CHUNKS + start // UNITS]
+                odd = hidden[TILES + start // UNITS]
                 image = _at_least(active - odd, 0.0)
                 active = _at_least(active + odd, 0.0)
                 layer = (
-                    w2[CHUNKS + start // UNITS]
+                    w2[TILES + start // UNITS]
                     if STAYS
                     else _second(second, 1, start, PADDED, UNITS, TILE)
                 )
@@ -211,8 +226,8 @@ def step(
         share = tl.load(air + cell, cell < size, 0.0)[:, None]
         place = cell[:, None] * STRIDE + slot
         if FOLLOWS:
-            increment, odd_increment = _turned(
-                wind[0], wind[1], increment, odd_increment, slot < _VECTORS
+            increment, odd_increment = _turned_where(
+                slot < _VECTORS, wind[0], wind[1], increment, odd_increment
             )
             is_real, is_odd = is_cell & (slot < HALF), is_cell & (HALF + slot < STRIDE)
             values, odd_values = share * increment, share * odd_increment

@@ -72,6 +72,12 @@ def test_a_rule_that_follows_the_wind_needs_a_channel_for_the_other_flux():
         CA(12, follows_wind=True)
 
 
+def test_a_rule_with_bounds_needs_all_that_is_bounded():
+    assert CA(11, alpha=2.25).alpha == 2.25
+    with pytest.raises(ValueError, match="10 channels: a rule with bounds needs 11 or more"):
+        CA(10, alpha=2.25)
+
+
 def quarter_turned(state):
     """Turn a square city and its flow from x towards y: (x, y) -> (-y, x)."""
     state = state.rot90(-1, (2, 3))  # rows run along y

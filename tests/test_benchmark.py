@@ -146,10 +146,13 @@ def test_a_device_that_cannot_be_timed_is_refused(monkeypatch):
 
 def test_it_says_where_the_fast_path_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "compiled", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for part in ("time_rollouts", "time_both_rules", "time_training", "measure_memory"):
         monkeypatch.setattr(benchmark, part, lambda *arguments: [])
     benchmark.run(CPU)
-    assert "compiled code: not measured" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "GPU: not measured: no CUDA device" in told
+    assert "compiled code: not measured" in told
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are not steered")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
@@ -12,12 +13,13 @@ import torch
 from reference import conv_step
 from test_automaton import bounded_rule, city_state, trained, wide_rule, windward_rule
 
-from pinca_lib import cities, compiled, kernels, teams
+from pinca_lib import compiled, kernels, teams
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
+from pinca_lib.frames import halves
 from pinca_lib.parameters import PROJECT_ROOT
 from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import rollout
@@ -45,18 +47,18 @@ def test_it_equals_the_rule_applied_step_by_step(batch, height, width):
     torch.testing.assert_close(rollout([first, second], state, 8), expected, atol=1e-4, rtol=1e-4)
 
 
-def assert_equals_the_rules(rules, state, steps=4, error=1e-5):
+def assert_equals_the_rules(rules, state, steps=4, error=1e-5, checkpointed=False):
     """Compare states and gradients with those of the rules applied step by step."""
     expected = state
     for _ in range(steps):
         for rule in rules:
             expected = rule(expected)
-    ours = rollout(rules, state, steps, recorded=steps)
+    ours = rollout(rules, state, steps, recorded=steps, checkpointed=checkpointed)
     assert (ours - expected).norm() < error * expected.norm()
     weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0)).to(state)
     for rule in rules:
         mine, theirs = (gradient(rule, (found * weights).sum()) for found in (ours, expected))
-        assert (mine - theirs).norm() < error * theirs.norm()
+        assert (mine - theirs).norm() <= error * theirs.norm()
 
 
 def windward_wide(seed):
@@ -74,10 +76,21 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kinds", KINDS)
-@pytest.mark.parametrize("size", [(9, 12), (16, 8), (3, 5), (48, 40)])
+@pytest.mark.parametrize("size", [(9, 12), (16, 8), (3, 3), (3, 5), (48, 40)])
 def test_rules_of_every_kind_equal_the_rule_itself_gradients_included(kinds, size):
     rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
     assert_equals_the_rules(rules, city_state(2, height=size[0], width=size[1]))
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_so_do_they_when_steps_are_computed_once_more(kinds):
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
+    assert_equals_the_rules(rules, city_state(2, height=9, width=12), checkpointed=True)
+
+
+def test_so_do_batches_that_are_rolled_out_a_few_samples_at_a_time():
+    rules = [windward_wide(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
+    assert_equals_the_rules(rules, city_state(3, height=128, width=130), steps=2)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 5])
@@ -144,15 +157,11 @@ def test_no_bound_is_broken_in_the_last_bit():
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 @pytest.mark.parametrize("kinds", KINDS)
 def test_it_works_where_all_is_air_or_all_is_building(kinds, mask):
-    rules = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
     state = city_state(2, height=9, width=10)
     state[:, 2] = mask
-    expected = state
-    for _ in range(3):
-        for rule in rules:
-            expected = rule(expected)
-    assert (rollout(rules, state, 3) - expected).norm() < 1e-5 * expected.norm()
-    assert torch.equal(expected, state) == (mask == 0)
+    assert_equals_the_rules(rules, state, steps=3)
+    assert torch.equal(rollout(rules, state, 3), state) == (mask == 0)
 
 
 def test_no_step_returns_the_state_and_leaves_it_alone():
@@ -351,6 +360,29 @@ def test_types_that_blas_does_not_know_roll_out_in_plain_pytorch(dtype):
     torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=0.05, rtol=0.05)
 
 
+def test_autocast_changes_nothing():
+    rules, state = [trained(), windward_rule(2)], city_state(2)
+    expected = rollout(rules, state, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rollout(rules, state, 3), expected)
+
+
+def test_where_one_share_fails_the_others_are_awaited(path):
+    if path != "compiled":
+        return pytest.skip("PyTorch has threads of its own")
+    ended = []
+
+    def work(first, last):
+        if first == 0:
+            raise ArithmeticError
+        time.sleep(0.2)
+        ended.append(last)
+
+    with pytest.raises(ArithmeticError), teams.gathered() as team:
+        team(work, 2 * torch.get_num_threads())
+    assert len(ended) == torch.get_num_threads() - 1
+
+
 def test_no_states_stay_none():
     assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
 
@@ -383,11 +415,12 @@ def test_without_numba_plain_pytorch_takes_over():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("torch.Size([1, 24, 8, 8])"), done.stderr
+    assert "UserWarning: no compiled code (" in done.stderr
 
 
 def test_the_kernels_find_v_among_any_number_of_channels():
     for count in range(6, 41):
-        evens, odds = cities.halves(BASE_COUNT + count, DYNAMIC)
+        evens, odds = halves(BASE_COUNT + count, DYNAMIC)
         assert kernels.place_of_v(count) == len(evens)
-        assert (odds[0], evens[:5]) == (V, [U, SPEED, TKE, FLUX, DWDZ])
-        assert evens[kernels.FLUX] == FLUX
+        assert (odds[0], evens[:5]) == (V, [U, FLUX, SPEED, TKE, DWDZ])
+        assert evens[kernels.TKE] == TKE
