@@ -23,6 +23,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 CELL = 2.0  # m
+SPLITS = ("train", "test", "fresh")
 # Channel of wind_field, title, unit, signed
 PLANES = (
     (2, r"$\langle u \rangle$", "m/s", True),
@@ -44,7 +45,7 @@ def read_cases(folder: Path) -> list[dict]:
         fraction) and ``size`` (rows, columns) added.
     """
     cases = []
-    for split in ("train", "test"):
+    for split in SPLITS:
         for path in sorted((folder / split).glob("*.h5")):
             with h5py.File(path, "r") as file:
                 base = file["city_base"][:]
@@ -71,9 +72,11 @@ def table(header: list[str], rows: list[list]) -> str:
 def summary(cases: list[dict]) -> str:
     """Return the table of how many cases there are of each kind, and the time they took."""
     rows = []
-    for split in ("train", "test"):
+    for split in SPLITS:
         for kind in ("real", "regular", "irregular"):
             some = [c for c in cases if (c["split"], c["kind"]) == (split, kind)]
+            if not some:
+                continue
             hours = sum(c["wall_seconds"] for c in some) / 3600
             files = len({c["city"] for c in some})
             rows.append([split, kind, files, len(some), f"{hours:.1f}"])

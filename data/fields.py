@@ -256,7 +256,7 @@ def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta
         group = file.create_group(f"cases/{case.name}")
         wind_field = np.concatenate([np.stack(wind).astype(np.float16), fields])
         put(group, "wind_field", wind_field)
-        if layout.split == "test":
+        if layout.split != "train":
             put(group, "half_averages", halves)
         group.attrs["meta"] = repr(meta)
     os.replace(temporary, path)

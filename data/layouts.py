@@ -48,7 +48,8 @@ class Layout:
     name : str
         Name of the city file.
     split : str
-        ``"train"`` or ``"test"``; a geometry is in one of them only.
+        ``"train"``, ``"test"`` or ``"fresh"`` (simulated when all that is shipped was settled);
+        a geometry is in one of them only.
     kind : str
         ``"real"``, ``"regular"`` or ``"irregular"``.
     heights : numpy.ndarray
@@ -316,6 +317,8 @@ REAL = {
     "san_francisco": [
         ("test", "san_francisco_l", 256, 2, 0),
         ("test", "san_francisco_c", 128, 6, 0),
+        ("fresh", "san_francisco_d", 128, 10, 0),
+        ("fresh", "san_francisco_m", 256, 3, 30),
     ],
 }
 # Pairs of wind directions folded into 0..45 degrees, that is modulo the square's symmetry.
@@ -359,7 +362,8 @@ IRREGULAR = (
     (0.28, (14, 28), "train", (150,)),
     (0.20, (6, 20), "train", (30,)),
 )
-DRAWN = 24  # how many of the 60 layouts that `drawn` describes belong to the plan
+DRAWN = 24  # how many of the 60 layouts that `drawn` describes are in training
+DRAWN_FRESH = 2  # how many of those after them are fresh
 
 
 def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64) -> Layout:
@@ -399,11 +403,11 @@ def drawn() -> list[tuple]:
     winds = rng.permutation(15 * (np.arange(count) % 24)).tolist()
     least = rng.integers(6, 15, count).tolist()
     more = rng.integers(2, 17, count).tolist()
-    rows = [
-        (density, (a, a + b), "train", (degrees,))
-        for density, a, b, degrees in zip(built, least, more, winds, strict=True)
+    splits = ["train"] * DRAWN + ["fresh"] * DRAWN_FRESH
+    return [
+        (density, (a, a + b), split, (degrees,))
+        for density, a, b, split, degrees in zip(built, least, more, splits, winds, strict=False)
     ]
-    return rows[:DRAWN]
 
 
 def irregular(number: int, density: float, sides: tuple, split: str, size: int = 64) -> Layout:
@@ -510,7 +514,8 @@ def plan(wheel: Path, work: Path) -> list[Case]:
     later = in_turns("florence_e", "munich_e", "paris_e")
     last = in_turns("munich_t", "paris_t", "florence_t")
     further = in_turns("munich_u", "paris_u", "florence_u")
-    known = train + small + large + later + last + further
+    fresh = in_turns("san_francisco_m", "san_francisco_d")
+    known = train + small + large + later + last + further + fresh
     winds = {layout.name: directions(k) for k, layout in enumerate(known)}
 
     def turns(layouts: list[Layout]) -> list[Case]:
@@ -534,5 +539,5 @@ def plan(wheel: Path, work: Path) -> list[Case]:
             if queues[group]:
                 cases.append(queues[group].pop(0))
     cases[16:16] = turns(large)
-    once = [Case(layout, winds[layout.name][0]) for layout in further]
+    once = [Case(layout, winds[layout.name][0]) for layout in further + fresh]
     return cases + turns(later) + turns(last) + once
