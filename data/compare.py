@@ -4,7 +4,7 @@
     python data/compare.py defaults --hold-out florence
     python data/compare.py ablation --hold-out florence
     python data/compare.py rivals [--seeds 0 1 2]
-    python data/compare.py longer
+    python data/compare.py longer [--on fresh]
     python data/compare.py rivals --times
 
 Every model gets the same cases, augmentation, batch and running average, and units and bounds
@@ -13,7 +13,8 @@ losses under it, two new cases an iteration in place of six, normalised gradient
 decay. Each is trained in a folder of its own in ``outputs/compare/<fingerprint of the training
 data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scores go to
 ``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the test data, or, with
-``--hold-out``, of those cities of the training data, which then train nothing. A rival is scored as
+``--on fresh``, of the fresh ones, or, with ``--hold-out``, of those cities of the training data,
+which then train nothing. A rival is scored as
 it is, and by the mean of what it predicts of a city's mirror images and turns. What a row says of
 cases larger than the others has columns of its own; an FNO is no judge of them, since its modes
 belong to one size of the domain. Times are blank at first: ``--times`` trains nothing and measures
@@ -52,6 +53,7 @@ from pinca_lib.channels import FIELDS, FLUX
 from pinca_lib.checkpoints import checkpoints, load_rule
 from pinca_lib.datasets import WindDataset, list_cases, load_case, load_dataset
 from pinca_lib.devices import choose_device
+from pinca_lib.healing import healing_errors
 from pinca_lib.losses import PILoss
 from pinca_lib.parameters import PROJECT_ROOT
 from pinca_lib.physics import realisable
@@ -78,6 +80,7 @@ class Trained:
     predict: Callable[[WindDataset], Tensor]
     parameters: int
     iterations: Sequence[Callable[[], None]]  # one of each training, log and pictures aside
+    rules: Sequence[CA] = ()  # that heal what is edited
 
 
 def train_automaton(
@@ -122,7 +125,7 @@ def train_automaton(
                             of_pi.get("lambda_rest", 1) > 0)]  # fmt: skip
     count = sum(weights.numel() for rule in rules for weights in rule.parameters())
     return Trained(
-        lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, iterations
+        lambda case: rollout(rules, fresh_states(case.states), STEPS)[0], count, iterations, rules
     )
 
 
@@ -227,13 +230,19 @@ def ways(contender: Contender, trained: Trained) -> dict[str, Callable[[WindData
     return found
 
 
-def judge(predict: Callable[[WindDataset], Tensor], cases: list[WindDataset]) -> list[dict]:
-    """Return the figures of every case, its name and its cells."""
+def judge(
+    predict: Callable[[WindDataset], Tensor], cases: list[WindDataset], rules: Sequence[CA] = ()
+) -> list[dict]:
+    """Return the figures of every case, its name and its cells, and how rules heal it."""
     rows = []
     for case in cases:
-        row = {"case": case.names[0], "cells": case.states[0, 0].numel()}
-        rows.append(row | evaluation.evaluate(
-            predict(case), case.states[0], case.extents[0], bool(case.has_dwdz[0])))  # fmt: skip
+        row = {"case": case.names[0], "cells": case.states[0, 0].numel(), "healing": np.nan}
+        row |= evaluation.evaluate(
+            predict(case), case.states[0], case.extents[0], bool(case.has_dwdz[0])
+        )
+        if rules:
+            (row["healing"],) = healing_errors(rules, case.states[0], case.extents[0], STEPS)
+        rows.append(row)
     return rows
 
 
@@ -241,7 +250,7 @@ def summary(rows: list[dict]) -> dict[str, float]:
     """Return medians over the cases of the least size, and some means.
 
     What ``diverged`` is left out; ``_large`` are medians over the cases of more than the least
-    size.
+    size. ``healing`` is of the cases of the least size as well, ``healing_most`` of the worst.
     """
     least = min(row["cells"] for row in rows)
     large = [row for row in rows if row["cells"] > least]
@@ -249,6 +258,8 @@ def summary(rows: list[dict]) -> dict[str, float]:
     figures = {key: evaluation.median(usual, key) for key in KEPT}
     figures |= {f"mean_{key}": mean_over(usual, key) for key in MEANS}
     figures |= {f"{key}_large": evaluation.median(large, key) for key in MEANS}
+    figures |= {"healing": evaluation.median(usual, "healing"),
+                "healing_most": max(row["healing"] for row in usual)}  # fmt: skip
     return {key: round(value, 4) for key, value in figures.items()} | {
         "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows)
     }
@@ -299,13 +310,13 @@ def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
     return next(other for other in others if of_init(other) == of_init(contender))
 
 
-def split(held_out: list[str]) -> tuple[Path, Path, list[WindDataset]]:
+def split(held_out: list[str], unseen: str = "test") -> tuple[Path, Path, list[WindDataset]]:
     """Return the folder of these data's runs, that to train on, and the cases to be scored on."""
     data = PROJECT_ROOT / "data"
     fingerprint = load_dataset(data / "train", SIZE).fingerprint()
     runs = PROJECT_ROOT / "outputs" / "compare" / fingerprint[:8]
     if not held_out:
-        places = list_cases(data / "test").values()
+        places = list_cases(data / unseen).values()
         return runs, data / "train", [load_case(*place) for place in places]
     folder = runs / ("without_" + "_".join(held_out))
     if not folder.exists():
@@ -327,11 +338,12 @@ def main() -> None:
     arguments.add_argument("set", choices=tuple(SETS))
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--hold-out", nargs="+", default=[], help="beginnings of city names")
+    arguments.add_argument("--on", choices=("test", "fresh"), default="test", help="scored on")
     arguments.add_argument("--only", nargs="+", default=[], help="names of models")
     arguments.add_argument("--device", default="cpu", help="to train on")
     arguments.add_argument("--times", action="store_true", help="only measure times")
     chosen = arguments.parse_args()
-    runs, data_dir, cases = split(chosen.hold_out)
+    runs, data_dir, cases = split(chosen.hold_out, chosen.on)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
 
     if chosen.times:
@@ -358,8 +370,8 @@ def main() -> None:
             costs = {"parameters": trained.parameters, "case_s": "", "training_s": ""}
             for name, predict in ways(contender, trained).items():
                 own = {"model": name, "seed": seed, "data": runs.name,
-                       "held_out": " ".join(chosen.hold_out) or "test"}  # fmt: skip
-                rows = judge(predict, cases)
+                       "held_out": " ".join(chosen.hold_out) or chosen.on}  # fmt: skip
+                rows = judge(predict, cases, trained.rules)
                 done = {"cases": len(rows), "iterations": contender.init_epochs + contender.epochs}
                 write(table, [own | done | summary(rows) | costs])
                 write(table.with_stem(f"{chosen.set}_cases"), [

@@ -106,11 +106,12 @@ def of_both(name: str, **given) -> Contender:
     return ablated(name, given, given)
 
 
+OF_PI = {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1, "lambda_rest": 0.0}
 ABLATION = (
+    ablated("the experiment, but for the rule's own filters in place of VGG16",
+            EXPERIMENT | {"init_loss": "filters", "scale": 1}, EXPERIMENT | OF_PI),
     ablated("the experiment, but for a pixel loss of the Init-NCA",
-            EXPERIMENT | {"init_loss": "pixel", "scale": 1},
-            EXPERIMENT | {"pi_loss": "pixel", "recorded": 1, "lambda_overflow": 0.1,
-                          "lambda_rest": 0.0}),
+            EXPERIMENT | {"init_loss": "pixel", "scale": 1}, EXPERIMENT | OF_PI),
     ablated("ours, of 96 hidden units"),
     ablated("192 hidden units of the Init-NCA", {"hidden": 192}),
     of_both("192 hidden units of both", hidden=192),
@@ -122,6 +123,7 @@ ABLATION = (
     ablated("192 hidden units of the PI-NCA", pi={"hidden": 192}),
     ablated("without wider cells of the Init-NCA", {"scale": 1}),
     of_both("without following the wind", follows_wind=False),
+    of_both("without following the wind or augmentation", follows_wind=False, augment=False),
     of_both("without natural units", natural_units=False),
     ablated("without the relative loss", {"init_loss": "pixel"},
             {"pi_loss": "pixel", "lambda_overflow": 0.1}),
@@ -133,6 +135,7 @@ ABLATION = (
     of_both("without swaps", swaps=0),
     ablated("gradient of the last step alone", pi={"recorded": 1}),
     ablated("gradient of the last 4 steps", pi={"recorded": 4}),
+    ablated("gradient of the last 8 steps", pi={"recorded": 8}),
     ablated("without asking for rest", pi={"lambda_rest": 0.0}),
     of_both("without bounds", bounded=False),
     ablated("without physics terms", pi={"lambda_pinn": 0.0}),

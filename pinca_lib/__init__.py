@@ -12,7 +12,7 @@ reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runfiles`
 how right it is       ``evaluation``, ``rivals``
 how fast it is        ``contenders``, ``benchmark``
 what people look at   ``plotting``, ``score_figures``, ``video``
-a city being edited   ``editing``, ``live``, ``netcdf``, ``saving``, ``stills``
+a city being edited   ``editing``, ``healing``, ``live``, ``netcdf``, ``saving``, ``stills``
 the viewer            ``panels``, ``controls``, ``cells``, ``viewer``
 """
 

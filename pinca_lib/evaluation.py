@@ -8,7 +8,8 @@ With prediction p, simulation y and error e = p - y over the cells in air:
     FAC2          share of cells with 1/2 <= p / y <= 2, or |p| and |y| both <= W
     hit rate q    share of cells with |e| <= D |y| or |e| <= W, D = 0.25 (VDI 3783-9)
 
-FAC2 and the hit rate depend on W, the error that is taken as none; it is given beside them.
+Over all fields, relative L2, R2 and NMAE are means over the fields. FAC2 and the hit rate depend on
+W, the error that is taken as none; it is given beside them.
 A prediction that is not finite has no figures at all: they are NaN.
 """
 
@@ -71,14 +72,16 @@ def evaluate(
     found = {}
     for name, (a, b) in own.items():
         found[f"relative_l2_{name}"] = relative_l2(a, b)
+        found[f"relative_l2_{name}_near"] = relative_l2(a[near], b[near])
         found[f"r2_{name}"] = r2(a, b)
         found[f"mae_{name}"] = float(np.abs(a - b).mean())
         found[f"nmae_{name}"] = _ratio(np.abs(a - b).sum(), np.abs(b).sum())
+    for figure in ("relative_l2", "r2", "nmae"):
+        found[f"{figure}_all"] = float(np.mean([found[f"{figure}_{name}"] for name in own]))
     wind = slice(U - PREDICTED.start, V - PREDICTED.start + 1)
     speed, true_speed = own[NAMES[SPEED]]
     found["relative_l2_wind"] = relative_l2(p[wind], y[wind])
     found["relative_l2_wind_near"] = relative_l2(p[wind][:, near], y[wind][:, near])
-    found["relative_l2_Uped_near"] = relative_l2(speed[near], true_speed[near])
     found["direction_error"] = direction_error(p[wind], y[wind])
     for name, (a, b) in (("uped", own["uped"]), ("vped", own["vped"]), ("Uped", own["Uped"])):
         for limit in HIT_RATE_W:
@@ -94,15 +97,16 @@ def evaluate(
 def scores(
     prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
 ) -> dict[str, float]:
-    """Return the six scaled scores, by what this case's target reaches, and SSIM by field.
+    """Return the six scores, scaled by what this case's target reaches, their mean, SSIM by field.
 
     All lie in 0…1, 1 best, and are over all cells, with nothing in buildings (``metrics``).
-    Arguments are those of ``evaluate``; continuity has no score where ``has_dwdz`` is False.
+    Arguments are those of ``evaluate``; continuity has no score where ``has_dwdz`` is False, and
+    then there is no mean.
     """
     guess = torch.where(target[GEO_MASK] > 0, prediction, 0)[None]
     extents = [tuple(map(float, extent))]
     found = ScaledPhysicsMetrics(target[None], extents)(guess, target[None], extents)
-    names = [name for name in ScaledPhysicsMetrics.SCORES if has_dwdz or name != "continuity"]
+    names = [name for name in found if has_dwdz or name not in ("continuity", "mean")]
     similar = {
         f"ssim_{name}": float(structural_similarity(guess[:, [k]].nan_to_num(), target[None, [k]]))
         for k, name in zip(range(len(NAMES))[FIELDS], NAMES[FIELDS], strict=True)

@@ -39,7 +39,8 @@ def realisable(fields: Tensor, alpha: float = ALPHA) -> Tensor:
     Tensor of shape (B, 5, H, W)
         With 0 <= TKE, |<u'w'>| <= alpha TKE and |(<u>, <v>)| <= speed in every cell, however they
         are rounded; u and v are as they were. Where no bound is broken, or met to within
-        ``MARGIN``, nothing changes.
+        ``MARGIN``, nothing changes. (The squares of winds below 1e-19 m/s are 0 in float32, and so
+        is their least speed.)
     """
     u, v, speed, tke, flux = fields.unbind(1)
     speed = torch.maximum(speed, (1 + MARGIN) * torch.sqrt(u**2 + v**2))

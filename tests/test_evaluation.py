@@ -6,7 +6,20 @@ import torch
 from conftest import make_base, make_wind
 
 from pinca_lib import evaluation
-from pinca_lib.channels import DWDZ, FLUX, GEO_MASK, SPEED, TKE, WIND_X, WIND_Y, U, V
+from pinca_lib.channels import (
+    DWDZ,
+    FLUX,
+    GEO_MASK,
+    NAMES,
+    PREDICTED,
+    SPEED,
+    TKE,
+    WIND_X,
+    WIND_Y,
+    U,
+    V,
+)
+from pinca_lib.metrics import ScaledPhysicsMetrics
 
 EXTENT = (48.0, 40.0)
 
@@ -52,6 +65,8 @@ def test_figures_are_those_of_their_definitions(target):
     wind = [x[[U, V]][:, air].double().numpy() for x in (prediction, target)]
     expected = np.sqrt(((wind[0] - wind[1]) ** 2).sum() / (wind[1] ** 2).sum())
     assert found["relative_l2_wind"] == pytest.approx(expected)
+    own = [found[f"nmae_{name}"] for name in NAMES[PREDICTED]]
+    assert found["nmae_all"] == pytest.approx(np.mean(own))
     assert found["broken_TKEped"] == pytest.approx(
         float((prediction[TKE][air] < -1e-6).float().mean())
     )
@@ -129,6 +144,7 @@ def test_near_figures_count_the_cells_near_buildings_alone(target):
     assert far.any()
     assert found["relative_l2_wind"] > 0
     assert found["relative_l2_wind_near"] == found["relative_l2_Uped_near"] == 0
+    assert found["relative_l2_dwdz_near"] == 0 < found["relative_l2_dwdz"]
 
 
 def test_a_diverged_prediction_has_no_figures_and_stops_nothing(target):
@@ -166,6 +182,8 @@ def test_similarity_is_told_field_by_field_and_their_mean_is_the_score(target):
     assert list(similar.values()) == pytest.approx([1] * 4)
     assert found["score_ssim"] == pytest.approx((4 + found["ssim_TKEped"]) / 5, abs=1e-5)
     assert found["score_mae"] < 1
+    six = [found[f"score_{name}"] for name in ScaledPhysicsMetrics.SCORES]
+    assert found["score_mean"] == pytest.approx(np.mean(six))
 
 
 def test_a_table_ends_with_medians():

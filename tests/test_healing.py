@@ -1,0 +1,43 @@
+"""Healing is measured in the edited city's air, against a rollout that began there."""
+
+import pytest
+import torch
+from test_automaton import city_state, trained
+
+from pinca_lib import healing
+from pinca_lib.automaton import CA
+from pinca_lib.channels import GEO_MASK, TOPO, U, V
+from pinca_lib.evaluation import distance_to_buildings
+
+EXTENT = (40.0, 48.0)
+
+
+def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_all_does_not(monkeypatch):
+    case = city_state(1, height=20, width=24)[0]
+    asked = []
+
+    def rolled_out(rules, state, steps):
+        asked.append(state[0, TOPO].clone())
+        new = state.clone()
+        new[:, [U, V]] *= kept**steps
+        new[:, [U, V]] += state[:, GEO_MASK, None] * state[:, TOPO].mean()
+        return new
+
+    monkeypatch.setattr(healing, "rollout", rolled_out)
+    kept = 0.0
+    assert healing.healing_errors([CA()], case, EXTENT, 3, times=2) == [0, 0]
+    largest = distance_to_buildings(case[GEO_MASK].numpy() > 0, EXTENT).argmax()
+    before, edited = asked[0].flatten(), asked[1].flatten()
+    assert before[largest] != edited[largest] == healing.HEIGHT
+    kept = 0.9
+    first, second = healing.healing_errors([CA()], case, EXTENT, 3, times=2)
+    assert 0 < second < first
+
+
+def test_it_needs_air_alone_and_counts_no_building():
+    case = city_state(1, height=20, width=24)[0]
+    (error,) = healing.healing_errors([trained()], case, EXTENT, 4)
+    assert 0 < error < 10
+    spoiled = case.clone()
+    spoiled[6:] = torch.nan  # the case's own fields are not looked at
+    assert healing.healing_errors([trained()], spoiled, EXTENT, 4) == [pytest.approx(error)]
