@@ -136,8 +136,7 @@ metrics = ScaledPhysicsMetrics(pool.targets, pool.extents, p.alpha)
 # Data, physics and overflow, weighted. Each of the four laws is a mean violation; continuity is
 # the mean square of $\partial_x\langle u\rangle + \partial_y\langle v\rangle +
 # \partial_z\langle w\rangle$, whose last term is a channel that the automaton predicts. A last term
-# asks for rest: the rollout is taken one step further, and what changes in it is an error, too. Without
-# it the field is as right, but wanders for ever, and an edit heals to another field than a new start.
+# asks for rest: the rollout is taken one step further, and what changes in it is an error, too.
 
 # %% tags=["nbval-check-output"]
 loss = PILoss(p.pi_loss, p.alpha, p.lambda_mse, p.lambda_pinn, p.lambda_overflow, p.lambda_rest)

@@ -73,7 +73,8 @@ table = run(hardware, p.quick, p.rounds)
 plotting.plot_speed(table)
 
 # %% [markdown]
-# On open ground, the cost of a step grows with the number of cells and with nothing else.
+# On open ground a cell costs about the same on every grid; on the smallest, what a rollout costs beside its
+# steps comes on top.
 
 # %%
 plotting.plot_scaling(table)
@@ -83,18 +84,22 @@ plotting.plot_scaling(table)
 #
 # **On a CPU.** On larger grids the rule as written spends most of its time in page faults, since glibc's
 # allocator hands its large buffers back in every step: how slow it is then depends on the day. In a process
-# that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 11 to 21 % of the
-# ceiling, as it does on one small city anyway: there eight times as fast would lie above the ceiling,
-# and three to five times is what is left.
+# that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches a tenth to a fifth of the
+# ceiling, as it does on one small city anyway: there eight times as fast would lie above it.
 #
 # **On a GPU** a step of the experiment's rule at 6×128² is 1.7 GFLOP, which would take an H200 33 µs at what
-# a product of float32 reaches there (51 TFLOP/s), 12 µs at a third of what one of TF32 does (423). The kernel
-# takes 57 µs, the rule as written 450 to 700, by the host. A step of the shipped rules, 1.9 GFLOP, takes
-# 142 µs: 105 for the PI-NCA, 27 for the Init-NCA on its blocks, the rest for their means and for what is
-# added. Waiting is what limits it: in an earlier form of it, as fast, the tensor cores were busy for a
-# quarter of the time. It makes each product of float32 of three of TF32: over 64 steps of the shipped rules
-# that is off from float64 by 3·10⁻⁷ (emulated on a CPU, as `tests/test_fused.py` does), as float32 itself is
-# (2.5·10⁻⁷), where TF32 alone would be off by 8·10⁻⁴.
+# a product of float32 reaches there (51 TFLOP/s), 12 µs at a third of what one of TF32 does (423), and its
+# 53 MB 11 µs at the 4.8 TB/s of its data sheet. The kernel, which makes each product of float32 of three of
+# TF32, takes 57 µs: 1.7 times the first limit, 4.8 times the second. The rule as written takes 450 to 700, by
+# the host, so that 20 times as fast would be 22 to 35 µs. A step of the shipped rules, 1.9 GFLOP and some
+# 130 MB, mostly what base channels add to the hidden layers, takes 142 µs where its bytes would take 27: 105
+# for the PI-NCA, 27 for the Init-NCA on its blocks, the rest for their means and for what is added. So neither
+# is within 2.5 times of its limit, as we wanted. Waiting is what holds them up: in an earlier form, as fast,
+# the tensor cores were busy for a quarter of the time.
+#
+# Three products of TF32 are as exact as one of float32: emulated on a CPU, 16 steps of the shipped rules are
+# off from float64 by 1.8·10⁻⁷ so, by 1.7·10⁻⁷ in float32, and TF32 alone would be off by 4·10⁻⁴
+# (`tests/test_fused.py`).
 
 # %%
 folder = new_folder(output_path(p.output_dir), "benchmark")
