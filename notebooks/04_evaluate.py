@@ -337,7 +337,7 @@ Markdown(score_figures.table(found, over))
 # weights that ship are there with `-p data_dir data/fresh`.
 #
 # The pieces of San Francisco are more densely built than the test cases' and the wind in them is weaker, so
-# relative errors are larger. The single predictions of the networks are still behind by 10 to 18 %; the mean of
+# relative errors are larger. The single predictions of the networks are behind by 9 to 19 %; the mean of
 # the U-Net's eight is as right in (u, v), and behind by 5 % in speed and 8 % in TKE. The cities of 256 m are here
 # less wrong than those of 128 m: which city it is matters more than how large it is.
 
