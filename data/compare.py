@@ -14,10 +14,10 @@ decay. Each is trained in a folder of its own in ``outputs/compare/<fingerprint 
 data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scores go to
 ``data/<set>.csv``, those of each case to ``data/<set>_cases.csv``: of the test data, or, with
 ``--on fresh``, of the fresh ones, or, with ``--hold-out``, of those cities of the training data,
-which then train nothing. A rival is scored as
-it is, and by the mean of what it predicts of a city's mirror images and turns. What a row says of
-cases larger than the others has columns of its own; an FNO is no judge of them, since its modes
-belong to one size of the domain. Times are blank at first: ``--times`` trains nothing and measures
+which then train nothing. A rival is scored as it is, and by the mean of what it predicts of a
+city's mirror images and turns; of an automaton it is scored, too, how it heals an edit. What a row
+says of cases larger than the others has columns of its own; an FNO is no judge of them, since its
+modes belong to one size of the domain. Times are blank at first: ``--times`` trains nothing and measures
 those of all rows of a table on the CPU, one model after the other; leave it the machine alone.
 """
 

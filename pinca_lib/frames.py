@@ -66,7 +66,7 @@ def is_odd(count: int) -> Tensor:
 
 
 def halves(count: int, part: slice) -> tuple[list[int], list[int]]:
-    """Return which channels of a part of so many are even in that image, and which odd.
+    """Return which of a part of so many channels are even in the mirror image, and which odd.
 
     Vectors' components come first, in the order of ``VECTORS``.
     """
