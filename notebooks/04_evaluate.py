@@ -317,7 +317,8 @@ def leads(name, held_out, all_sizes=False):
     rows = compared(f"{name}_cases", held_out)
     least = min(int(row["cells"]) for row in rows)
     rows = [row for row in rows if all_sizes or int(row["cells"]) == least]
-    about = {"trained": name, "on": held_out + (", 256 m as well" if all_sizes else "")}
+    trained = {"rivals": "shortly", "longer": "for longer"}[name]
+    about = {"trained": trained, "on": held_out + (", 256 m as well" if all_sizes else "")}
     others = dict.fromkeys(row["model"] for row in rows if row["model"] != "PI-NCA")
     return [about | {"model": model} | {error: lead(rows, model, error) for error in fields}
             for model in others]  # fmt: skip
