@@ -260,7 +260,7 @@ def summary(rows: list[dict]) -> dict[str, float]:
     figures |= {f"mean_{key}": mean_over(usual, key) for key in MEANS}
     figures |= {f"{key}_large": evaluation.median(large, key) for key in MEANS}
     figures |= {"healing": evaluation.median(usual, "healing"),
-                "healing_most": max(row["healing"] for row in usual)}  # fmt: skip
+                "healing_most": float(np.max([row["healing"] for row in usual]))}  # fmt: skip
     return {key: round(value, 4) for key, value in figures.items()} | {
         "diverged": sum(bool(np.isnan(row["mae_Uped"])) for row in rows)
     }
@@ -344,6 +344,8 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu", help="to train on")
     arguments.add_argument("--times", action="store_true", help="only measure times")
     chosen = arguments.parse_args()
+    if chosen.hold_out and chosen.on != "test":
+        arguments.error("--hold-out scores on the cities that it names; leave --on out")
     runs, data_dir, cases = split(chosen.hold_out, chosen.on)
     table = PROJECT_ROOT / "data" / f"{chosen.set}.csv"
 

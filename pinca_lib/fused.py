@@ -36,7 +36,7 @@ LEAST_GRAPHED = 16  # steps from which a graph of launches repays its making
 MOST_HIDDEN = 384  # units: a kernel of more takes minutes to compile
 TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
 
-_compiled: set[tuple] = set()  # kinds of rollouts whose kernels are, as a graph's making needs
+_compiled: set[tuple] = set()  # kinds of rollouts that graphs can be made of: it compiles nothing
 
 
 @dataclass(frozen=True)

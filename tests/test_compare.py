@@ -10,6 +10,7 @@ import torch
 from conftest import write_plain_city
 from papermill.exceptions import PapermillExecutionError
 
+from pinca_lib.automaton import CA
 from pinca_lib.checkpoints import checkpoints, load_tensors
 from pinca_lib.datasets import list_cases, load_case, load_dataset
 from pinca_lib.parameters import PROJECT_ROOT
@@ -63,6 +64,26 @@ def test_scores_leave_out_what_diverged_and_set_larger_cases_apart(city_folder, 
     assert found["relative_l2_wind"] == found["mean_relative_l2_wind"] == 0
     assert found["relative_l2_wind_large"] == pytest.approx(1)
     assert found["diverged"] == 1
+
+
+def test_rules_are_scored_by_how_they_heal_and_what_has_none_is_not(city_folder, monkeypatch):
+    cases = [load_case(*place) for place in list_cases(city_folder).values()]
+    errors = [0.01 * k for k in range(len(cases))]
+    left = iter(errors)
+    monkeypatch.setattr(compare, "healing_errors", lambda *about: [next(left)])
+    found = compare.summary(compare.judge(lambda case: case.states[0], cases, rules=[CA()]))
+    assert found["healing"] == pytest.approx(np.median(errors), abs=1e-4)
+    assert found["healing_most"] == pytest.approx(max(errors), abs=1e-4)
+    found = compare.summary(compare.judge(lambda case: case.states[0], cases))
+    assert np.isnan([found["healing"], found["healing_most"]]).all()
+
+
+def test_what_is_held_out_is_what_is_scored(monkeypatch, capsys):
+    given = ["compare.py", "longer", "--hold-out", "florence", "--on", "fresh"]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        compare.main()
+    assert "leave --on out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ename", ["FloatingPointError", "KeyError"])

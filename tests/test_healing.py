@@ -6,13 +6,13 @@ from test_automaton import city_state, trained
 
 from pinca_lib import healing
 from pinca_lib.automaton import CA
-from pinca_lib.channels import GEO_MASK, TOPO, U, V
+from pinca_lib.channels import DYNAMIC, GEO_MASK, TOPO, U, V
 from pinca_lib.evaluation import distance_to_buildings
 
 EXTENT = (40.0, 48.0)
 
 
-def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_all_does_not(monkeypatch):
+def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_much_in_time(monkeypatch):
     case = city_state(1, height=20, width=24)[0]
     asked = []
 
@@ -34,10 +34,10 @@ def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_all_does_not(monkey
     assert 0 < second < first
 
 
-def test_it_needs_air_alone_and_counts_no_building():
+def test_the_fields_of_the_case_are_not_looked_at():
     case = city_state(1, height=20, width=24)[0]
     (error,) = healing.healing_errors([trained()], case, EXTENT, 4)
     assert 0 < error < 10
     spoiled = case.clone()
-    spoiled[6:] = torch.nan  # the case's own fields are not looked at
+    spoiled[DYNAMIC] = torch.nan
     assert healing.healing_errors([trained()], spoiled, EXTENT, 4) == [pytest.approx(error)]
