@@ -30,19 +30,16 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.contenders import (
-    CAX,
     ENVIRONMENTS,
-    PLAIN,
     REFERENCE,
     TRAININGS,
     Task,
     again,
-    both_rules,
     names,
     prepare,
     random_rule,
-    roll,
     seconds,
+    work_of,
 )
 from pinca_lib.devices import choose_device
 from pinca_lib.errors import InputError
@@ -164,12 +161,9 @@ def time_rollouts(
 def time_both_rules(
     device: torch.device, grids: Iterable[tuple[int, int]], rounds: int
 ) -> Iterator[dict]:
-    """Yield rows of rollouts as the project's own: of an Init-NCA and a PI-NCA, over cities.
-
-    CAX has none of what they do beyond the experiment.
-    """
+    """Yield rows of rollouts as the project's own: of an Init-NCA and a PI-NCA, over cities."""
     for batch, size in grids:
-        with processes(name for name in names(device) if name != CAX) as own:
+        with processes(names(device, "both rules")) as own:
             times = take_turns(own, Task("both rules", batch, size, BUILT, str(device)), rounds)
         yield from rows("both rules", times, batch=batch, size=size, built=BUILT)
 
@@ -177,37 +171,35 @@ def time_both_rules(
 def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
     """Yield rows of an iteration's rollout and gradient, of the experiment and as it ships."""
     for what, size in itertools.product(TRAININGS, sizes):
-        with processes(name for name in names(device) if name not in (PLAIN, CAX)) as own:
+        with processes(names(device, what)) as own:
             times = take_turns(own, Task(what, 6, size, BUILT, str(device)), rounds)
         yield from rows(f"gradient, {what}", times, batch=6, size=size, built=BUILT)
 
 
 def peak_memory(name: str, task: Task) -> float:
-    """Return how far a rollout in a process of its own exceeds what was there, in states.
+    """Return how far a task in a process of its own exceeds what was there, in states.
 
     NaN where the system does not tell: only Linux does, without further libraries.
     """
     status = Path("/proc/self/status")
     if not status.exists():
         return math.nan
-    once = roll(name, both_rules() if task.what == "both rules" else [random_rule(0)])
-    state = task.state()
-    with torch.no_grad():
-        once(state[:1, :, :16, :16], 2)
-        before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
-        once(state, 2)  # compiles for this shape
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        once(state, 2)
+    (work, steps), state = work_of(name, task), task.state()
+    work(state[:1, :, :16, :16], 2)
+    before = int(re.search(r"VmRSS:\s*(\d+)", status.read_text())[1])
+    work(state, 2)  # compiles for this shape
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    work(state, steps)
     most = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1])
     return (most - before) * 1024 / state.nbytes
 
 
 def measure_memory(grids: Iterable[tuple[int, int]]) -> Iterator[dict]:
-    """Yield rows of each contender's peak memory in a rollout, on the CPU."""
+    """Yield rows of each contender's peak memory, on the CPU, over open ground."""
     cpu = torch.device("cpu")
-    for what, (batch, size) in itertools.product(("rollout", "both rules"), grids):
+    for what, (batch, size) in itertools.product(("rollout", "both rules", *TRAININGS), grids):
         task = Task(what, batch, size, 0.0, "cpu")
-        with processes(name for name in names(cpu) if what == "rollout" or name != CAX) as own:
+        with processes(names(cpu, what)) as own:
             for name, process in own.items():
                 try:
                     states = process.submit(peak_memory, name, task).result()

@@ -161,42 +161,63 @@ def plain_rollout(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
         return rollout(rules, state, steps)
 
 
-def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, int], list[Tensor]]:
-    """Return an iteration's rollout and gradient, of one of ``TRAININGS``, by one contender.
+def recorded_rollout(name: str, what: str, rules: Sequence[CA]) -> Contender:
+    """Return an iteration's rollout, of one of ``TRAININGS``, by one contender.
 
-    The gradient goes through every step; that of the experiment's PI-NCA only through the last.
+    ``rules`` are the Init-NCA, and for a PI-NCA that as well. Every step is recorded for the
+    gradient; of the experiment's PI-NCA the last alone, since it runs the Init-NCA without.
     """
-    kinds = both_rules() if what.endswith(AS_SHIPPED) else [random_rule(1), random_rule(0)]
-    init_nca, pi_nca = (rule.to(device) for rule in kinds)
-    trained = init_nca if what.startswith("Init") else pi_nca
-    rules = [init_nca] if trained is init_nca else [init_nca.requires_grad_(False), pi_nca]
+    if name == OURS:
+        return lambda state, steps: rollout(
+            rules, state, steps, recorded=1 if what == "PI-NCA" else steps
+        )
+    if what != "PI-NCA":
+        return partial(reference_rollout, rules)
+    init_nca, pi_nca = rules
 
-    def forward(state: Tensor, steps: int) -> Tensor:
-        if name == OURS:
-            return rollout(rules, state, steps, recorded=1 if what == "PI-NCA" else steps)
-        if what != "PI-NCA":
-            return reference_rollout(rules, state, steps)
+    def cut(state: Tensor, steps: int) -> Tensor:
         for _ in range(steps):
             with torch.no_grad():
                 state = init_nca(state)
             state = pi_nca(state)
         return state
 
+    return cut
+
+
+def training_rules(what: str) -> list[CA]:
+    """Return the rules of an iteration, new ones, the last to be trained."""
+    init_nca, pi_nca = (
+        both_rules() if what.endswith(AS_SHIPPED) else [random_rule(1), random_rule(0)]
+    )
+    if what.startswith("Init"):
+        return [init_nca]
+    return [init_nca.requires_grad_(False), pi_nca]
+
+
+def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, int], list[Tensor]]:
+    """Return an iteration's rollout and gradient, of one of ``TRAININGS``, by one contender."""
+    rules = [rule.to(device) for rule in training_rules(what)]
+    forward = recorded_rollout(name, what, rules)
+
     def descend(state: Tensor, steps: int) -> list[Tensor]:
         loss = forward(state, steps).square().mean()
-        return list(torch.autograd.grad(loss, list(trained.parameters())))
+        return list(torch.autograd.grad(loss, list(rules[-1].parameters())))
 
     return descend
 
 
-def names(device: torch.device) -> list[str]:
-    """Return the contenders that this machine may have, the reference first."""
-    is_cpu = device.type == "cpu"
-    plain = [PLAIN] if (rollout_module.compiled if is_cpu else rollout_module.fused) else []
-    if not is_cpu:
-        return [REFERENCE, OURS, *plain]
-    kept = [KEPT] if platform.libc_ver()[0] == "glibc" else []
-    return [REFERENCE, *kept, OURS, *plain, CAX]
+def names(device: torch.device, what: str = "rollout") -> list[str]:
+    """Return who a machine may have for what is timed, the reference first.
+
+    CAX has none of what the rules do beyond the experiment, and no gradient here.
+    """
+    is_cpu, is_rollout = device.type == "cpu", what not in TRAININGS
+    kept = [KEPT] if is_cpu and platform.libc_ver()[0] == "glibc" else []
+    is_fast = (rollout_module.compiled if is_cpu else rollout_module.fused) is not None
+    plain = [PLAIN] if is_fast and is_rollout else []
+    cax = [CAX] if is_cpu and what == "rollout" else []
+    return [REFERENCE, *kept, OURS, *plain, *cax]
 
 
 @dataclass(frozen=True)
@@ -219,6 +240,22 @@ class Task:
         return random_state(self.batch, self.size, self.built).to(self.device)
 
 
+def work_of(name: str, task: Task) -> tuple[Callable[[Tensor, int], object], int]:
+    """Return a contender's rollout or gradient, and the steps that are timed of it.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    device = choose_device(task.device)
+    if task.what in TRAININGS:
+        return gradient(name, task.what, device), TRAINING_STEPS
+    rules = both_rules() if task.what == "both rules" else [random_rule(0)]
+    work = torch.no_grad()(roll(name, [rule.to(device) for rule in rules]))
+    return work, REFERENCE_STEPS if name in (REFERENCE, KEPT) else STEPS
+
+
 def prepare(name: str, task: Task, threads: int) -> list[np.ndarray]:
     """Make a contender ready in this process, for ``again``; return what it computes.
 
@@ -232,17 +269,10 @@ def prepare(name: str, task: Task, threads: int) -> list[np.ndarray]:
     """
     global _ready
     torch.set_num_threads(threads)
-    state, device = task.state(), choose_device(task.device)
-    if task.what in ("rollout", "both rules"):
-        rules = both_rules() if task.what == "both rules" else [random_rule(0)]
-        work = torch.no_grad()(roll(name, [rule.to(device) for rule in rules]))
-        found = [work(state, CHECKED_STEPS)]
-        steps = REFERENCE_STEPS if name in (REFERENCE, KEPT) else STEPS
-    else:
-        work, steps = gradient(name, task.what, device), TRAINING_STEPS
-        found = work(state, steps)
+    state, (work, steps) = task.state(), work_of(name, task)
+    found = work(state, steps) if task.what in TRAININGS else [work(state, CHECKED_STEPS)]
     work(state, steps)  # to warm up
-    _ready = partial(work, state, steps), steps, device
+    _ready = partial(work, state, steps), steps, choose_device(task.device)
     return [part.cpu().numpy() for part in found]
 
 
