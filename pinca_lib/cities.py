@@ -14,6 +14,9 @@ from pinca_lib.frames import ACROSS, halves, heading
 from pinca_lib.teams import gathered
 
 ROWS = 512  # of hidden layers, which stay in a core's cache
+# Cells times hidden units of a block: 96 cells of the usual rule. On two threads, products of more
+# than about a million multiplications (128³) ran no faster than on one; 96³ stays below.
+BLOCK = 96 * 96
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class City:
             np.empty((len(cells), columns), planes.dtype)
             for columns in (width, len(FILTERS) * planes.shape[-1] - width)
         )
-        kernels.perceive(cells, _frame(evens, odds, wind), planes, *perceived)
+        seen = (cells, _frame(evens, odds, wind), planes)
+        if follows_wind:
+            kernels.perceive_halves(*seen, *perceived)
+        else:
+            kernels.perceive(*seen, perceived[0])
         return cls(scale, air.shape, cells, air[air != 0], wind, perceived, shares, has_air)
 
 
@@ -114,6 +121,11 @@ class Rule:
         frame = _frame(even, odd, city.wind)
         return cls((*first, bias, *second), constant, alpha, city, frame)
 
+    @property
+    def most(self) -> int:
+        """How many cells ``kernels`` take at a time."""
+        return max(BLOCK // len(self.layers[2]), 1)
+
     def with_layers(self, layers: Sequence[np.ndarray]) -> tuple:
         """Return the ``rule`` of ``kernels`` of these layers."""
         *first, _, even, odd = layers
@@ -122,6 +134,48 @@ class Rule:
             for w1, seen in zip(first, self.city.perceived, strict=True)
         )
         return tuple(own), (even, odd), self.constant
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What the gradient by the layers of a rule is summed up in, over the steps of a rollout.
+
+    Attributes
+    ----------
+    own : tuple of ndarray
+        By W1 of the dynamic channels and by W2, in halves.
+    constant : ndarray
+        By the rule's.
+    seen : ndarray of shape (B, h, w, 4 D)
+        By what the filters see in a step, zero in buildings.
+    """
+
+    own: tuple[np.ndarray, ...]
+    constant: np.ndarray
+    seen: np.ndarray
+
+    @classmethod
+    def of(cls, rule: Rule, layers: Sequence[np.ndarray]) -> "Gradient":
+        """Return zeros."""
+        first, second, constant = rule.with_layers(layers)
+        own = tuple(np.zeros_like(layer) for layer in (*first, *second))
+        width = len(FILTERS) * sum(layer.shape[1] for layer in second)
+        seen = np.zeros((*rule.city.shape, width), constant.dtype)
+        return cls(own, np.zeros_like(constant), seen)
+
+    def add(self, shares: Sequence[tuple[np.ndarray, ...]]) -> None:
+        """Add what the threads found by W1 and W2."""
+        for share in shares:
+            for total, part in zip(self.own, share, strict=True):
+                total += part
+
+    def layers(self, city: City) -> list[np.ndarray]:
+        """Return the gradient by a rule's ``layers``."""
+        w1_even, w1_odd, *second = self.own
+        base = [seen.T @ half for seen, half in zip(city.perceived, self.constant, strict=False)]
+        bias = np.ones(len(city.cells), base[0].dtype) @ self.constant[0]
+        odd = np.concatenate([w1_odd, *base[1:]])
+        return [np.concatenate([w1_even, base[0]]), odd, bias, *second]
 
 
 def _halves(count: int, part: slice, follows_wind: bool) -> tuple[list[int], list[int]]:

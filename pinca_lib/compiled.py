@@ -26,14 +26,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pinca_lib import grids, kernels, physics
-from pinca_lib.automaton import FILTERS, MEMORY_LIMIT
+from pinca_lib.automaton import MEMORY_LIMIT
 from pinca_lib.channels import BASE_COUNT, DYNAMIC, FIELDS, KNOWN_COUNT
-from pinca_lib.cities import City, Rule
+from pinca_lib.cities import City, Gradient, Rule
 from pinca_lib.frames import halves
 from pinca_lib.teams import Team, gathered
 
-if not np.array_equal(grids.TAPS, FILTERS.flatten(1)):
-    raise AssertionError("grids.TAPS must be automaton.FILTERS, row by row")
 if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
     (kernels.MEMORY, kernels.MEMORY_LIMIT) != (KNOWN_COUNT - BASE_COUNT - 1, MEMORY_LIMIT)
 ):
@@ -88,21 +86,22 @@ class _Advance(torch.autograd.Function):
         rules, count = ctx.rules, 5 * len(ctx.rules)
         saved = _arrays(*ctx.saved_tensors)
         weights, states = _each(saved[:count]), saved[count:]
-        grads = [np.zeros_like(layer) for layer in saved[:count]]
         wanted = [any(needed) for needed in _each(ctx.needs_input_grad[4:])]
         order = _order(grad)
         grad = np.ascontiguousarray(grad.numpy()[..., order])
-        grad_p = [np.zeros((*rule.city.shape, len(FILTERS) * grad.shape[-1]), grad.dtype)
-                  for rule in rules]  # fmt: skip
+        totals = [Gradient.of(rule, own) for rule, own in zip(rules, weights, strict=True)]
         # Nothing before the first of these is to be differentiated.
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
         with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
                 which, goes_on = i % len(rules), i > first or ctx.needs_input_grad[0]
-                parts = _step_backward(team, rules[which], weights[which], states[i : i + 2],
-                                       grad, grad_p[which], goes_on)  # fmt: skip
-                for total, part in zip(_each(grads)[which], parts, strict=True):
-                    total += part
+                _step_backward(team, rules[which], weights[which], states[i : i + 2], grad,
+                               totals[which], goes_on)  # fmt: skip
+        grads = [
+            part
+            for total, rule in zip(totals, rules, strict=True)
+            for part in total.layers(rule.city)
+        ]
         grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None, *grads]
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
@@ -110,7 +109,7 @@ class _Advance(torch.autograd.Function):
 def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
     """Write what one application of a rule makes of ``old``; buildings stay as they are."""
     city, layers = rule.city, rule.with_layers(weights)
-    work = (len(city.cells), city.cells, city.air, rule.frame, layers)
+    work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, layers)
     if city.scale == 1:
         team(kernels.step, *work, rule.alpha, old, old, new)
         return
@@ -121,29 +120,29 @@ def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
 
 
 def _step_backward(
-    team: Team, rule: Rule, weights: tuple, states: Sequence, grad, grad_p, goes_on: bool
-) -> list[np.ndarray]:
-    """Return the gradient by the layers, ``grad`` being that by the second of the ``states``.
+    team: Team, rule: Rule, weights: tuple, states: Sequence, grad, total: Gradient, goes_on: bool
+) -> None:
+    """Add the gradient by the layers to a total, ``grad`` being that by the second of ``states``.
 
     If it ``goes_on`` from there, ``grad`` becomes that by the first.
     """
     old, new = states
     sized, city = _sized(old), rule.city
     if rule.alpha >= 0:
-        team(kernels.realise_backward, _rows(new), sized, new, grad)
+        limits = (kernels.MEMORY, kernels.place_of_v(len(sized)), kernels.MEMORY_LIMIT)
+        team(grids.cut, _rows(new), *limits, new, grad)
     seen, given, passed = old, grad, grad
     if city.scale > 1:
         seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
         team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
-    layers = rule.with_layers(weights)
-    work = (city.cells, city.air, city.perceived, rule.frame, layers, seen, given, grad_p)
-    parts = team(kernels.update_backward, len(city.cells), *work)
+    work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights))
+    parts = team(kernels.update_backward, *work, seen, given, total.seen, total.constant)
+    total.add(parts)
     if goes_on:
-        team(grids.perceive_backward, _rows(given), sized, grad_p, passed)
+        team(grids.perceive_backward, _rows(given), total.seen, passed)
     if goes_on and city.scale > 1:
         work = (city.scale, sized, city.shares, -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
-    return [sum(part) for part in zip(*parts, strict=True)]
 
 
 def _blocks(city: City, state: np.ndarray) -> np.ndarray:

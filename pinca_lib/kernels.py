@@ -1,31 +1,29 @@
 """The compiled inner loops of the automaton's step on a CPU, and of its derivative.
 
 Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
-a block at a time that stays in a core's cache, without Python's lock.
+``most`` at a time, which stay in a core's cache, without Python's lock.
 
 Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what multiplies their increments;
-``dynamic``, ``old``, ``new`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W, 4 D), what
-the filters see being ordered filter by filter. ``blocks`` are (B, h, w, D), each of scale × scale
-cells, and ``weights`` are (B, H, W). ``sized`` is a tuple of D entries: its length is a constant to
-the compiler.
+``dynamic``, ``old``, ``new``, ``seen`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W,
+4 D), what the filters see being ordered filter by filter. ``sized`` is a tuple of D entries.
 
 What a cell perceives in the frame of the wind has two *halves*: an even one, which its mirror image
 across the wind has alike, and an odd one, which changes its sign there. With e and o what the first
 layer makes of them, the hidden layers of the two images are relu(e + o) and relu(e - o), and of
 their sum and difference the second layer makes the halves of the increment. So the two take no more
 products than one does, and all winds the same layers. Channels are in the order of
-``frames.halves``, the even ones first. ``frame`` is (evens, odds, vectors, wind): a tuple of as
-many entries as channels are even, another for the odd ones, how many vectors begin the two, and
-the winds, (B, 2), as unit vectors. A rule that does not follow the wind has even channels alone,
-and the wind (1, 0).
+``frames.halves``: M even ones, then N odd ones. ``frame`` is (evens, odds, vectors, wind): tuples
+of M and N entries, how many vectors begin the two, and the winds, (B, 2), as unit vectors. A rule
+that does not follow the wind has even channels alone, and the wind (1, 0).
+
+Lengths of tuples are constants to the compiler, which lays out such a loop step by step; of one
+whose end it is not told, ``min(d, …)``, it takes several channels at a time. Functions are given
+whole arrays and a place: a part of one would be counted, by all threads in one place.
 """
 
 import numpy as np
 from numba import njit
 
-# Cells times hidden units of a block: 96 cells of the usual rule. On two threads, products of more
-# than about a million multiplications (128³) ran no faster than on one; 96³ stays below.
-BLOCK = 96 * 96
 U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
 MEMORY = 5  # the first of the others that hold nothing known
 TWO, TWELVE = np.float32(2), np.float32(12)  # doubles would make all slower
@@ -42,20 +40,40 @@ def turned(cos, sin, x, y):
 
 
 @_compiled
-def turn(vectors, cos, sin, even, odd):
-    """Turn the first so many vectors of two halves, in place."""
-    for i in range(vectors):
-        even[i], odd[i] = turned(cos, sin, even[i], odd[i])
+def turn(frame, cos, sin, row):
+    """Turn the vectors among the channels of a cell, or of what filters see of it, in place."""
+    m, n, vectors = len(frame[0]), len(frame[1]), frame[2]
+    for first in range(0, row.shape[1], m + n):
+        for x in range(first, first + vectors):
+            row[0, x], row[0, m + x] = turned(cos, sin, row[0, x], row[0, m + x])
 
 
 @_compiled
-def turn_seen(frame, cos, sin, even, odd):
-    """Turn the vectors in what the filters see of a cell."""
-    evens, odds, vectors, _ = frame
-    m, n = len(evens), len(odds)
-    for f in range(3):
-        turn(vectors, cos, sin, even[f * m :], odd[f * n :])
-    turn(vectors, cos, sin, odd[3 * n :], even[3 * m :])  # the slopes across, in the other half
+def split(row, start, first, p, second, q, i, frame):
+    """Copy the channels of a row, from ``start`` on, to two halves, from p and q on."""
+    for c in range(len(frame[0])):
+        first[i, p + c] = row[0, start + c]
+    for c in range(len(frame[1])):
+        second[i, q + c] = row[0, start + len(frame[0]) + c]
+
+
+@_compiled
+def join(row, start, first, p, second, q, i, frame):
+    """Copy them back."""
+    for c in range(len(frame[0])):
+        row[0, start + c] = first[i, p + c]
+    for c in range(len(frame[1])):
+        row[0, start + len(frame[0]) + c] = second[i, q + c]
+
+
+@_compiled
+def around(cells, i, dynamic):
+    """Return the sample of a cell, and the rows and columns that its filters see."""
+    _, height, width, _ = dynamic.shape
+    b, y, x = cells[i]
+    up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
+    left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
+    return b, up, y, down, left, x, right
 
 
 @_compiled
@@ -73,85 +91,95 @@ def look(dynamic, place, cos, sin, c):
 
 
 @_compiled
-def perceive(cells, frame, dynamic, even, odd):
-    """Write what the filters see of ``dynamic``: the halves (n, 3 m + n) and (n, 3 n + m).
-
-    A half is what ``look`` says of its own channels, but for their slopes across: in the wind's
-    frame these belong to the other half.
-    """
-    _, height, width, _ = dynamic.shape
+def perceive(cells, frame, dynamic, seen):
+    """Write what the filters see of ``dynamic``, as ``look`` says it, (n, 4 D)."""
     evens, odds, _, wind = frame
-    m, n = len(evens), len(odds)
+    d = len(evens) + len(odds)
     for i in range(len(cells)):
-        b, y, x = cells[i]
-        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
-        left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-        place, cos, sin = (b, up, y, down, left, x, right), wind[b, 0], wind[b, 1]
-        for c in range(m):
-            own, along, laplacian, across = look(dynamic, place, cos, sin, c)
-            even[i, c], even[i, m + c], even[i, 2 * m + c] = own, along, laplacian
-            if n > 0:
-                odd[i, 3 * n + c] = across
-            else:
-                even[i, 3 * m + c] = across
-        for c in range(n):
-            own, along, laplacian, across = look(dynamic, place, cos, sin, m + c)
-            odd[i, c], odd[i, n + c], odd[i, 2 * n + c] = own, along, laplacian
-            even[i, 3 * m + c] = across
-        if n > 0:
-            turn_seen(frame, cos, -sin, even[i], odd[i])
+        place = around(cells, i, dynamic)
+        cos, sin = wind[place[0], 0], wind[place[0], 1]
+        for c in range(min(d, dynamic.shape[3])):
+            found = look(dynamic, place, cos, sin, c)
+            seen[i, c], seen[i, d + c], seen[i, 2 * d + c], seen[i, 3 * d + c] = found
+
+
+@_compiled
+def perceive_halves(cells, frame, dynamic, even, odd):
+    """Write it in halves, (n, 3 M + N) and (n, 3 N + M): slopes across are the other half's."""
+    evens, odds, _, wind = frame
+    m, n, d = len(evens), len(odds), len(evens) + len(odds)
+    row = np.empty((1, 4 * d), dynamic.dtype)
+    for i in range(len(cells)):
+        place = around(cells, i, dynamic)
+        cos, sin = wind[place[0], 0], wind[place[0], 1]
+        for c in range(min(d, dynamic.shape[3])):
+            found = look(dynamic, place, cos, sin, c)
+            row[0, c], row[0, d + c], row[0, 2 * d + c], row[0, 3 * d + c] = found
+        turn(frame, cos, -sin, row)
+        for f in range(3):
+            split(row, f * d, even, f * m, odd, f * n, i, frame)
+        split(row, 3 * d, odd, 3 * n, even, 3 * m, i, frame)
 
 
 @_compiled
 def unperceive(cells, frame, even, odd, grad_p):
     """Write the gradient of what the filters see, in the frame of the grid, from its halves."""
     evens, odds, _, wind = frame
-    m, n = len(evens), len(odds)
+    m, n, d = len(evens), len(odds), len(evens) + len(odds)
+    row = np.empty((1, 4 * d), grad_p.dtype)
     for i in range(len(cells)):
         b, y, x = cells[i]
-        cos, sin, grad = wind[b, 0], wind[b, 1], grad_p[b, y, x]
+        cos, sin = wind[b, 0], wind[b, 1]
+        for f in range(3 if n > 0 else 4):
+            join(row, f * d, even, f * m, odd, f * n, i, frame)
         if n > 0:
-            turn_seen(frame, cos, sin, even[i], odd[i])
-        for c in range(m):
-            across = odd[i, 3 * n + c] if n > 0 else even[i, 3 * m + c]
-            grad[c], grad[3 * (m + n) + c] = even[i, c], even[i, 2 * m + c]
-            grad[m + n + c], grad[2 * (m + n) + c] = turned(cos, sin, even[i, m + c], across)
-        for c in range(n):
-            k = m + c
-            grad[k], grad[3 * (m + n) + k] = odd[i, c], odd[i, 2 * n + c]
-            grad[m + n + k], grad[2 * (m + n) + k] = turned(
-                cos, sin, odd[i, n + c], even[i, 3 * m + c]
-            )
+            join(row, 3 * d, odd, 3 * n, even, 3 * m, i, frame)
+            turn(frame, cos, sin, row)
+        for c in range(min(d, grad_p.shape[3])):
+            slope_x, slope_y = turned(cos, sin, row[0, d + c], row[0, 3 * d + c])
+            grad_p[b, y, x, c], grad_p[b, y, x, d + c] = row[0, c], slope_x
+            grad_p[b, y, x, 2 * d + c], grad_p[b, y, x, 3 * d + c] = slope_y, row[0, 2 * d + c]
 
 
 @_compiled
-def size_of_block(hidden):
-    """Return the cells of a block, for so many hidden units."""
-    return max(BLOCK // hidden, 1)
+def add(new, old, b, y, x, share, rows, i):
+    """Write the channels of a cell: what they were, and a share of what is added."""
+    for c in range(rows.shape[1]):
+        new[b, y, x, c] = old[b, y, x, c] + share * rows[i, c]
+
+
+@_compiled
+def take(rows, i, share, grad, b, y, x):
+    """Write a share of the channels of a cell."""
+    for c in range(rows.shape[1]):
+        rows[i, c] = share * grad[b, y, x, c]
 
 
 @_compiled
 def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
     """Write what the cells perceive, and what W1 makes of it, in halves."""
-    perceive(cells, frame, seen, even, odd)
-    np.dot(even, w1[0], even_hidden)
     if len(frame[1]) > 0:
+        perceive_halves(cells, frame, seen, even, odd)
         np.dot(odd, w1[1], odd_hidden)
+    else:
+        perceive(cells, frame, seen, even)
+    np.dot(even, w1[0], even_hidden)
 
 
 @_compiled
-def step(first, last, cells, air, frame, rule, alpha, seen, old, new):
+def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
     ``rule`` is W1, of the dynamic channels, and W2, both in halves, and what base channels and bias
     add to the halves of the hidden layer, (1 or 2, N, hidden); ``alpha`` is of its bounds, or -1.
     """
-    (evens, odds, vectors, wind), (w1, w2, constant) = frame, rule
+    (evens, odds, _, wind), (w1, w2, constant) = frame, rule
     m, n, hidden = len(evens), len(odds), constant.shape[2]
-    most, dtype = size_of_block(hidden), old.dtype
+    dtype, both = old.dtype, np.empty((2, most, hidden), old.dtype)
+    even_hidden, odd_hidden = both[0], both[1]
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
-    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
+    row = np.empty((1, m + n), dtype)
     for start in range(first, last, most):
         stop = min(start + most, last)
         here, k = cells[start:stop], stop - start
@@ -170,14 +198,14 @@ def step(first, last, cells, air, frame, rule, alpha, seen, old, new):
             np.dot(odd_hidden[:k], w2[1], added_odd[:k])
         for i in range(k):
             b, y, x = here[i]
-            if n > 0:
-                turn(vectors, wind[b, 0], wind[b, 1], added_even[i], added_odd[i])
-            for c in range(m):
-                new[b, y, x, c] = old[b, y, x, c] + air[start + i] * added_even[i, c]
-            for c in range(n):
-                new[b, y, x, m + c] = old[b, y, x, m + c] + air[start + i] * added_odd[i, c]
+            if n == 0:
+                add(new, old, b, y, x, air[start + i], added_even, i)
+            else:
+                join(row, 0, added_even, 0, added_odd, 0, i, frame)
+                turn(frame, wind[b, 0], wind[b, 1], row)
+                add(new, old, b, y, x, air[start + i], row, 0)
             if alpha >= 0:
-                realise(evens + odds, new[b, y, x], alpha)
+                realise(evens + odds, new, b, y, x, alpha)
 
 
 @_compiled
@@ -187,65 +215,47 @@ def place_of_v(count):
 
 
 @_compiled
-def realise(sized, cell, alpha):
+def realise(sized, new, b, y, x, alpha):
     """Do to one cell what ``automaton.bounded`` does to all."""
     v = place_of_v(len(sized))
-    speed, tke, flux = cell[SPEED], cell[TKE], cell[FLUX]
-    cell[SPEED] = np.maximum(speed, (1 + MARGIN) * np.sqrt(cell[U] * cell[U] + cell[v] * cell[v]))
-    cell[TKE] = np.maximum(tke, 0)
-    most = (1 - MARGIN) * alpha * cell[TKE]
-    cell[FLUX] = np.minimum(np.maximum(flux, -most), most)
-    for c in range(MEMORY, v):
-        cell[c] = min(max(cell[c], -MEMORY_LIMIT), MEMORY_LIMIT)
-    for c in range(v + 1, len(sized)):
-        cell[c] = min(max(cell[c], -MEMORY_LIMIT), MEMORY_LIMIT)
+    square = new[b, y, x, U] * new[b, y, x, U] + new[b, y, x, v] * new[b, y, x, v]
+    new[b, y, x, SPEED] = np.maximum(new[b, y, x, SPEED], (1 + MARGIN) * np.sqrt(square))
+    new[b, y, x, TKE] = np.maximum(new[b, y, x, TKE], 0)
+    most = (1 - MARGIN) * alpha * new[b, y, x, TKE]
+    new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -most), most)
+    for c in range(MEMORY, len(sized)):
+        if c != v:
+            new[b, y, x, c] = min(max(new[b, y, x, c], -MEMORY_LIMIT), MEMORY_LIMIT)
 
 
 @_compiled
-def realise_backward(first, last, sized, new, grad):
-    """Cut the gradient where ``new`` is at the limit; the work is rows of cells.
+def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad_p, by_constant):
+    """Write the gradient of what the filters saw; return this share's by W1 and W2, in halves.
 
-    In buildings, too: nothing that a rule does depends on what comes through them.
+    ``rule`` is as for ``step``; the gradient by its third part is added to ``by_constant``.
     """
-    _, height, width, _ = new.shape
-    for row in range(first, last):
-        b, y = divmod(row, height)
-        for x in range(width):
-            for c in range(MEMORY, len(sized)):
-                is_full = abs(new[b, y, x, c]) >= MEMORY_LIMIT and c != place_of_v(len(sized))
-                grad[b, y, x, c] = 0 if is_full else grad[b, y, x, c]
-
-
-@_compiled
-def update_backward(first, last, cells, air, perceived, frame, rule, seen, grad, grad_p):
-    """Write the gradient of what the filters saw; return this share's of the layers.
-
-    ``rule`` is as for ``step``, ``perceived`` the filtered base channels in halves, (N, K). The
-    gradients are those of W1, whose rows of base channels come last, in halves, of the bias, and of
-    W2 in halves.
-    """
-    (evens, odds, vectors, wind), (w1, w2, constant) = frame, rule
+    (evens, odds, _, wind), (w1, w2, constant) = frame, rule
     m, n, hidden = len(evens), len(odds), constant.shape[2]
-    most, dtype = size_of_block(hidden), seen.dtype
+    dtype, both = seen.dtype, np.empty((2, most, hidden), seen.dtype)
+    even_hidden, odd_hidden = both[0], both[1]
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
-    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     by_even, by_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
+    row = np.empty((1, m + n), dtype)
     by_even_hidden, by_odd_hidden = np.empty_like(even_hidden), np.zeros_like(odd_hidden)
-    w1_even = np.zeros((len(w1[0]) + perceived[0].shape[1], hidden), dtype)
-    w1_odd = np.zeros((len(w1[1]) + perceived[1].shape[1], hidden), dtype)
-    bias, w2_even, w2_odd = np.zeros_like(w1_even[0]), np.zeros_like(w2[0]), np.zeros_like(w2[1])
+    w1_even, w1_odd = np.zeros_like(w1[0]), np.zeros_like(w1[1])
+    w2_even, w2_odd = np.zeros_like(w2[0]), np.zeros_like(w2[1])
     for start in range(first, last, most):
         stop = min(start + most, last)
         here, k = cells[start:stop], stop - start
         first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
         for i in range(k):
             b, y, x = here[i]
-            for c in range(m):
-                by_even[i, c] = air[start + i] * grad[b, y, x, c]
-            for c in range(n):
-                by_odd[i, c] = air[start + i] * grad[b, y, x, m + c]
-            if n > 0:
-                turn(vectors, wind[b, 0], -wind[b, 1], by_even[i], by_odd[i])
+            if n == 0:
+                take(by_even, i, air[start + i], grad, b, y, x)
+                continue
+            take(row, 0, air[start + i], grad, b, y, x)
+            turn(frame, wind[b, 0], -wind[b, 1], row)
+            split(row, 0, by_even, 0, by_odd, 0, i, frame)
         np.dot(by_even[:k], w2[0].T, by_even_hidden[:k])
         if n > 0:
             np.dot(by_odd[:k], w2[1].T, by_odd_hidden[:k])
@@ -260,21 +270,20 @@ def update_backward(first, last, cells, air, perceived, frame, rule, seen, grad,
                     even_hidden[i, j], odd_hidden[i, j] = plain + image, plain - image
                     by_even_hidden[i, j] = by_plain + by_image
                     by_odd_hidden[i, j] = by_plain - by_image
+                    by_constant[1, start + i, j] += by_odd_hidden[i, j]
                 else:
                     even_hidden[i, j] = np.maximum(e, 0)
                     by_even_hidden[i, j] = by_e if e > 0 else 0
-                bias[j] += by_even_hidden[i, j]
+                by_constant[0, start + i, j] += by_even_hidden[i, j]
         w2_even += np.dot(even_hidden[:k].T, by_even[:k])
-        w1_even[: len(w1[0])] += np.dot(even[:k].T, by_even_hidden[:k])
-        w1_even[len(w1[0]) :] += np.dot(perceived[0][start:stop].T, by_even_hidden[:k])
+        w1_even += np.dot(even[:k].T, by_even_hidden[:k])
         np.dot(by_even_hidden[:k], w1[0].T, even[:k])
         if n > 0:
             w2_odd += np.dot(odd_hidden[:k].T, by_odd[:k])
-            w1_odd[: len(w1[1])] += np.dot(odd[:k].T, by_odd_hidden[:k])
-            w1_odd[len(w1[1]) :] += np.dot(perceived[1][start:stop].T, by_odd_hidden[:k])
+            w1_odd += np.dot(odd[:k].T, by_odd_hidden[:k])
             np.dot(by_odd_hidden[:k], w1[1].T, odd[:k])
         unperceive(here, frame, even, odd, grad_p)
-    return w1_even, w1_odd, bias, w2_even, w2_odd
+    return w1_even, w1_odd, w2_even, w2_odd
 
 
 @_compiled
@@ -288,4 +297,4 @@ def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
                 added = weights[b, y, x] * blocks[b, y // scale, x // scale, c]
                 new[b, y, x, c] = old[b, y, x, c] + added
             if alpha >= 0 and weights[b, y, x] != 0:
-                realise(sized, new[b, y, x], alpha)
+                realise(sized, new, b, y, x, alpha)
