@@ -194,10 +194,10 @@ def peak_memory(name: str, task: Task) -> float:
     return (most - before) * 1024 / state.nbytes
 
 
-def measure_memory(grids: Iterable[tuple[int, int]]) -> Iterator[dict]:
+def measure_memory(grids: Iterable[tuple[int, int]], tasks: Iterable[str]) -> Iterator[dict]:
     """Yield rows of each contender's peak memory, on the CPU, over open ground."""
     cpu = torch.device("cpu")
-    for what, (batch, size) in itertools.product(("rollout", "both rules", *TRAININGS), grids):
+    for what, (batch, size) in itertools.product(tasks, grids):
         task = Task(what, batch, size, 0.0, "cpu")
         with processes(names(cpu, what)) as own:
             for name, process in own.items():
@@ -245,7 +245,7 @@ def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict
         time_rollouts(device, QUICK_GRIDS if quick else GRIDS, rounds),
         time_both_rules(device, BOTH_GRIDS, rounds),
         time_training(device, (64,) if quick else (64, 128), rounds),
-        measure_memory(MEMORY_GRIDS),
+        measure_memory(MEMORY_GRIDS, ("rollout", "both rules", *TRAININGS)),
     ):
         print(line(row), flush=True)
         table.append({"machine": machine(device)} | row)

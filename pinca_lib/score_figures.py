@@ -6,7 +6,8 @@ from itertools import cycle
 import numpy as np
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by all
+# Told apart by all: Okabe and Ito 2002.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def _coloured(tables: Mapping) -> Iterator[tuple]:

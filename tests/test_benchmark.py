@@ -27,7 +27,7 @@ def table():
         *benchmark.time_rollouts(CPU, grids, 2),
         *benchmark.time_both_rules(CPU, grids, 2),
         *benchmark.time_training(CPU, (16,), 2),
-        *benchmark.measure_memory([(1, 64)]),
+        *benchmark.measure_memory([(1, 64)], ("both rules", "PI-NCA")),
     ]
 
 
