@@ -21,7 +21,7 @@
 # Every figure is a *ratio*, measured in turn in one run on one machine; absolute times mean little
 # elsewhere. Before it is timed, each contender must give the reference's result.
 #
-# As committed, the notebook takes about eight minutes. The same without a notebook, on all grids, up
+# As committed, the notebook takes about ten minutes. The same without a notebook, on all grids, up
 # to 1024² cells, and on a GPU if there is one:
 #
 # ```
@@ -58,7 +58,7 @@ hardware = choose_device(p.device)
 # channels that change. *Both rules* are an Init-NCA and a PI-NCA as they ship, with wider cells, units
 # and bounds; *as it ships* is said of one of them; all else is of the experiment's rule. A *gradient* is
 # an iteration's rollout of 16 steps and its derivative: of the last step for the experiment's PI-NCA,
-# through every step for the others. Memory is a rollout's peak beyond its state.
+# through every step for the others. Memory is the peak of a rollout, or of such a gradient, beyond what was there.
 #
 # Where the C library is glibc, the rule as written is there twice: large buffers, which glibc returns
 # to the system in every step and fetches again page by page, are kept in *buffers kept*.
