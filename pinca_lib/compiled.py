@@ -11,7 +11,8 @@ hidden layer: computed once a rollout. Numba compiles the loops, and its ``np.do
 Threads share the cells, and meet after every application of a rule. A rule of wider cells does the
 same on blocks; one that follows the wind has p and h in two halves (``kernels``).
 
-Backward, p and h are computed again: a recorded step keeps its state and nothing else.
+Backward, p and h are computed again: a recorded step keeps its state and nothing else. What is
+summed up over the steps is as large as ``constant``.
 
 All around the loops is NumPy's: after each parallel work PyTorch's threads wait for more, which
 keeps a core that the loops need busy for milliseconds. ``torch.set_num_threads`` is no way out: a
