@@ -23,9 +23,16 @@ import numpy as np
 import torch
 from scipy.ndimage import zoom
 
-from pinca_lib.benchmark import check, machine, processes, rows, write_csv
+from pinca_lib.benchmark import check, in_turn, machine, processes, rows, write_csv
 from pinca_lib.cityfiles import write_city
-from pinca_lib.contenders import ENVIRONMENTS, OURS, REFERENCE, recorded_rollout, training_rules
+from pinca_lib.contenders import (
+    ENVIRONMENTS,
+    OURS,
+    REFERENCE,
+    make_ready,
+    recorded_rollout,
+    training_rules,
+)
 from pinca_lib.datasets import list_cases, load_case, load_dataset
 from pinca_lib.losses import InitLoss, PILoss
 from pinca_lib.metrics import ScaledPhysicsMetrics
@@ -75,19 +82,13 @@ def time_reading() -> Iterator[dict]:
                "s_for_urbantales": seconds * SHARE}  # fmt: skip
 
 
-def ready(name: str, what: str, size: int, threads: int) -> list[float]:
+def ready(name: str, what: str, size: int, threads: int) -> list[np.ndarray]:
     """Make a contender's loop ready in this process, for ``again``; return its first losses."""
-    global _iterate
     torch.set_num_threads(threads)
-    _iterate = loop(name, what, size)
-    return [_iterate() for _ in range(2)]
-
-
-def again() -> float:
-    """Return the seconds of an iteration of what this process is ready for."""
-    start = time.perf_counter()
-    _iterate()
-    return time.perf_counter() - start
+    iterate = loop(name, what, size)
+    losses = [np.array(iterate()) for _ in range(2)]
+    make_ready(iterate, 1, torch.device("cpu"))
+    return losses
 
 
 def loop(name: str, what: str, size: int) -> Callable[[], float]:
@@ -123,16 +124,13 @@ def loop(name: str, what: str, size: int) -> Callable[[], float]:
 
 def time_loops(rounds: int) -> Iterator[dict]:
     """Yield a row for each training, size and contender, whose losses must agree."""
+    threads = torch.get_num_threads()
     for what in ("Init-NCA", "PI-NCA"):
         for size in SIZES:
             with processes([REFERENCE, *ENVIRONMENTS, OURS]) as own:
-                check({name: [np.array(process.submit(ready, name, what, size,
-                                                      torch.get_num_threads()).result())]
+                check({name: process.submit(ready, name, what, size, threads).result()
                        for name, process in own.items()})  # fmt: skip
-                times = {name: [] for name in own}
-                for _ in range(rounds):
-                    for name, process in own.items():
-                        times[name].append(process.submit(again).result())
+                times = in_turn(own, rounds)
             yield from rows(f"iteration, {what}", times, size=size)
 
 

@@ -103,6 +103,11 @@ def take_turns(
             del own[name]
     check(results)
     results.clear()
+    return in_turn(own, rounds)
+
+
+def in_turn(own: dict[str, ProcessPoolExecutor], rounds: int) -> dict[str, list[float]]:
+    """Time what each process is ready for once a round; return seconds a step of each."""
     times = {name: [] for name in own}
     for _ in range(rounds):
         for name, process in own.items():

@@ -267,13 +267,18 @@ def prepare(name: str, task: Task, threads: int) -> list[np.ndarray]:
     ImportError
         If it is not installed.
     """
-    global _ready
     torch.set_num_threads(threads)
     state, (work, steps) = task.state(), work_of(name, task)
     found = work(state, steps) if task.what in TRAININGS else [work(state, CHECKED_STEPS)]
     work(state, steps)  # to warm up
-    _ready = partial(work, state, steps), steps, choose_device(task.device)
+    make_ready(partial(work, state, steps), steps, choose_device(task.device))
     return [part.cpu().numpy() for part in found]
+
+
+def make_ready(work: Callable[[], object], steps: int, device: torch.device) -> None:
+    """Say what this process is to time, and how many steps it has."""
+    global _ready
+    _ready = work, steps, device
 
 
 def again() -> float:

@@ -45,8 +45,8 @@ def unlook(grad_p, place, grad):
 
 
 @_compiled
-def cut(first, last, memory, v, most, new, grad):
-    """Cut the gradient where ``new`` is at the limit, in channels from ``memory`` on but for v.
+def cut(first, last, memory, v, limit, new, grad):
+    """Cut the gradient where ``new`` is at a limit, in channels from ``memory`` on but for v.
 
     In buildings, too: nothing that a rule does depends on what comes through them.
     """
@@ -55,7 +55,7 @@ def cut(first, last, memory, v, most, new, grad):
         b, y = divmod(row, height)
         for x in range(width):
             for c in range(memory, channels):
-                if c != v and abs(new[b, y, x, c]) >= most:
+                if c != v and abs(new[b, y, x, c]) >= limit:
                     grad[b, y, x, c] = 0
 
 

@@ -5,7 +5,7 @@ Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or
 
 Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what multiplies their increments;
 ``dynamic``, ``old``, ``new``, ``seen`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W,
-4 D), what the filters see being ordered filter by filter. ``sized`` is a tuple of D entries.
+4 D), what the filters see, filter by filter. ``sized`` has D entries, ``blocks`` are (B, h, w, D).
 
 What a cell perceives in the frame of the wind has two *halves*: an even one, which its mirror image
 across the wind has alike, and an odd one, which changes its sign there. With e and o what the first
@@ -18,7 +18,7 @@ that does not follow the wind has even channels alone, and the wind (1, 0).
 
 Lengths of tuples are constants to the compiler, which lays out such a loop step by step; of one
 whose end it is not told, ``min(d, …)``, it takes several channels at a time. Functions are given
-whole arrays and a place: a part of one would be counted, by all threads in one place.
+whole arrays and a place: to cut a row out takes as long as the work on it.
 """
 
 import numpy as np
