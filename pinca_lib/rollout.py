@@ -91,12 +91,12 @@ def _is_compiled(state: Tensor) -> bool:
 def _roll(
     rules: Sequence[CA], state: Tensor, steps: int, recorded: int, checkpointed: bool
 ) -> Tensor:
-    base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     unrecorded = steps - recorded
-    if unrecorded and rules and fused and all(fused.runs_on(base, rule) for rule in rules):
-        dynamic, unrecorded = fused.advance(dynamic, fused.over(rules, base), unrecorded), 0
+    if unrecorded and rules and fused and all(fused.runs_on(state, rule) for rule in rules):
+        state, unrecorded = fused.advance(state, rules, unrecorded), 0
         if not recorded:
-            return torch.cat([base, dynamic], dim=1)
+            return state
+    base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     over_city = (_CompiledRules if _is_compiled(state) else _TorchRules)(rules, base)
     if unrecorded:
         with torch.no_grad():

@@ -1,21 +1,21 @@
-"""The GPU's kernel, as far as a CPU can: interpreted it equals the rule, and it compiles."""
+"""The GPU's kernels, as far as a CPU can: emulated they equal the rule, and they compile."""
 
-import os
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+import ctypes
+import shutil
+import subprocess
+from contextlib import nullcontext
 from copy import deepcopy
-from functools import partial
-from multiprocessing import get_context
+from functools import cache, partial
 from types import SimpleNamespace
-from unittest.mock import patch
 
 import pytest
 import torch
-from test_automaton import bounded_rule, city_state, trained, wide_rule, windward_rule
+from test_automaton import bounded_rule, city_state, rule_of_kind, trained, wide_rule, windward_rule
+from torch import Tensor
 
 from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
-from pinca_lib.channels import DYNAMIC, GEO_MASK, TKE
+from pinca_lib.channels import DYNAMIC, GEO_MASK, KNOWN_COUNT, TKE
 from pinca_lib.checkpoints import load_rule
 from pinca_lib.datasets import load_dataset
 from pinca_lib.devices import choose_device
@@ -23,34 +23,58 @@ from pinca_lib.parameters import PROJECT_ROOT
 from pinca_lib.pool import fresh_states
 from pinca_lib.rollout import fused, rollout
 
-pytestmark = pytest.mark.skipif(fused is None, reason="Triton is not installed")
+pytestmark = pytest.mark.skipif(fused is None, reason="cuda.core is not installed")
 as_they_ship = partial(windward_rule, alpha=2.25)
+COMPILER = shutil.which("g++")
+EMULATED = """
+#include "{tests}/emulated_gpu.h"
+#include "{source}"
+extern "C" void run(int x, int y, int z, int threads, void **given) {{
+    launch({name}, {{x, y, z}}, threads, given);
+}}
+"""
 
 
 @pytest.fixture(scope="module")
-def interpreted():
-    """A process in which Triton interprets kernels, on arrays of the CPU."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        with patch.dict(os.environ, {"TRITON_INTERPRET": "1"}):
-            process.submit(int).result()
-        yield process
+def emulator(tmp_path_factory):
+    """What stands in for ``fused.launched``, with kernels that a C++ compiler makes for a CPU."""
+    if COMPILER is None:
+        pytest.skip("no g++")
+
+    @cache
+    def compiled(name):
+        library = tmp_path_factory.mktemp("kernel") / "kernel.so"
+        text = EMULATED.format(tests=PROJECT_ROOT / "tests", source=fused.SOURCE, name=name)
+        macros = [f"-D{macro}={value}" for macro, value in fused.CONSTANTS.items()]
+        options = ["-x", "c++", "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *macros]
+        subprocess.run([COMPILER, *options, "-o", library, "-"], input=text, text=True, check=True)
+        return ctypes.CDLL(str(library)).run
+
+    def launched(name, grid, threads, shared, *given):
+        values = [arg.data_ptr() if isinstance(arg, Tensor) else arg or 0 for arg in given]
+        places = [ctypes.c_void_p(value) for value in values]
+        pointers = (ctypes.c_void_p * len(places))(*map(ctypes.addressof, places))
+        few = 2 * 32 if name.startswith("step") else threads  # of which each span takes one warp
+        return lambda: (places, compiled(name)(*grid, few, pointers))
+
+    return launched
 
 
-@contextmanager
-def kernel_taken():
-    """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
-    calls, apply = [], fused.Rule.apply
+@pytest.fixture
+def emulated(emulator, monkeypatch):
+    """Let rollouts on a CPU take the kernels; a list to which each launch adds its name."""
+    calls = []
 
-    def counted(self, own, new, half):
-        calls.append(own.shape)
-        return apply(self, own, new, half)
+    def launched(name, *about):
+        kernel = emulator(name, *about)
+        return lambda: (calls.append(name), kernel())
 
-    with (
-        patch.object(rollout_module, "compiled", None),
-        patch.object(fused, "runs_on", lambda *about: True),
-        patch.object(fused.Rule, "apply", counted),
-    ):
-        yield calls
+    monkeypatch.setattr(fused, "launched", launched)
+    monkeypatch.setattr(fused, "_multiprocessors", lambda device: 2)
+    monkeypatch.setattr(torch.cuda, "device_of", nullcontext)
+    monkeypatch.setattr(rollout_module, "compiled", None)
+    monkeypatch.setattr(fused, "runs_on", lambda *about: True)
+    return calls
 
 
 def applied(rules, state, steps):
@@ -61,13 +85,8 @@ def applied(rules, state, steps):
     return state
 
 
-def fused_and_expected(kinds, state, steps):
-    """Return the rollout by the kernel, that by the rules themselves, and how often it ran."""
-    rules = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
-    state = state[:, : rules[0].channels]
-    with kernel_taken() as calls:
-        ours = rollout(rules, state, steps)
-    return ours, applied(rules, state, steps), len(calls)
+def of_each(kinds):
+    return [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
 
 
 @pytest.mark.parametrize(
@@ -76,45 +95,43 @@ def fused_and_expected(kinds, state, steps):
         (trained, bounded_rule),
         (partial(trained, 12),),
         (wide_rule, windward_rule),
-        (partial(as_they_ship, scale=4), as_they_ship),
+        (partial(as_they_ship, scale=4, hidden=192), as_they_ship),
+        (partial(rule_of_kind, hidden=200, alpha=2.25), partial(as_they_ship, hidden=100)),
     ],
 )
 @pytest.mark.parametrize("size", [(3, 3), (9, 11), (16, 8)])
-def test_interpreted_the_kernel_equals_the_rule_itself(kinds, size, interpreted):
-    state = city_state(2, height=size[0], width=size[1])
-    ours, expected, calls = interpreted.submit(fused_and_expected, kinds, state, 3).result()
-    assert calls == 3 * len(kinds)
-    assert (ours - expected).norm() < 1e-5 * expected.norm()
+def test_emulated_the_kernels_equal_the_rule_itself(kinds, size, emulated):
+    rules, state = of_each(kinds), city_state(2, height=size[0], width=size[1])
+    state = state[:, : rules[0].channels]
+    ours, expected = rollout(rules, state, 3), applied(rules, state, 3)
+    assert sum(name.startswith("step") for name in emulated) == 3 * len(kinds)
+    assert (ours - expected).norm() < 1e-6 * expected.norm()
+    assert torch.equal(ours[:, :6], state[:, :6])
 
 
 @pytest.mark.parametrize("kind", [trained, bounded_rule])
 @pytest.mark.parametrize("channel", [TKE, 15])
-def test_what_is_not_a_number_stays_so(channel, kind, interpreted):
+def test_what_is_not_a_number_stays_so(channel, kind, emulated):
     state = city_state(1, height=9, width=9)
     state[:, GEO_MASK] = 1
     state[0, channel, 4, 4] = torch.nan
-    ours, expected, _ = interpreted.submit(fused_and_expected, [kind], state, 2).result()
+    ours, expected = rollout([kind()], state, 2), applied([kind()], state, 2)
+    assert emulated
     assert torch.equal(ours.isnan(), expected.isnan())
     assert 0 < expected.isnan().sum() < expected.numel() / 2
 
 
-def gradients(recorded):
-    """Return the gradient by a rule's weights through the last steps of three, and the calls."""
+@pytest.mark.parametrize("recorded", [1, 2])
+def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, emulated):
     rules = [as_they_ship(seed=1).requires_grad_(False), trained().requires_grad_(True)]
     state = city_state(1, height=6, width=7)
     before = rollout(rules, state, 3 - recorded).detach()
-    with kernel_taken() as calls:
-        ours = rollout(rules, state, 3, recorded=recorded)
+    emulated.clear()
+    ours = rollout(rules, state, 3, recorded=recorded)
+    assert len(emulated) == 2 * (3 - recorded)
     weights = list(rules[1].parameters())
     found = ours, applied(rules, before, recorded)
     mine, theirs = (torch.autograd.grad(after.square().sum(), weights) for after in found)
-    return mine, theirs, len(calls)
-
-
-@pytest.mark.parametrize("recorded", [1, 2])
-def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, interpreted):
-    mine, theirs, calls = interpreted.submit(gradients, recorded).result()
-    assert calls == 2 * (3 - recorded)
     for own, expected in zip(mine, theirs, strict=True):
         assert (own - expected).norm() < 1e-4 * expected.norm()
 
@@ -137,11 +154,7 @@ def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(chang
     monkeypatch.setattr(fused, "_works", lambda *about: True)
     sound = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
     assert fused.runs_on(sound, rule)
-
-
-def test_where_it_fails_it_is_not_taken():
-    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): plain PyTorch, slower"):
-        assert not fused._works(torch.device("cpu"), 24, 96, True, 1, True)
+    assert not fused.runs_on(sound, CA(KNOWN_COUNT - 1))
 
 
 @pytest.mark.parametrize(
@@ -153,47 +166,40 @@ def test_where_it_fails_it_is_not_taken():
         (24, 96, False, 2, True),
     ],
 )
-def test_where_it_is_right_it_is_taken(kind, interpreted):
-    assert interpreted.submit(fused._works, torch.device("cpu"), *kind).result()
+def test_where_it_is_right_it_is_taken(kind, emulated):
+    assert fused._works.__wrapped__(torch.device("cpu"), *kind)
 
 
-def works_when_off():
-    """Return what a trial finds of kernels that are off by a thousandth."""
+@pytest.mark.usefixtures("emulated")
+def test_where_it_is_wrong_it_is_not_taken(monkeypatch):
     advance = fused.advance
-    with patch.object(fused, "advance", lambda *given: 1.001 * advance(*given)):
-        return fused._works(torch.device("cpu"), 13, 5, False, 1, False)
+    monkeypatch.setattr(fused, "advance", lambda *given: 1.001 * advance(*given))
+    with pytest.warns(UserWarning, match=r"it is off by 0\.001 of the rule itself"):
+        assert not fused._works.__wrapped__(torch.device("cpu"), 13, 5, False, 1, False)
 
 
-def test_where_it_is_wrong_it_is_not_taken(interpreted):
-    assert not interpreted.submit(works_when_off).result()
-
-
-def works_when_wider_cells_fail():
-    """Return what a trial finds of wider cells when the kernel that averages them is not there."""
-    with patch.object(fused, "average", None):
-        return fused._works(torch.device("cpu"), 13, 5, True, 4, True)
-
-
-def test_what_wider_cells_need_is_tried_too(interpreted):
-    assert not interpreted.submit(works_when_wider_cells_fail).result()
-
-
-def test_rules_that_would_take_minutes_to_compile_do_without_it(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    monkeypatch.setattr(fused, "_works", lambda *about: True)
-    state = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
-    assert fused.runs_on(state, CA(hidden=fused.MOST_HIDDEN))
-    assert not fused.runs_on(state, CA(hidden=fused.MOST_HIDDEN + 1))
+def test_where_it_fails_it_is_not_taken():
+    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): plain PyTorch, slower"):
+        assert not fused._works.__wrapped__(torch.device("cpu"), 24, 96, True, 1, True)
 
 
 def product(a, b, precision):
     """Multiply as the kernel does: of what TF32 leaves over all but the product of both rests."""
-    large, (large_b, rest_b) = fused._as_tf32(a), fused._in_two(b[None, None])[0, 0]
+    large, large_b = rounded(a), rounded(b)
     found = large @ large_b
     if precision == "three of tf32":
-        rest = ((a - large).view(torch.int32) & fused.KEPT).view(torch.float32)  # by the hardware
-        found = rest @ large_b + large @ rest_b + found
+        found = cut_off(a - large) @ large_b + large @ cut_off(b - large_b) + found
     return found
+
+
+def rounded(values):
+    """Round to TF32."""
+    return cut_off((values.contiguous().view(torch.int32) + 2**12).view(torch.float32))
+
+
+def cut_off(values):
+    """Do what the hardware does with what is no TF32."""
+    return (values.contiguous().view(torch.int32) & -(2**13)).view(torch.float32)
 
 
 def test_three_products_of_tf32_are_as_exact_as_one_of_float32(monkeypatch):
@@ -231,28 +237,10 @@ def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds, steps):
     assert (ours - expected).norm() < 1e-5 * expected.norm()
 
 
-@pytest.mark.parametrize(
-    ("capability", "shared", "follows_wind", "stays"),
-    [(80, 82, False, False), (86, 49, True, False), (90, 113, False, True), (90, 113, True, False)],
-)
-def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
-    capability, shared, follows_wind, stays
-):
-    from triton import compile as compiled_for
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    places = fused._places(24, follows_wind, torch.device("cpu"))
-    pointers = ("own", "new", "constant", "first", "second", "air", "winds")
-    constants = {"HALF": places.half, "STRIDE": places.stride, "HIDDEN": 96, "PADDED": 96,
-                 "TILE": places.second.shape[1], "CELLS": fused.CELLS, "UNITS": fused.UNITS,
-                 "PART": fused.PART, "STAYS": stays, "ADDS": True, "FOLLOWS": follows_wind,
-                 "ALPHA": 2.25}  # fmt: skip
-    types = {name: "*fp32" if name in pointers else "i32" for name in fused.step.arg_names}
-    source = ASTSource(fused.step, types | dict.fromkeys(constants, "constexpr"), constants)
-    found = compiled_for(
-        source, target=GPUTarget("cuda", capability, 32), options={"num_stages": 1}
-    )
-    assert found.asm["cubin"]
-    assert found.metadata.shared <= (shared - 1) * 1024
-    assert ".tf32" in found.asm["ptx"]
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_90", "sm_120"])
+@pytest.mark.parametrize("follows_wind", [False, True])
+def test_it_compiles_for_each_generation_and_its_weights_fit(architecture, follows_wind):
+    about = fused._layout(24, 96, follows_wind, torch.device("cpu"))
+    assert 4 * about.weights.shape[1] <= 99 * 2**10  # what the least of them lets a block have
+    name = "step<{}, {}, {}, {}, {}, true>".format(*about.parts, about.units, *about.tiles)
+    assert fused.compiled(name, architecture).code
