@@ -133,7 +133,7 @@ def _step_backward(
     seen, given, passed = old, grad, grad
     if city.scale > 1:
         seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
-        team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
+        team(grids.sum_blocks, _rows(given), city.scale, city.has_air, grad, given)
     work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights))
     parts = team(kernels.update_backward, *work, seen, given, total.seen, total.constant)
     total.add(parts)
@@ -152,7 +152,7 @@ def _blocks(city: City, state: np.ndarray) -> np.ndarray:
 def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of blocks, (B, h, w, D)."""
     means = _blocks(city, state)
-    work = (city.scale, _sized(state), city.shares, state, means)
+    work = (city.scale, city.shares, state, means)
     team(grids.sum_blocks, _rows(means), *work)
     return means
 

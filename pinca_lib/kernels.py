@@ -289,12 +289,12 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
 @_compiled
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
     """Write ``old`` plus ``weights`` (B, H, W) times its block, realised; work is rows of cells."""
-    _, height, width, _ = old.shape
+    _, height, width, channels = old.shape
     for row in range(first, last):
-        b, y = divmod(row, height)
-        for x in range(width):
-            for c in range(len(sized)):
-                added = weights[b, y, x] * blocks[b, y // scale, x // scale, c]
-                new[b, y, x, c] = old[b, y, x, c] + added
-            if alpha >= 0 and weights[b, y, x] != 0:
-                realise(sized, new, b, y, x, alpha)
+        b, y, i = row // height, row % height, row % height // scale
+        for j in range(blocks.shape[2]):
+            for x in range(j * scale, min((j + 1) * scale, width)):
+                for c in range(channels):
+                    new[b, y, x, c] = old[b, y, x, c] + weights[b, y, x] * blocks[b, i, j, c]
+                if alpha >= 0 and weights[b, y, x] != 0:
+                    realise(sized, new, b, y, x, alpha)
