@@ -16,6 +16,7 @@ import argparse
 import re
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -140,7 +141,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3, help="timings of each loop, in turn")
     chosen = arguments.parse_args()
     table = []
-    for row in (*time_reading(), *time_loops(chosen.rounds)):
+    for row in chain(time_reading(), time_loops(chosen.rounds)):
         table.append({"machine": machine(torch.device("cpu"))} | row)
         print({key: value for key, value in table[-1].items() if key != "machine"}, flush=True)
     write_csv(PROJECT_ROOT / "data" / "costs.csv", table)

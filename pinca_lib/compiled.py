@@ -90,20 +90,18 @@ class _Advance(torch.autograd.Function):
         wanted = [any(needed) for needed in _each(ctx.needs_input_grad[4:])]
         order = _order(grad)
         grad = np.ascontiguousarray(grad.numpy()[..., order])
-        totals = [Gradient.of(rule, own) for rule, own in zip(rules, weights, strict=True)]
         # Nothing before the first of these is to be differentiated.
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
+        reached = {i % len(rules) for i in range(first, len(states) - 1)}
+        totals = {i: Gradient.of(rules[i], weights[i]) for i in reached}
         with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
                 which, goes_on = i % len(rules), i > first or ctx.needs_input_grad[0]
                 _step_backward(team, rules[which], weights[which], states[i : i + 2], grad,
                                totals[which], goes_on)  # fmt: skip
-        grads = [
-            part
-            for total, rule in zip(totals, rules, strict=True)
-            for part in total.layers(rule.city)
-        ]
-        grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None, *grads]
+        grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None]
+        for i, rule in enumerate(rules):
+            grads += totals[i].layers(rule.city) if wanted[i] else [None] * 5
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
 
@@ -135,7 +133,7 @@ def _step_backward(
     seen, given, passed = old, grad, grad
     if city.scale > 1:
         seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
-        team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
+        team(grids.sum_blocks, _rows(given), city.scale, city.has_air, grad, given)
     work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights))
     parts = team(kernels.update_backward, *work, seen, given, total.seen, total.constant)
     total.add(parts)
@@ -154,7 +152,7 @@ def _blocks(city: City, state: np.ndarray) -> np.ndarray:
 def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of blocks, (B, h, w, D)."""
     means = _blocks(city, state)
-    work = (city.scale, _sized(state), city.shares, state, means)
+    work = (city.scale, city.shares, state, means)
     team(grids.sum_blocks, _rows(means), *work)
     return means
 

@@ -1,7 +1,6 @@
 """The compiled inner loops over whole grids, of a CPU: what filters and blocks add up.
 
-The work is rows first…last of all samples. ``sized`` is a tuple of D entries: its length is a
-constant to the compiler.
+The work is rows first…last of all samples.
 """
 
 import numpy as np
@@ -60,16 +59,16 @@ def cut(first, last, memory, v, limit, new, grad):
 
 
 @_compiled
-def sum_blocks(first, last, scale, sized, weights, cells, blocks):
+def sum_blocks(first, last, scale, weights, cells, blocks):
     """Write sums of ``weights`` times ``cells`` over blocks; the work is rows of blocks."""
-    _, height, width, _ = cells.shape
+    _, height, width, channels = cells.shape
     _, rows, columns, _ = blocks.shape
     for row in range(first, last):
         b, i = divmod(row, rows)
         for j in range(columns):
-            for c in range(len(sized)):
+            for c in range(channels):
                 blocks[b, i, j, c] = 0
             for y in range(i * scale, min((i + 1) * scale, height)):
                 for x in range(j * scale, min((j + 1) * scale, width)):
-                    for c in range(len(sized)):
+                    for c in range(channels):
                         blocks[b, i, j, c] += weights[b, y, x] * cells[b, y, x, c]

@@ -16,9 +16,8 @@ products than one does, and all winds the same layers. Channels are in the order
 of M and N entries, how many vectors begin the two, and the winds, (B, 2), as unit vectors. A rule
 that does not follow the wind has even channels alone, and the wind (1, 0).
 
-Lengths of tuples are constants to the compiler, which lays out such a loop step by step; of one
-whose end it is not told, ``min(d, …)``, it takes several channels at a time. Functions are given
-whole arrays and a place: to cut a row out takes as long as the work on it.
+Lengths of tuples are constants to the compiler, which lays such loops out in full; of one whose end
+it is not told, ``min(d, …)``, it takes several channels at a time. Cutting rows out is slow.
 """
 
 import numpy as np
@@ -130,15 +129,16 @@ def unperceive(cells, frame, even, odd, grad_p):
     for i in range(len(cells)):
         b, y, x = cells[i]
         cos, sin = wind[b, 0], wind[b, 1]
-        for f in range(3 if n > 0 else 4):
-            join(row, f * d, even, f * m, odd, f * n, i, frame)
         if n > 0:
+            for f in range(3):
+                join(row, f * d, even, f * m, odd, f * n, i, frame)
             join(row, 3 * d, odd, 3 * n, even, 3 * m, i, frame)
             turn(frame, cos, sin, row)
+        source, j = (row, 0) if n > 0 else (even, i)
         for c in range(min(d, grad_p.shape[3])):
-            slope_x, slope_y = turned(cos, sin, row[0, d + c], row[0, 3 * d + c])
-            grad_p[b, y, x, c], grad_p[b, y, x, d + c] = row[0, c], slope_x
-            grad_p[b, y, x, 2 * d + c], grad_p[b, y, x, 3 * d + c] = slope_y, row[0, 2 * d + c]
+            slope_x, slope_y = turned(cos, sin, source[j, d + c], source[j, 3 * d + c])
+            grad_p[b, y, x, c], grad_p[b, y, x, d + c] = source[j, c], slope_x
+            grad_p[b, y, x, 2 * d + c], grad_p[b, y, x, 3 * d + c] = slope_y, source[j, 2 * d + c]
 
 
 @_compiled
@@ -174,9 +174,8 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
     add to the halves of the hidden layer, (1 or 2, N, hidden); ``alpha`` is of its bounds, or -1.
     """
     (evens, odds, _, wind), (w1, w2, constant) = frame, rule
-    m, n, hidden = len(evens), len(odds), constant.shape[2]
-    dtype, both = old.dtype, np.empty((2, most, hidden), old.dtype)
-    even_hidden, odd_hidden = both[0], both[1]
+    m, n, hidden, dtype = len(evens), len(odds), constant.shape[2], old.dtype
+    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
     row = np.empty((1, m + n), dtype)
@@ -235,15 +234,16 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
     ``rule`` is as for ``step``; the gradient by its third part is added to ``by_constant``.
     """
     (evens, odds, _, wind), (w1, w2, constant) = frame, rule
-    m, n, hidden = len(evens), len(odds), constant.shape[2]
-    dtype, both = seen.dtype, np.empty((2, most, hidden), seen.dtype)
-    even_hidden, odd_hidden = both[0], both[1]
+    m, n, hidden, dtype = len(evens), len(odds), constant.shape[2], seen.dtype
+    even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     by_even, by_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
     row = np.empty((1, m + n), dtype)
     by_even_hidden, by_odd_hidden = np.empty_like(even_hidden), np.zeros_like(odd_hidden)
     w1_even, w1_odd = np.zeros_like(w1[0]), np.zeros_like(w1[1])
     w2_even, w2_odd = np.zeros_like(w2[0]), np.zeros_like(w2[1])
+    even_w1, odd_w1 = np.ascontiguousarray(w1[0].T), np.ascontiguousarray(w1[1].T)  # faster so
+    even_w2, odd_w2 = np.ascontiguousarray(w2[0].T), np.ascontiguousarray(w2[1].T)
     for start in range(first, last, most):
         stop = min(start + most, last)
         here, k = cells[start:stop], stop - start
@@ -256,9 +256,9 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
             take(row, 0, air[start + i], grad, b, y, x)
             turn(frame, wind[b, 0], -wind[b, 1], row)
             split(row, 0, by_even, 0, by_odd, 0, i, frame)
-        np.dot(by_even[:k], w2[0].T, by_even_hidden[:k])
+        np.dot(by_even[:k], even_w2, by_even_hidden[:k])
         if n > 0:
-            np.dot(by_odd[:k], w2[1].T, by_odd_hidden[:k])
+            np.dot(by_odd[:k], odd_w2, by_odd_hidden[:k])
         for i in range(k):
             for j in range(hidden):
                 e, by_e = even_hidden[i, j] + constant[0, start + i, j], by_even_hidden[i, j]
@@ -277,11 +277,11 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
                 by_constant[0, start + i, j] += by_even_hidden[i, j]
         w2_even += np.dot(even_hidden[:k].T, by_even[:k])
         w1_even += np.dot(even[:k].T, by_even_hidden[:k])
-        np.dot(by_even_hidden[:k], w1[0].T, even[:k])
+        np.dot(by_even_hidden[:k], even_w1, even[:k])
         if n > 0:
             w2_odd += np.dot(odd_hidden[:k].T, by_odd[:k])
             w1_odd += np.dot(odd[:k].T, by_odd_hidden[:k])
-            np.dot(by_odd_hidden[:k], w1[1].T, odd[:k])
+            np.dot(by_odd_hidden[:k], odd_w1, odd[:k])
         unperceive(here, frame, even, odd, grad_p)
     return w1_even, w1_odd, w2_even, w2_odd
 
@@ -289,12 +289,12 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
 @_compiled
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
     """Write ``old`` plus ``weights`` (B, H, W) times its block, realised; work is rows of cells."""
-    _, height, width, _ = old.shape
+    _, height, width, channels = old.shape
     for row in range(first, last):
-        b, y = divmod(row, height)
-        for x in range(width):
-            for c in range(len(sized)):
-                added = weights[b, y, x] * blocks[b, y // scale, x // scale, c]
-                new[b, y, x, c] = old[b, y, x, c] + added
-            if alpha >= 0 and weights[b, y, x] != 0:
-                realise(sized, new, b, y, x, alpha)
+        b, y, i = row // height, row % height, row % height // scale
+        for j in range(blocks.shape[2]):
+            for x in range(j * scale, min((j + 1) * scale, width)):
+                for c in range(channels):
+                    new[b, y, x, c] = old[b, y, x, c] + weights[b, y, x] * blocks[b, i, j, c]
+                if alpha >= 0 and weights[b, y, x] != 0:
+                    realise(sized, new, b, y, x, alpha)
