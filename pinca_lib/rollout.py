@@ -3,7 +3,7 @@
 A step applies each rule of a sequence once; PI-NCA's step is the frozen Init-NCA followed by the
 trained rule. The base channels never change, so what they add to the hidden layer is computed
 ahead. From there a CPU takes compiled code, and an NVIDIA GPU a kernel for what no gradient flows
-through; all else, and a system without Numba or Triton, plain PyTorch.
+through; all else, and a system without Numba or CUDA, plain PyTorch.
 """
 
 import math
@@ -30,7 +30,7 @@ except (ImportError, RuntimeError) as error:  # no Numba for this system, or no 
     compiled = None
 try:
     from pinca_lib import fused
-except ImportError:  # no Triton: on a CPU, and on Windows
+except (ImportError, RuntimeError):  # no cuda.core or cuda.bindings: on macOS
     fused = None
 
 

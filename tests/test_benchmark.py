@@ -115,7 +115,7 @@ def test_rows_are_printed_drawn_and_written(table, tmp_path):
 def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
     code = (
         "import sys, torch, numba, scipy.linalg, threadpoolctl\n"
-        "try: import triton.language\n"
+        "try: import cuda.core, cuda.bindings.driver\n"
         "except ImportError: pass\n"
         "found = lambda: {name.partition('.')[0] for name in sys.modules}\n"
         "before = found()\n"
