@@ -142,9 +142,9 @@ class Gradient:
 
     Attributes
     ----------
-    own : tuple of ndarray
-        By W1 of the dynamic channels and by W2, in halves.
-    constant : ndarray
+    own : four ndarrays
+        By W1 of the dynamic channels, (K, hidden), and by W2, (hidden, channels), each in halves.
+    constant : ndarray of shape (1 or 2, N, hidden)
         By the rule's.
     seen : ndarray of shape (B, h, w, 4 D)
         By what the filters see in a step, zero in buildings.
