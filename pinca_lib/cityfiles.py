@@ -138,8 +138,8 @@ def read_half_averages(
         data = hdf5.dataset(path, cases[name], "half_averages", sides=4)
         if data.shape != (2, *case.state[PREDICTED].shape):
             raise InputError(f"{where} is {data.shape}, not {(2, *case.state[PREDICTED].shape)}")
-        planes = np.stack([hdf5.checked_array(data[half], where, NAMES[PREDICTED])
-                           for half in range(2)])  # fmt: skip
+        planes = np.stack([hdf5.checked_array(half, where, NAMES[PREDICTED])
+                           for half in hdf5.numbers(data)])  # fmt: skip
     rows = slice(None, None, -1 if case.row_order == "north_first" else 1)
     first, second = case.state.copy(), case.state.copy()
     for state, half in zip((first, second), planes, strict=True):
@@ -185,7 +185,7 @@ def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
         raise InputError(
             f"{where} has {data.shape[0]} channels; expected 4: {', '.join(GEOMETRY_NAMES)}"
         )
-    base = hdf5.checked_array(data[:], where, GEOMETRY_NAMES)
+    base = hdf5.checked_array(hdf5.numbers(data), where, GEOMETRY_NAMES)
     for index in (COORD_Y, COORD_X):
         if np.abs(base[index]).max() > 1.001:
             raise InputError(f"{where}: {NAMES[index]} must lie between -1 and 1")
@@ -230,7 +230,8 @@ def _read_case(
     meta = read_meta(group, where, names)
     state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
     state[GEOMETRY] = base
-    state[WIND_FIELD][: len(names)] = hdf5.checked_array(data[:], f"{where}: wind_field", names)
+    planes = hdf5.checked_array(hdf5.numbers(data), f"{where}: wind_field", names)
+    state[WIND_FIELD][: len(names)] = planes
     state[PREDICTED] *= base[GEO_MASK]
     if not state[PREDICTED].any():
         raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")

@@ -3,11 +3,13 @@
 import hashlib
 import warnings
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -15,6 +17,8 @@ from tqdm import tqdm
 from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
 from pinca_lib.cityfiles import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
+
+READERS = 8  # threads at most, each of which holds a raw case
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,23 @@ def load_dataset(
         If the folder holds no city file, one of them is unsound, the case is not there, or the
         sizes differ and none is given.
     """
-    found = {path: None for path in city_paths(folder)}
-    if case is not None:
+    if case is None:
+        places = [(path, name) for path in city_paths(folder) for name in case_names(path)]
+    else:
         listed = list_cases(folder)
-        path, name = listed[find_case(listed, case)]
-        found = {path: [name]}
-    # Each file's cases are resized as they are read: the raw ones may not fit memory together.
-    cases = [
-        resized
-        for path, names in tqdm(found.items(), desc="city files", unit="file", delay=2)
-        for resized in _read(path, names, image_size, row_order)
-    ]
+        places = [listed[find_case(listed, case)]]
+
+    def read(place: tuple[Path, str]) -> WindCase:
+        path, name = place
+        return read_city(path, row_order, [name])[0]
+
+    # Cases are resized as they come, since all together the raw ones may not fit memory, and by
+    # one thread, since a team of OpenMP's would wait for cores in the readers' way.
+    threads = min(torch.get_num_threads(), READERS)
+    with ThreadPoolExecutor(threads) as readers, threadpool_limits(1, "openmp"):
+        raw = readers.map(read, places)
+        raw = tqdm(raw, desc="cases", total=len(places), unit="case", delay=2)
+        cases = [_resized(case, image_size) for case in raw]
     sizes = {found.state.shape[1:] for found in cases}
     if len(sizes) > 1:
         listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
@@ -115,16 +125,15 @@ def load_dataset(
 
 def load_case(path: Path, name: str, image_size: int | tuple[int, int] = 0) -> WindDataset:
     """Read one case of a city file; see ``load_dataset``."""
-    return _stacked(_read(path, [name], image_size))
+    (case,) = read_city(path, names=[name])
+    return _stacked([_resized(case, image_size)])
 
 
-def _read(path: Path, names, image_size, row_order: str | None = None) -> list[WindCase]:
-    cases = read_city(path, row_order, names)
+def _resized(case: WindCase, image_size: int | tuple[int, int]) -> WindCase:
     if not image_size:
-        return cases
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    states = [resize_state(torch.from_numpy(case.state), size).numpy() for case in cases]
-    return [replace(case, state=state) for case, state in zip(cases, states, strict=True)]
+        return case
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return replace(case, state=resize_state(torch.from_numpy(case.state), size).numpy())
 
 
 def _stacked(cases: Sequence[WindCase]) -> WindDataset:

@@ -1,16 +1,22 @@
 """HDF5 files that are not trusted: opened, walked and read with checks, and no link followed."""
 
 import contextlib
+import zlib
 from collections.abc import Iterator, Sequence
+from itertools import product
+from math import prod
 from pathlib import Path
 
 import h5py
 import numpy as np
+from h5py.h5z import FILTER_DEFLATE, FILTER_SHUFFLE
 
 from pinca_lib.errors import InputError, first_line, shown
 
 LONGEST_SIDE = 4096  # cells
 LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; beyond it a number is a fill value
+# What damaged files, types that NumPy lacks and absurd sizes raise:
+DAMAGE = OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError, zlib.error
 
 
 @contextlib.contextmanager
@@ -23,8 +29,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
             yield file
     except InputError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:
-        # What h5py raises on damaged files, on types that NumPy lacks and on absurd sizes.
+    except DAMAGE as error:
         raise InputError(
             f"{path.name}: not a readable HDF5 file ({first_line(error)}); "
             "it is truncated, damaged or of another format: copy or download it again"
@@ -60,6 +65,35 @@ def dataset(path: Path, parent: h5py.Group, name: str, sides: int = 3) -> h5py.D
     if not all(3 <= side <= LONGEST_SIDE for side in data.shape[-2:]):
         raise InputError(f"{where} has shape {data.shape}; a side has 3 to {LONGEST_SIDE} cells")
     return data
+
+
+def numbers(data: h5py.Dataset) -> np.ndarray:
+    """Return all of a dataset.
+
+    HDF5 lets one thread read at a time. So a chunk that gzip has packed is only fetched from it,
+    and unpacked here, where threads can read many files at once.
+    """
+    packing = data.id.get_create_plist()
+    filters = [packing.get_filter(i)[0] for i in range(packing.get_nfilters())]
+    if filters not in ([FILTER_DEFLATE], [FILTER_SHUFFLE, FILTER_DEFLATE]):
+        return data[:]
+    sides, size = data.chunks, data.dtype.itemsize
+    corners = list(product(*map(range, [0] * data.ndim, data.shape, sides)))
+    if data.id.get_num_chunks() != len(corners):  # the others hold the fill value
+        return data[:]
+    skipped, packed = zip(*map(data.id.read_direct_chunk, corners), strict=True)
+    if any(skipped):  # some filter, in one of the chunks
+        return data[:]
+    length = prod(sides) * size
+    plain = b"".join([zlib.decompress(chunk, bufsize=length) for chunk in packed])
+    if FILTER_SHUFFLE in filters:  # in every chunk all first bytes, then all second ones, …
+        lanes = np.frombuffer(plain, np.uint8).reshape(len(corners), size, -1)
+        plain = np.stack(list(lanes.swapaxes(0, 1)), axis=-1)
+    counts = [-(-whole // side) for whole, side in zip(data.shape, sides, strict=True)]
+    chunks = np.frombuffer(plain, data.dtype).reshape(*counts, *sides)
+    order = [axis for i in range(data.ndim) for axis in (i, data.ndim + i)]
+    whole = chunks.transpose(order).reshape(np.multiply(counts, sides))
+    return whole[tuple(map(slice, data.shape))]
 
 
 def checked_array(planes: np.ndarray, where: str, names: Sequence[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import WIND_NAMES, make_base, make_meta, make_wind, write_plain_city
 
+from pinca_lib import hdf5
 from pinca_lib.cityfiles import case_names, read_city, read_half_averages, write_city
 from pinca_lib.errors import InputError
 
@@ -240,6 +241,32 @@ def test_damage_inside_a_dataset_is_found_when_it_is_read(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"town\.h5: not a readable HDF5 file"):
         read_city(path)
+
+
+@pytest.mark.parametrize("packing", [
+    {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf"},
+    {"compression": "gzip", "fletcher32": True}, {"chunks": True}, {}])  # fmt: skip
+@pytest.mark.parametrize("kind", ["<f2", ">f4", "<f8", "<i2", "|u1"])
+def test_fields_are_read_alike_however_they_are_packed(tmp_path, packing, kind):
+    planes = np.random.default_rng(0).uniform(0, 99, (7, 37, 51)).astype(kind)
+    if packing:
+        packing = {"chunks": (2, 16, 51)} | packing
+    with h5py.File(tmp_path / "town.h5", "w") as file:
+        data = file.create_dataset("planes", data=planes, **packing)
+        read = hdf5.numbers(data)
+    assert read.dtype == planes.dtype
+    assert (read == planes).all()
+
+
+def test_chunks_that_were_never_written_or_not_packed_are_read_as_hdf5_does(tmp_path):
+    packing = {"chunks": (1, 8, 8), "compression": "gzip", "shuffle": True, "fillvalue": 3.0}
+    with h5py.File(tmp_path / "town.h5", "w") as file:
+        sparse = file.create_dataset("sparse", (2, 16, 16), np.float32, **packing)
+        sparse[0, :8, :8] = 1
+        plain = file.create_dataset("plain", data=np.ones((2, 16, 16), np.float32), **packing)
+        plain.id.write_direct_chunk((0, 8, 8), np.full((8, 8), 2, np.float32), filter_mask=3)
+        assert hdf5.numbers(sparse).sum() == 64 + 3 * 448
+        assert hdf5.numbers(plain).sum() == 448 + 2 * 64
 
 
 def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from conftest import make_base, make_meta, make_wind, write_plain_city
 
 from pinca_lib.cityfiles import write_city
-from pinca_lib.datasets import load_dataset, resize_state
+from pinca_lib.datasets import load_case, load_dataset, resize_state
 from pinca_lib.errors import InputError
 
 
@@ -18,6 +18,16 @@ def test_all_cases_of_all_cities_come_in_order_without_the_metadata_file(city_fo
     assert dataset.states.shape == (6, 12, 24, 24)
     assert dataset.has_dwdz.tolist() == [True, True, False, False, False, False]
     assert (dataset.extents == 48).all()
+
+
+def test_many_cases_of_one_file_are_read_together_as_one_by_one(tmp_path):
+    degrees = np.arange(0.0, 360.0, 15.0)
+    path = write_plain_city(tmp_path / "town.h5", 90, 70, degrees)
+    dataset = load_dataset(tmp_path, 48)
+    for name, state in zip(dataset.names, dataset.states, strict=True):
+        alone = load_case(path, name.removeprefix("town/"), 48)
+        assert (state == alone.states[0]).all()
+    assert len(dataset) == len(degrees)
 
 
 def test_cities_of_odd_and_different_sizes_are_brought_to_one(tmp_path):
