@@ -45,7 +45,7 @@ from pinca_lib.devices import choose_device
 from pinca_lib.errors import InputError
 from pinca_lib.rollout import compiled
 
-GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256)]
+GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256), (6, 512)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
 BOTH_GRIDS = [(1, 64), (6, 64), (6, 128)]
 MEMORY_GRIDS = [(6, 128), (1, 256)]
