@@ -377,9 +377,10 @@ Markdown(score_figures.table(compared("defaults", "florence", "munich"), scored)
 
 # %% [markdown]
 # What the parts of the automaton bring, in trainings as short, of 96 hidden units: one is left out or added
-# at a time. The first row is the experiment's, but for a pixel loss in place of its texture loss, which needs
-# the weights of VGG16, and for its length. What diverged has no figures, and what differs from ours by less
-# than 3 % is no difference: seeds do as much. *Healing* is how far the field is off 64 steps after a house was
+# at a time. The first two rows are the experiment's, but for its length and for the features of VGG16, whose
+# weights were not at hand: in their place the texture loss of the first compares what the rule's own filters
+# see, and the second has a pixel loss. What diverged has no figures, and what differs from ours by less than
+# 3 % is no difference: seeds do as much. *Healing* is how far the field is off 64 steps after a house was
 # built, as at the end of this notebook: the median over the cases, and the worst of them.
 #
 # Following the wind, wider cells, natural units, the relative loss and the gradient of 16 steps are what
