@@ -26,7 +26,7 @@ class Contender:
 
 TUCKER = {"factorization": "tucker", "rank": 0.1}  # of its weights, to a tenth of the parameters
 
-# Twelve to fifteen minutes on one core each. The rivals' settings are those whose mean errors in
+# Twelve to nineteen minutes on one core each. The rivals' settings are those whose mean errors in
 # (u, v), speed and TKE have the least sum over 8 moves, of those that are annealed as ours are;
 # of the U-Net most are known without (and FNO's rate 1e-3 is as good there). Without annealing
 # the sums are the same to within 0.01. Tucker's factorisation is 0.02 behind there, and as good as
@@ -39,7 +39,7 @@ RIVALS = (
 )
 
 # As long as is good for the automaton on Florence (``DEFAULTS``), and four times as long for the
-# rivals: an hour.
+# rivals: an hour and more.
 LONGER = (
     Contender("PI-NCA", 1000, 3000),  # with seed 0 these are the weights that ship
     *(replace(rival, epochs=4 * rival.epochs) for rival in RIVALS[1:]),
