@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,10 +113,13 @@ def load_dataset(
     # Cases are resized as they come, since all together the raw ones may not fit memory, and by
     # one thread, since a team of OpenMP's would wait for cores in the readers' way.
     threads = min(torch.get_num_threads(), READERS)
-    with ThreadPoolExecutor(threads) as readers, threadpool_limits(1, "openmp"):
-        raw = readers.map(read, places)
-        raw = tqdm(raw, desc="cases", total=len(places), unit="case", delay=2)
-        cases = [_resized(case, image_size) for case in raw]
+    with (
+        ThreadPoolExecutor(threads) as readers,
+        threadpool_limits(1, "openmp"),
+        closing(readers.map(read, places)) as raw,  # so that Ctrl-C stops the readers, too
+    ):
+        bar = tqdm(raw, desc="cases", total=len(places), unit="case", delay=2)
+        cases = [_resized(case, image_size) for case in bar]
     sizes = {found.state.shape[1:] for found in cases}
     if len(sizes) > 1:
         listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))

@@ -1,5 +1,6 @@
 """Data sets: many city files at one size."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 from conftest import make_base, make_meta, make_wind, write_plain_city
 
-from pinca_lib.cityfiles import write_city
+from pinca_lib import datasets
+from pinca_lib.cityfiles import read_city, write_city
 from pinca_lib.datasets import load_case, load_dataset, resize_state
 from pinca_lib.errors import InputError
 
@@ -28,6 +30,25 @@ def test_many_cases_of_one_file_are_read_together_as_one_by_one(tmp_path):
         alone = load_case(path, name.removeprefix("town/"), 48)
         assert (state == alone.states[0]).all()
     assert len(dataset) == len(degrees)
+
+
+def test_a_stop_between_two_cases_stops_the_readers(tmp_path, monkeypatch):
+    write_plain_city(tmp_path / "town.h5", degrees=np.arange(0.0, 360.0, 2.0))
+    read = []
+
+    def slowly(*given):
+        read.append(given)
+        time.sleep(0.01)
+        return read_city(*given)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "read_city", slowly)
+    monkeypatch.setattr(datasets, "resize_state", stop)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset(tmp_path, 16)
+    assert len(read) < 90
 
 
 def test_cities_of_odd_and_different_sizes_are_brought_to_one(tmp_path):
