@@ -68,7 +68,7 @@ def dataset(path: Path, parent: h5py.Group, name: str, sides: int = 3) -> h5py.D
 
 
 def numbers(data: h5py.Dataset) -> np.ndarray:
-    """Return all of a dataset.
+    """Return all of a dataset, (..., H, W), in the type that it is stored in.
 
     HDF5 lets one thread read at a time. So a chunk that gzip has packed is only fetched from it,
     and unpacked here, where threads can read many files at once.
@@ -89,7 +89,7 @@ def numbers(data: h5py.Dataset) -> np.ndarray:
     if FILTER_SHUFFLE in filters:  # in every chunk all first bytes, then all second ones, …
         lanes = np.frombuffer(plain, np.uint8).reshape(len(corners), size, -1)
         plain = np.stack(list(lanes.swapaxes(0, 1)), axis=-1)
-    counts = [-(-whole // side) for whole, side in zip(data.shape, sides, strict=True)]
+    counts = [-(-cells // side) for cells, side in zip(data.shape, sides, strict=True)]
     chunks = np.frombuffer(plain, data.dtype).reshape(*counts, *sides)
     order = [axis for i in range(data.ndim) for axis in (i, data.ndim + i)]
     whole = chunks.transpose(order).reshape(np.multiply(counts, sides))
