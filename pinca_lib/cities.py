@@ -72,11 +72,17 @@ class City:
             np.empty((len(cells), columns), planes.dtype)
             for columns in (width, len(FILTERS) * planes.shape[-1] - width)
         )
-        seen = (cells, _frame(evens, odds, wind), planes)
-        if follows_wind:
-            kernels.perceive_halves(*seen, *perceived)
-        else:
-            kernels.perceive(*seen, perceived[0])
+        frame = _frame(evens, odds, wind)
+
+        def work(first: int, last: int) -> None:
+            here, seen = cells[first:last], [half[first:last] for half in perceived]
+            if follows_wind:
+                kernels.perceive_halves(here, frame, planes, *seen)
+            else:
+                kernels.perceive(here, frame, planes, seen[0])
+
+        with gathered() as team:
+            team(work, len(cells))
         return cls(scale, air.shape, cells, air[air != 0], wind, perceived, shares, has_air)
 
 
@@ -215,6 +221,8 @@ def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> tuple:
 
 def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:
     """Do what ``blocks.block_sums`` does, without PyTorch's threads."""
+    if scale == 1:
+        return planes
     missing = [-length % scale for length in planes.shape[-2:]]
     whole = np.pad(planes, [(0, 0)] * (planes.ndim - 2) + [(0, count) for count in missing])
     return sum(whole[..., y::scale, x::scale] for y in range(scale) for x in range(scale))

@@ -16,7 +16,8 @@ summed up over the steps is as large as ``constant``.
 
 All around the loops is NumPy's: after each parallel work PyTorch's threads wait for more, which
 keeps a core that the loops need busy for milliseconds. ``torch.set_num_threads`` is no way out: a
-thread that begins meanwhile would keep that number.
+thread that begins meanwhile would keep that number. The threads of NumPy's BLAS wait for a tenth of
+a second, so all products are of a ``gathered`` team, whose BLAS has one.
 """
 
 from collections.abc import Sequence
@@ -94,14 +95,15 @@ class _Advance(torch.autograd.Function):
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
         reached = {i % len(rules) for i in range(first, len(states) - 1)}
         totals = {i: Gradient.of(rules[i], weights[i]) for i in reached}
+        by_layers = []
         with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
                 which, goes_on = i % len(rules), i > first or ctx.needs_input_grad[0]
                 _step_backward(team, rules[which], weights[which], states[i : i + 2], grad,
                                totals[which], goes_on)  # fmt: skip
-        grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None]
-        for i, rule in enumerate(rules):
-            grads += totals[i].layers(rule.city) if wanted[i] else [None] * 5
+            for i, rule in enumerate(rules):
+                by_layers += totals[i].layers(rule.city) if wanted[i] else [None] * 5
+        grads = [np.take(grad, np.argsort(order), axis=-1), None, None, None, *by_layers]
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
 

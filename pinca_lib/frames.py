@@ -6,6 +6,7 @@ hidden channels that come after <v'w'>.
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
 
 
+@cache
 def is_odd(count: int) -> Tensor:
     """Return which of so many channels change sign in the mirror image across the wind, (C,)."""
     odd = torch.zeros(count, dtype=torch.bool)

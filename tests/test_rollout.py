@@ -18,6 +18,7 @@ from pinca_lib import rollout as rollout_module
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V
 from pinca_lib.checkpoints import load_rule
+from pinca_lib.cities import Gradient
 from pinca_lib.datasets import load_dataset
 from pinca_lib.frames import halves
 from pinca_lib.parameters import PROJECT_ROOT
@@ -293,23 +294,38 @@ def test_two_at_once_do_not_disturb_each_other():
         torch.testing.assert_close(ours, theirs)
 
 
+def blas_threads(*_):
+    return [blas["num_threads"] for blas in teams._blas().info() if blas["user_api"] == "blas"]
+
+
 def test_blas_has_one_thread_in_a_rollout_and_its_own_after_many_at_once(path):
     if path != "compiled":
         return pytest.skip("PyTorch shares its products itself")
 
-    def threads(*_):
-        return [blas["num_threads"] for blas in teams._blas().info()
-                if blas["user_api"] == "blas"]  # fmt: skip
-
     def one(_):
         with teams.gathered() as team:
-            return team(threads, 1)[0]
+            return team(blas_threads, 1)[0]
 
-    before = threads()
+    before = blas_threads()
     with ThreadPoolExecutor(4) as pool:
         within = list(pool.map(one, range(20)))
     assert set(sum(within, [])) == {1}
-    assert threads() == before
+    assert blas_threads() == before
+
+
+def test_no_sum_of_a_gradient_is_shared_by_threads_of_blas_which_would_wait_for_more(
+    path, monkeypatch
+):
+    if path != "compiled":
+        return pytest.skip("PyTorch shares its products itself")
+    rules = [rule.requires_grad_(True) for rule in (windward_rule(), trained())]
+    within, layers = [], Gradient.layers
+    monkeypatch.setattr(
+        Gradient, "layers", lambda *own: (within.extend(blas_threads()), layers(*own))[1]
+    )
+    rollout(rules, city_state(1), 2, recorded=2).sum().backward()
+    assert len(within) == len(rules) * len(blas_threads())
+    assert set(within) == {1}
 
 
 def test_more_threads_than_cells_change_nothing():
