@@ -75,11 +75,8 @@ class City:
         frame = _frame(evens, odds, wind)
 
         def work(first: int, last: int) -> None:
-            here, seen = cells[first:last], [half[first:last] for half in perceived]
-            if follows_wind:
-                kernels.perceive_halves(here, frame, planes, *seen)
-            else:
-                kernels.perceive(here, frame, planes, seen[0])
+            seen = (half[first:last] for half in perceived)
+            kernels.perceive(cells[first:last], frame, planes, *seen)
 
         with gathered() as team:
             team(work, len(cells))
@@ -216,7 +213,8 @@ def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray
 
 def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> tuple:
     """Return the ``frame`` of ``kernels``."""
-    return (0,) * len(evens), (0,) * len(odds), sum(y in odds for _, y in VECTORS), wind
+    vectors = sum(y in odds for _, y in VECTORS)
+    return (0,) * len(evens), (0,) * len(odds), (0,) * vectors, wind
 
 
 def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:

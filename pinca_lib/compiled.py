@@ -130,17 +130,16 @@ def _step_backward(
     old, new = states
     sized, city = _sized(old), rule.city
     if rule.alpha >= 0:
-        limits = (kernels.MEMORY, kernels.place_of_v(len(sized)), kernels.MEMORY_LIMIT)
-        team(grids.cut, _rows(new), *limits, new, grad)
+        team(grids.cut, _rows(new), sized, kernels.limits(sized, grad.dtype), new, grad)
     seen, given, passed = old, grad, grad
     if city.scale > 1:
         seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
-        team(grids.sum_blocks, _rows(given), city.scale, city.has_air, grad, given)
+        team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
     work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights))
     parts = team(kernels.update_backward, *work, seen, given, total.seen, total.constant)
     total.add(parts)
     if goes_on:
-        team(grids.perceive_backward, _rows(given), total.seen, passed)
+        team(grids.perceive_backward, _rows(given), sized, total.seen, passed)
     if goes_on and city.scale > 1:
         work = (city.scale, sized, city.shares, -1.0, passed, grad, grad)
         team(kernels.add_blocks, _rows(grad), *work)
@@ -154,7 +153,7 @@ def _blocks(city: City, state: np.ndarray) -> np.ndarray:
 def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of blocks, (B, h, w, D)."""
     means = _blocks(city, state)
-    work = (city.scale, city.shares, state, means)
+    work = (city.scale, _sized(state), city.shares, state, means)
     team(grids.sum_blocks, _rows(means), *work)
     return means
 

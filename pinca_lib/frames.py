@@ -6,7 +6,6 @@ hidden channels that come after <v'w'>.
 """
 
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -58,13 +57,10 @@ def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
 
 
-@cache
-def is_odd(count: int) -> Tensor:
-    """Return which of so many channels change sign in the mirror image across the wind, (C,)."""
-    odd = torch.zeros(count, dtype=torch.bool)
-    odd[[y for _, y in VECTORS if y < count]] = True
-    odd[(FLUX_Y + 1 + count) // 2 :] = True
-    return odd
+def is_odd(count: int) -> list[bool]:
+    """Return which of so many channels change sign in the mirror image across the wind."""
+    odd = {y for _, y in VECTORS}.union(range((FLUX_Y + 1 + count) // 2, count))
+    return [c in odd for c in range(count)]
 
 
 def halves(count: int, part: slice) -> tuple[list[int], list[int]]:
@@ -72,14 +68,14 @@ def halves(count: int, part: slice) -> tuple[list[int], list[int]]:
 
     Vectors' components come first, in the order of ``VECTORS``.
     """
-    odd, components = is_odd(count).tolist(), [c for vector in VECTORS for c in vector]
+    odd, components = is_odd(count), [c for vector in VECTORS for c in vector]
     channels = sorted(range(count)[part], key=lambda c: c not in components)
     return [c for c in channels if not odd[c]], [c for c in channels if odd[c]]
 
 
 def mirrored(values: Tensor, dim: int) -> Tensor:
     """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
-    signs = 1 - 2 * is_odd(values.shape[dim]).to(values)
+    signs = 1 - 2 * values.new_tensor(is_odd(values.shape[dim]))
     return values * signs.view(-1, *[1] * (values.ndim - dim - 1))
 
 

@@ -169,7 +169,7 @@ def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
         own_filters = filters[filters != ACROSS]
         first = [torch.cat([entries[part][:, own_filters], entries[other][:, [ACROSS]]], dim=1)
                  for part, other in ((evens, odds), (odds, evens))]  # fmt: skip
-        is_odd_one = is_odd(BASE_COUNT)[:, None] ^ (filters == ACROSS)
+        is_odd_one = torch.tensor(is_odd(BASE_COUNT))[:, None] ^ (filters == ACROSS)
         of_base = [entries[BASE].where(is_odd_one == part, entries[-1]) for part in (False, True)]
         second = [evens, odds]
     else:

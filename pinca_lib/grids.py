@@ -1,18 +1,18 @@
 """The compiled inner loops over whole grids, of a CPU: what filters and blocks add up.
 
-The work is rows first…last of all samples.
+The work is rows first…last of all samples; ``sized`` has an entry for each channel (``lanes``).
 """
 
 import numpy as np
 from numba import njit
 
-TWO, SIXTEEN = np.float32(2), np.float32(16)  # doubles would make all slower
+from pinca_lib.lanes import load, store, within
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
 
 @_compiled
-def perceive_backward(first, last, grad_p, grad):
+def perceive_backward(first, last, sized, grad_p, grad):
     """Add to the gradient of each cell what its neighbours' filters saw of it.
 
     Of three cells in a column the sum is taken once for all that it touches: ``alike`` comes to the
@@ -24,47 +24,54 @@ def perceive_backward(first, last, grad_p, grad):
         b, y = divmod(row, height)
         up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
         for x in range(width):
-            for c in range(count):
-                i, j, k = count + c, 2 * count + c, 3 * count + c  # slopes along x, y, Laplacian
-                slope = grad_p[b, up, x, j] - grad_p[b, down, x, j]
-                curvature = grad_p[b, up, x, k] + TWO * grad_p[b, y, x, k] + grad_p[b, down, x, k]
-                alike[x, c] = slope + curvature
-                opposite[x, c] = grad_p[b, up, x, i] + TWO * grad_p[b, y, x, i]
-                opposite[x, c] += grad_p[b, down, x, i]
+            slope = column(sized, grad_p, b, up, y, down, x, count)
+            curvature = column(sized, grad_p, b, up, y, down, x, 3 * count)
+            above = load(sized, grad_p, (b, up, x, 2 * count))
+            below = load(sized, grad_p, (b, down, x, 2 * count))
+            store(opposite, (x,), slope)
+            store(alike, (x,), curvature + above - below)
         for x in range(width):
             left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-            for c in range(count):
-                own = grad_p[b, y, x, c] - SIXTEEN * grad_p[b, y, x, 3 * count + c]
-                beside = alike[left, c] + TWO * alike[x, c] + alike[right, c]
-                grad[b, y, x, c] += own + beside + opposite[left, c] - opposite[right, c]
+            own = load(sized, grad_p, (b, y, x)) - 16 * load(sized, grad_p, (b, y, x, 3 * count))
+            both = load(sized, alike, (left,)) + 2 * load(sized, alike, (x,))
+            both = both + load(sized, alike, (right,))
+            one = load(sized, opposite, (left,)) - load(sized, opposite, (right,))
+            store(grad, (b, y, x), load(sized, grad, (b, y, x)) + own + both + one)
 
 
 @_compiled
-def cut(first, last, memory, v, limit, new, grad):
-    """Cut the gradient where ``new`` is at a limit, in channels from ``memory`` on but for v.
+def column(sized, grad_p, b, up, y, down, x, at):
+    """Return the sum of three cells of a column, the middle one twice, of channels from one on."""
+    above, own = load(sized, grad_p, (b, up, x, at)), load(sized, grad_p, (b, y, x, at))
+    return above + 2 * own + load(sized, grad_p, (b, down, x, at))
+
+
+@_compiled
+def cut(first, last, sized, limit, new, grad):
+    """Cut the gradient where ``new`` is at a channel's limit.
 
     In buildings, too: nothing that a rule does depends on what comes through them.
     """
-    _, height, width, channels = new.shape
+    _, height, width, _ = new.shape
+    limits = load(sized, limit, (0,))
     for row in range(first, last):
         b, y = divmod(row, height)
         for x in range(width):
-            for c in range(memory, channels):
-                if c != v and abs(new[b, y, x, c]) >= limit:
-                    grad[b, y, x, c] = 0
+            lanes, value = load(sized, grad, (b, y, x)), load(sized, new, (b, y, x))
+            store(grad, (b, y, x), within(lanes, value, limits))
 
 
 @_compiled
-def sum_blocks(first, last, scale, weights, cells, blocks):
+def sum_blocks(first, last, scale, sized, weights, cells, blocks):
     """Write sums of ``weights`` times ``cells`` over blocks; the work is rows of blocks."""
     _, height, width, channels = cells.shape
     _, rows, columns, _ = blocks.shape
+    nothing = np.zeros(channels, cells.dtype)
     for row in range(first, last):
         b, i = divmod(row, rows)
         for j in range(columns):
-            for c in range(channels):
-                blocks[b, i, j, c] = 0
+            total = load(sized, nothing, (0,))
             for y in range(i * scale, min((i + 1) * scale, height)):
                 for x in range(j * scale, min((j + 1) * scale, width)):
-                    for c in range(channels):
-                        blocks[b, i, j, c] += weights[b, y, x] * cells[b, y, x, c]
+                    total = total + weights[b, y, x] * load(sized, cells, (b, y, x))
+            store(blocks, (b, i, j), total)

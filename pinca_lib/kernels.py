@@ -13,21 +13,21 @@ layer makes of them, the hidden layers of the two images are relu(e + o) and rel
 their sum and difference the second layer makes the halves of the increment. So the two take no more
 products than one does, and all winds the same layers. Channels are in the order of
 ``frames.halves``: M even ones, then N odd ones. ``frame`` is (evens, odds, vectors, wind): tuples
-of M and N entries, how many vectors begin the two, and the winds, (B, 2), as unit vectors. A rule
-that does not follow the wind has even channels alone, and the wind (1, 0).
+of M and N entries and of as many as vectors begin the two, and the winds, (B, 2), as unit vectors.
+A rule that does not follow the wind has even channels alone, and the wind (1, 0).
 
-Lengths of tuples are constants to the compiler, which lays such loops out in full; of one whose end
-it is not told, ``min(d, …)``, it takes several channels at a time. Cutting rows out is slow.
+All channels of a cell are taken at once, as ``lanes``.
 """
 
 import numpy as np
 from numba import njit
 
+from pinca_lib.lanes import clamped, head, joined, load, store, tail
+
 U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
 MEMORY = 5  # the first of the others that hold nothing known
-TWO, TWELVE = np.float32(2), np.float32(12)  # doubles would make all slower
 MARGIN = 1e-6  # of ``physics``
-MEMORY_LIMIT = np.float32(3)  # of ``automaton``; a double would make the clamp 3 times as slow
+MEMORY_LIMIT = 3.0  # of ``automaton``
 
 _compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
@@ -39,30 +39,22 @@ def turned(cos, sin, x, y):
 
 
 @_compiled
-def turn(frame, cos, sin, row):
-    """Turn the vectors among the channels of a cell, or of what filters see of it, in place."""
-    m, n, vectors = len(frame[0]), len(frame[1]), frame[2]
-    for first in range(0, row.shape[1], m + n):
-        for x in range(first, first + vectors):
-            row[0, x], row[0, m + x] = turned(cos, sin, row[0, x], row[0, m + x])
+def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
+    """Write the halves of a cell's channels, or of what a filter sees of them."""
+    evens, _, vectors, _ = frame
+    some, others = head(lanes, evens), tail(lanes, evens)
+    x, y = turned(cos, -sin, head(some, vectors), head(others, vectors))
+    store(even, at, joined(x, tail(some, vectors)))
+    store(odd, beside, joined(y, tail(others, vectors)))
 
 
 @_compiled
-def split(row, start, first, p, second, q, i, frame):
-    """Copy the channels of a row, from ``start`` on, to two halves, from p and q on."""
-    for c in range(len(frame[0])):
-        first[i, p + c] = row[0, start + c]
-    for c in range(len(frame[1])):
-        second[i, q + c] = row[0, start + len(frame[0]) + c]
-
-
-@_compiled
-def join(row, start, first, p, second, q, i, frame):
-    """Copy them back."""
-    for c in range(len(frame[0])):
-        row[0, start + c] = first[i, p + c]
-    for c in range(len(frame[1])):
-        row[0, start + len(frame[0]) + c] = second[i, q + c]
+def get_halves(frame, cos, sin, even, at, odd, beside):
+    """Return what has these halves."""
+    evens, odds, vectors, _ = frame
+    some, others = load(evens, even, at), load(odds, odd, beside)
+    x, y = turned(cos, sin, head(some, vectors), head(others, vectors))
+    return joined(joined(x, tail(some, vectors)), joined(y, tail(others, vectors)))
 
 
 @_compiled
@@ -76,48 +68,44 @@ def around(cells, i, dynamic):
 
 
 @_compiled
-def look(dynamic, place, cos, sin, c):
-    """Return what the filters see of a channel: it, slope along the wind, Laplacian, and across."""
+def three(sized, dynamic, b, y, left, x, right):
+    """Return a cell and its neighbours in a row."""
+    own, west = load(sized, dynamic, (b, y, x)), load(sized, dynamic, (b, y, left))
+    return west, own, load(sized, dynamic, (b, y, right))
+
+
+@_compiled
+def look(sized, dynamic, place, cos, sin):
+    """Return what the filters see of a cell: it, slopes along the wind, Laplacians, and across."""
     b, up, y, down, left, x, right = place
-    own, west, east = dynamic[b, y, x, c], dynamic[b, y, left, c], dynamic[b, y, right, c]
-    above = dynamic[b, up, left, c] + TWO * dynamic[b, up, x, c] + dynamic[b, up, right, c]
-    below = dynamic[b, down, left, c] + TWO * dynamic[b, down, x, c] + dynamic[b, down, right, c]
-    laplacian = above + below + TWO * (west + east) - TWELVE * own
-    west = dynamic[b, up, left, c] + TWO * west + dynamic[b, down, left, c]
-    east = dynamic[b, up, right, c] + TWO * east + dynamic[b, down, right, c]
-    along, across = turned(cos, -sin, east - west, below - above)
+    west, own, east = three(sized, dynamic, b, y, left, x, right)
+    above_west, above, above_east = three(sized, dynamic, b, up, left, x, right)
+    below_west, below, below_east = three(sized, dynamic, b, down, left, x, right)
+    above = above_west + 2 * above + above_east
+    below = below_west + 2 * below + below_east
+    laplacian = above + below + 2 * (west + east) - 12 * own
+    slope = above_east + 2 * east + below_east - (above_west + 2 * west + below_west)
+    along, across = turned(cos, -sin, slope, below - above)
     return own, along, laplacian, across
 
 
 @_compiled
-def perceive(cells, frame, dynamic, seen):
-    """Write what the filters see of ``dynamic``, as ``look`` says it, (n, 4 D)."""
+def perceive(cells, frame, dynamic, even, odd):
+    """Write what the filters see, as ``look`` says it, in halves (n, 3 M + N) and (n, 3 N + M).
+
+    Slopes across are the other half's. Without odd channels all is in the even half, (n, 4 M).
+    """
     evens, odds, _, wind = frame
-    d = len(evens) + len(odds)
+    m, n = len(evens), len(odds)
+    others, last = (odd, 3 * n) if n > 0 else (even, 3 * m)
     for i in range(len(cells)):
         place = around(cells, i, dynamic)
         cos, sin = wind[place[0], 0], wind[place[0], 1]
-        for c in range(min(d, dynamic.shape[3])):
-            found = look(dynamic, place, cos, sin, c)
-            seen[i, c], seen[i, d + c], seen[i, 2 * d + c], seen[i, 3 * d + c] = found
-
-
-@_compiled
-def perceive_halves(cells, frame, dynamic, even, odd):
-    """Write it in halves, (n, 3 M + N) and (n, 3 N + M): slopes across are the other half's."""
-    evens, odds, _, wind = frame
-    m, n, d = len(evens), len(odds), len(evens) + len(odds)
-    row = np.empty((1, 4 * d), dynamic.dtype)
-    for i in range(len(cells)):
-        place = around(cells, i, dynamic)
-        cos, sin = wind[place[0], 0], wind[place[0], 1]
-        for c in range(min(d, dynamic.shape[3])):
-            found = look(dynamic, place, cos, sin, c)
-            row[0, c], row[0, d + c], row[0, 2 * d + c], row[0, 3 * d + c] = found
-        turn(frame, cos, -sin, row)
-        for f in range(3):
-            split(row, f * d, even, f * m, odd, f * n, i, frame)
-        split(row, 3 * d, odd, 3 * n, even, 3 * m, i, frame)
+        own, along, laplacian, across = look(evens + odds, dynamic, place, cos, sin)
+        put_halves(frame, cos, sin, own, even, (i, 0), odd, (i, 0))
+        put_halves(frame, cos, sin, along, even, (i, m), odd, (i, n))
+        put_halves(frame, cos, sin, laplacian, even, (i, 2 * m), odd, (i, 2 * n))
+        put_halves(frame, cos, sin, across, others, (i, last), even, (i, 3 * m))
 
 
 @_compiled
@@ -125,45 +113,28 @@ def unperceive(cells, frame, even, odd, grad_p):
     """Write the gradient of what the filters see, in the frame of the grid, from its halves."""
     evens, odds, _, wind = frame
     m, n, d = len(evens), len(odds), len(evens) + len(odds)
-    row = np.empty((1, 4 * d), grad_p.dtype)
+    others, last = (odd, 3 * n) if n > 0 else (even, 3 * m)
     for i in range(len(cells)):
         b, y, x = cells[i]
         cos, sin = wind[b, 0], wind[b, 1]
-        if n > 0:
-            for f in range(3):
-                join(row, f * d, even, f * m, odd, f * n, i, frame)
-            join(row, 3 * d, odd, 3 * n, even, 3 * m, i, frame)
-            turn(frame, cos, sin, row)
-        source, j = (row, 0) if n > 0 else (even, i)
-        for c in range(min(d, grad_p.shape[3])):
-            slope_x, slope_y = turned(cos, sin, source[j, d + c], source[j, 3 * d + c])
-            grad_p[b, y, x, c], grad_p[b, y, x, d + c] = source[j, c], slope_x
-            grad_p[b, y, x, 2 * d + c], grad_p[b, y, x, 3 * d + c] = slope_y, source[j, 2 * d + c]
-
-
-@_compiled
-def add(new, old, b, y, x, share, rows, i):
-    """Write the channels of a cell: what they were, and a share of what is added."""
-    for c in range(rows.shape[1]):
-        new[b, y, x, c] = old[b, y, x, c] + share * rows[i, c]
-
-
-@_compiled
-def take(rows, i, share, grad, b, y, x):
-    """Write a share of the channels of a cell."""
-    for c in range(rows.shape[1]):
-        rows[i, c] = share * grad[b, y, x, c]
+        own = get_halves(frame, cos, sin, even, (i, 0), odd, (i, 0))
+        along = get_halves(frame, cos, sin, even, (i, m), odd, (i, n))
+        laplacian = get_halves(frame, cos, sin, even, (i, 2 * m), odd, (i, 2 * n))
+        across = get_halves(frame, cos, sin, others, (i, last), even, (i, 3 * m))
+        slope_x, slope_y = turned(cos, sin, along, across)
+        store(grad_p, (b, y, x, 0), own)
+        store(grad_p, (b, y, x, d), slope_x)
+        store(grad_p, (b, y, x, 2 * d), slope_y)
+        store(grad_p, (b, y, x, 3 * d), laplacian)
 
 
 @_compiled
 def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
     """Write what the cells perceive, and what W1 makes of it, in halves."""
-    if len(frame[1]) > 0:
-        perceive_halves(cells, frame, seen, even, odd)
-        np.dot(odd, w1[1], odd_hidden)
-    else:
-        perceive(cells, frame, seen, even)
+    perceive(cells, frame, seen, even, odd)
     np.dot(even, w1[0], even_hidden)
+    if len(frame[1]) > 0:
+        np.dot(odd, w1[1], odd_hidden)
 
 
 @_compiled
@@ -178,7 +149,7 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
     even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
-    row = np.empty((1, m + n), dtype)
+    limit = limits(evens + odds, dtype)
     for start in range(first, last, most):
         stop = min(start + most, last)
         here, k = cells[start:stop], stop - start
@@ -197,14 +168,10 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
             np.dot(odd_hidden[:k], w2[1], added_odd[:k])
         for i in range(k):
             b, y, x = here[i]
-            if n == 0:
-                add(new, old, b, y, x, air[start + i], added_even, i)
-            else:
-                join(row, 0, added_even, 0, added_odd, 0, i, frame)
-                turn(frame, wind[b, 0], wind[b, 1], row)
-                add(new, old, b, y, x, air[start + i], row, 0)
-            if alpha >= 0:
-                realise(evens + odds, new, b, y, x, alpha)
+            cos, sin = wind[b, 0], wind[b, 1]
+            added = get_halves(frame, cos, sin, added_even, (i, 0), added_odd, (i, 0))
+            lanes = load(evens + odds, old, (b, y, x)) + air[start + i] * added
+            put(evens + odds, lanes, limit, alpha, new, b, y, x)
 
 
 @_compiled
@@ -214,17 +181,27 @@ def place_of_v(count):
 
 
 @_compiled
-def realise(sized, new, b, y, x, alpha):
-    """Do to one cell what ``automaton.bounded`` does to all."""
+def limits(sized, dtype):
+    """Return how large each channel may be at most, (D,): no number where there is no limit."""
+    limit = np.full(len(sized), np.nan, dtype)
+    limit[MEMORY:] = MEMORY_LIMIT
+    limit[place_of_v(len(sized))] = np.nan
+    return limit
+
+
+@_compiled
+def put(sized, lanes, limit, alpha, new, b, y, x):
+    """Write the channels of a cell; unless ``alpha`` is -1, as ``automaton.bounded`` does."""
+    if alpha < 0:
+        store(new, (b, y, x), lanes)
+        return
+    store(new, (b, y, x), clamped(lanes, load(sized, limit, (0,))))
     v = place_of_v(len(sized))
     square = new[b, y, x, U] * new[b, y, x, U] + new[b, y, x, v] * new[b, y, x, v]
     new[b, y, x, SPEED] = np.maximum(new[b, y, x, SPEED], (1 + MARGIN) * np.sqrt(square))
     new[b, y, x, TKE] = np.maximum(new[b, y, x, TKE], 0)
-    most = (1 - MARGIN) * alpha * new[b, y, x, TKE]
-    new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -most), most)
-    for c in range(MEMORY, len(sized)):
-        if c != v:
-            new[b, y, x, c] = min(max(new[b, y, x, c], -MEMORY_LIMIT), MEMORY_LIMIT)
+    flux = (1 - MARGIN) * alpha * new[b, y, x, TKE]
+    new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -flux), flux)
 
 
 @_compiled
@@ -238,7 +215,6 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
     even_hidden, odd_hidden = np.empty((most, hidden), dtype), np.empty((most, hidden), dtype)
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     by_even, by_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
-    row = np.empty((1, m + n), dtype)
     by_even_hidden, by_odd_hidden = np.empty_like(even_hidden), np.zeros_like(odd_hidden)
     w1_even, w1_odd = np.zeros_like(w1[0]), np.zeros_like(w1[1])
     w2_even, w2_odd = np.zeros_like(w2[0]), np.zeros_like(w2[1])
@@ -250,12 +226,8 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
         first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
         for i in range(k):
             b, y, x = here[i]
-            if n == 0:
-                take(by_even, i, air[start + i], grad, b, y, x)
-                continue
-            take(row, 0, air[start + i], grad, b, y, x)
-            turn(frame, wind[b, 0], -wind[b, 1], row)
-            split(row, 0, by_even, 0, by_odd, 0, i, frame)
+            own = air[start + i] * load(evens + odds, grad, (b, y, x))
+            put_halves(frame, wind[b, 0], wind[b, 1], own, by_even, (i, 0), by_odd, (i, 0))
         np.dot(by_even[:k], even_w2, by_even_hidden[:k])
         if n > 0:
             np.dot(by_odd[:k], odd_w2, by_odd_hidden[:k])
@@ -289,12 +261,13 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
 @_compiled
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
     """Write ``old`` plus ``weights`` (B, H, W) times its block, realised; work is rows of cells."""
-    _, height, width, channels = old.shape
+    _, height, width, _ = old.shape
+    limit = limits(sized, old.dtype)
     for row in range(first, last):
         b, y, i = row // height, row % height, row % height // scale
         for j in range(blocks.shape[2]):
+            block = load(sized, blocks, (b, i, j))
             for x in range(j * scale, min((j + 1) * scale, width)):
-                for c in range(channels):
-                    new[b, y, x, c] = old[b, y, x, c] + weights[b, y, x] * blocks[b, i, j, c]
-                if alpha >= 0 and weights[b, y, x] != 0:
-                    realise(sized, new, b, y, x, alpha)
+                lanes = load(sized, old, (b, y, x)) + weights[b, y, x] * block
+                kept = alpha if weights[b, y, x] != 0 else -1.0
+                put(sized, lanes, limit, kept, new, b, y, x)

@@ -1,0 +1,174 @@
+"""The channels of a cell at once, as a vector in the processor's registers, for Numba's loops.
+
+A loop over so few numbers takes the compiler's code longer to begin than to do: it must see whether
+arrays overlap. How many *lanes* there are is the length of a tuple, ``sized``, since that is a
+constant to the compiler; its entries are not looked at. Lanes are added, subtracted and multiplied
+by each other and, on the left, by a number. A place in an array is a tuple of indices, none of them
+negative, of which the last ones may be left out. Nothing checks that the lanes end within it.
+
+Numba keeps what it compiled until the file of the calling function changes, not this one.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+
+INT = ir.IntType(32)
+
+
+class Lanes(types.Type):
+    """So many numbers of a type."""
+
+    def __init__(self, dtype: types.Float, count: int):
+        self.dtype, self.count = dtype, count
+        super().__init__(f"Lanes({dtype}, {count})")
+
+
+@register_model(Lanes)
+class _Vector(models.PrimitiveModel):
+    """Lanes are a vector of LLVM's, which takes none of zero."""
+
+    def __init__(self, manager, lanes):
+        number = manager[lanes.dtype].get_value_type()
+        super().__init__(manager, lanes, ir.VectorType(number, max(lanes.count, 1)))
+
+
+@intrinsic
+def load(typing, sized, array, place):
+    """Return as many lanes as ``sized`` has entries, from a place of an array on."""
+    lanes = Lanes(array.dtype, sized.count)
+
+    def code(context, builder, signature, arguments):
+        if not lanes.count:
+            return ir.Constant(context.get_value_type(lanes), ir.Undefined)
+        at = _pointer(context, builder, signature.args[1:], arguments[1:], lanes)
+        return builder.load(at, align=array.dtype.bitwidth // 8)
+
+    return lanes(sized, array, types.UniTuple(types.intp, place.count)), code
+
+
+@intrinsic
+def store(typing, array, place, lanes):
+    """Write lanes to an array, from a place on."""
+
+    def code(context, builder, signature, arguments):
+        if lanes.count:
+            at = _pointer(context, builder, signature.args, arguments, lanes)
+            builder.store(arguments[2], at, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.UniTuple(types.intp, place.count), lanes), code
+
+
+def _pointer(context, builder, kinds, arguments, lanes):
+    array = context.make_array(kinds[0])(context, builder, arguments[0])
+    strides = cgutils.unpack_tuple(builder, array.strides)
+    at = builder.ptrtoint(array.data, strides[0].type)
+    for index, stride in zip(cgutils.unpack_tuple(builder, arguments[1]), strides, strict=False):
+        at = builder.add(at, builder.mul(index, stride))
+    return builder.inttoptr(at, context.get_value_type(lanes).as_pointer())
+
+
+@intrinsic
+def head(typing, lanes, sized):
+    """Return as many of the first lanes as ``sized`` has entries."""
+    return _chosen(lanes, range(sized.count), sized)
+
+
+@intrinsic
+def tail(typing, lanes, sized):
+    """Return the others."""
+    return _chosen(lanes, range(sized.count, lanes.count), sized)
+
+
+def _chosen(lanes, which, sized):
+    found = Lanes(lanes.dtype, len(which))
+
+    def code(context, builder, signature, arguments):
+        return _shuffled(builder, arguments[0], arguments[0], which)
+
+    return found(lanes, sized), code
+
+
+@intrinsic
+def joined(typing, one, other):
+    """Return the lanes of two in one."""
+    lanes, longest = Lanes(one.dtype, one.count + other.count), max(one.count, other.count)
+
+    def code(context, builder, signature, arguments):
+        same = [
+            _shuffled(builder, part, part, range(kind.count), longest)
+            for part, kind in zip(arguments, signature.args, strict=True)
+        ]
+        second = range(longest, longest + other.count)
+        return _shuffled(builder, *same, [*range(one.count), *second])
+
+    return lanes(one, other), code
+
+
+def _shuffled(builder, one, other, which, count=1):
+    """Return chosen lanes of two vectors, and any ones up to a count."""
+    mask = [*which, *[0] * (max(count, 1) - len(which))]
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT, len(mask)), mask))
+
+
+@intrinsic
+def clamped(typing, lanes, limit):
+    """Return lanes none of which is beyond its limit, above or below.
+
+    What is no number stays so, and if the limit is none there is no limit.
+    """
+
+    def code(context, builder, signature, arguments):
+        value, most = arguments
+        least = builder.fneg(most)
+        value = builder.select(builder.fcmp_ordered("<", value, least), least, value)
+        return builder.select(builder.fcmp_ordered(">", value, most), most, value)
+
+    return lanes(lanes, lanes), code
+
+
+@intrinsic
+def within(typing, lanes, value, limit):
+    """Return lanes, but zero where a value is at its limit or beyond it (as for ``clamped``)."""
+
+    def code(context, builder, signature, arguments):
+        kept, value, most = arguments
+        is_within = builder.and_(
+            builder.fcmp_unordered("<", value, most),
+            builder.fcmp_unordered(">", value, builder.fneg(most)),
+        )
+        return builder.select(is_within, kept, ir.Constant(kept.type, [0.0] * kept.type.count))
+
+    return lanes(lanes, lanes, lanes), code
+
+
+def _define(operation, instruction: str) -> None:
+    """Let Numba know an operation on lanes and lanes, or on a number and lanes."""
+
+    @type_callable(operation)
+    def type_of(context):
+        def typed(one, other):
+            if isinstance(other, Lanes) and (one == other or isinstance(one, types.Number)):
+                return other
+
+        return typed
+
+    @lower_builtin(operation, Lanes, Lanes)
+    @lower_builtin(operation, types.Number, Lanes)
+    def code(context, builder, signature, arguments):
+        (one, other), (kind, lanes) = arguments, signature.args
+        if kind != lanes:
+            one = context.cast(builder, one, kind, lanes.dtype)
+            vector = builder.insert_element(ir.Constant(other.type, ir.Undefined), one, INT(0))
+            one = _shuffled(builder, vector, vector, [0] * other.type.count)
+        return getattr(builder, instruction)(one, other, flags=["contract"])
+
+
+for operation, instruction in (
+    (operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"),
+):  # fmt: skip
+    _define(operation, instruction)
