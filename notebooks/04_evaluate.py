@@ -228,7 +228,7 @@ plotting.plot_comparison(
 # ## What people would use instead
 #
 # A U-Net and a Fourier neural operator, trained by `data/compare.py` on the same cases as an
-# automaton, and for about as long: 12 to 19 minutes of one core. (Most of the rivals' trainings ran on a GPU;
+# automaton, and for about as long: 9 to 15 minutes of one core. (Most of the rivals' trainings ran on a GPU;
 # all times are of a CPU, measured one after the other, where the automaton has compiled loops and the
 # others have PyTorch's.) Like the automaton they keep the three bounds by construction. That a city turned
 # with its wind, or mirrored, has the same flow the automaton knows; the rivals learn it from moved cases,
