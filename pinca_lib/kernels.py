@@ -40,7 +40,7 @@ def turned(cos, sin, x, y):
 
 @_compiled
 def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
-    """Write the halves of a cell's channels, or of what a filter sees of them."""
+    """Write a cell's channels, or what a filter sees of them, in halves, to two places."""
     evens, _, vectors, _ = frame
     some, others = head(lanes, evens), tail(lanes, evens)
     x, y = turned(cos, -sin, head(some, vectors), head(others, vectors))
@@ -50,7 +50,7 @@ def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
 
 @_compiled
 def get_halves(frame, cos, sin, even, at, odd, beside):
-    """Return what has these halves."""
+    """Return what the halves from two places are of, in the frame of the grid."""
     evens, odds, vectors, _ = frame
     some, others = load(evens, even, at), load(odds, odd, beside)
     x, y = turned(cos, sin, head(some, vectors), head(others, vectors))
