@@ -37,7 +37,7 @@ from pinca_lib.teams import Team, gathered
 if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
     (kernels.MEMORY, kernels.MEMORY_LIMIT) != (KNOWN_COUNT - BASE_COUNT - 1, MEMORY_LIMIT)
 ):
-    raise AssertionError("kernels.realise must do what automaton.bounded does")
+    raise AssertionError("kernels.put must do what automaton.bounded does")
 
 TYPES = (torch.float32, torch.float64)  # that BLAS knows
 

@@ -260,7 +260,7 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
 
 @_compiled
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
-    """Write ``old`` plus ``weights`` (B, H, W) times its block, realised; work is rows of cells."""
+    """Write ``old`` plus ``weights`` (B, H, W) times its block, bounded; work is rows of cells."""
     _, height, width, _ = old.shape
     limit = limits(sized, old.dtype)
     for row in range(first, last):
