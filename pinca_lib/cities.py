@@ -125,6 +125,11 @@ class Rule:
         return cls((*first, bias, *second), constant, alpha, city, frame)
 
     @property
+    def follows_wind(self) -> bool:
+        """Whether there are odd halves."""
+        return len(self.constant) > 1
+
+    @property
     def most(self) -> int:
         """How many cells ``kernels`` take at a time."""
         return max(BLOCK // len(self.layers[2]), 1)

@@ -20,6 +20,7 @@ thread that begins meanwhile would keep that number. The threads of NumPy's BLAS
 a second, so all products are of a ``gathered`` team, whose BLAS has one.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ from pinca_lib.automaton import MEMORY_LIMIT
 from pinca_lib.channels import BASE_COUNT, DYNAMIC, FIELDS, KNOWN_COUNT
 from pinca_lib.cities import City, Gradient, Rule
 from pinca_lib.frames import halves
+from pinca_lib.marching import march
 from pinca_lib.teams import Team, gathered
 
 if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
@@ -39,6 +41,7 @@ if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
 ):
     raise AssertionError("kernels.put must do what automaton.bounded does")
 
+CELLS_AT_ONCE = 2**20  # times steps: some tenths of a second
 TYPES = (torch.float32, torch.float64)  # that BLAS knows
 
 
@@ -68,19 +71,17 @@ class _Advance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dynamic, rules, steps, recorded, *layers):
         order = _order(dynamic)
-        old = np.ascontiguousarray(dynamic.numpy()[..., order])
-        new = old.copy()
-        before = []
-        sequence = list(zip(rules, _each(_arrays(*layers)), strict=True))
+        applications = steps * len(rules)
+        shape = (applications + 1 if recorded else 2, *dynamic.shape)
+        states = np.empty(shape, dynamic.numpy().dtype)
+        states[:] = dynamic.numpy()[..., order]
         with gathered() as team:
-            for rule, weights in sequence * steps:
-                _step(team, rule, weights, old, new)
-                if recorded:
-                    before.append(torch.from_numpy(old))
-                old, new = new, new.copy() if recorded else old
+            _march(team, rules, _each(_arrays(*layers)), steps, states)
         ctx.rules = rules
-        ctx.save_for_backward(*layers, *before, torch.from_numpy(old))
-        return torch.from_numpy(np.take(old, np.argsort(order), axis=-1))
+        before = states[: applications + 1] if recorded else []
+        ctx.save_for_backward(*layers, *map(torch.from_numpy, before))
+        last = states[applications % len(states)]
+        return torch.from_numpy(np.take(last, np.argsort(order), axis=-1))
 
     @staticmethod
     @once_differentiable
@@ -107,17 +108,25 @@ class _Advance(torch.autograd.Function):
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
 
-def _step(team: Team, rule: Rule, weights: tuple, old, new) -> None:
-    """Write what one application of a rule makes of ``old``; buildings stay as they are."""
-    city, layers = rule.city, rule.with_layers(weights)
-    work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, layers)
-    if city.scale == 1:
-        team(kernels.step, *work, rule.alpha, old, old, new)
-        return
-    means, increments = _means(team, city, old), _blocks(city, old)
-    team(kernels.step, *work, -1.0, means, increments, increments)
-    work = (city.scale, _sized(old), city.has_air, rule.alpha, increments, old, new)
-    team(kernels.add_blocks, _rows(new), *work)
+def _march(team: Team, rules: Sequence[Rule], weights: Sequence[tuple], steps: int, states) -> None:
+    """Advance the first of some states, in calls short enough for an interrupt in between."""
+    sequence = [_marching(team, *each, states) for each in zip(rules, weights, strict=True)]
+    begins = np.array([team.ends(len(rule.city.cells))[:-1] for rule in rules], np.intp)
+    count, cells = steps * len(rules), math.prod(states.shape[1:4])
+    alike = len({rule.follows_wind for rule in rules}) == 1  # and so of the same types
+    at_once = max(CELLS_AT_ONCE // max(cells, 1), 1) if alike else 1
+    for first in range(0, count, at_once):
+        which = np.arange(first, min(first + at_once, count)) % len(rules)
+        several = sequence if alike else [sequence[which[0]]]
+        team.meeting(march, first, begins[which], tuple(several), states)
+
+
+def _marching(team: Team, rule: Rule, weights: tuple, states: np.ndarray) -> tuple:
+    """Return a rule as ``marching`` takes it."""
+    city, ends = rule.city, np.array(team.ends(len(rule.city.cells))[1:], np.intp)
+    step = rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights), rule.alpha
+    blocks = np.zeros((3, *city.shape, states.shape[-1]), states.dtype)
+    return ends, *step, city.scale, city.shares, city.has_air, blocks
 
 
 def _step_backward(

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from pinca_lib.lanes import clamped, head, joined, load, store, tail
+from pinca_lib.turns import block
 
 U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
 MEMORY = 5  # the first of the others that hold nothing known
@@ -138,7 +139,7 @@ def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
 
 
 @_compiled
-def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
+def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
     ``rule`` is W1, of the dynamic channels, and W2, both in halves, and what base channels and bias
@@ -150,8 +151,8 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
     limit = limits(evens + odds, dtype)
-    for start in range(first, last, most):
-        stop = min(start + most, last)
+    start, stop = block(own, turns, most)
+    while start < stop:
         here, k = cells[start:stop], stop - start
         first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
         for i in range(k):
@@ -172,6 +173,7 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
             added = get_halves(frame, cos, sin, added_even, (i, 0), added_odd, (i, 0))
             lanes = load(evens + odds, old, (b, y, x)) + air[start + i] * added
             put(evens + odds, lanes, limit, alpha, new, b, y, x)
+        start, stop = block(own, turns, most)
 
 
 @_compiled

@@ -11,35 +11,66 @@ from functools import cache
 from itertools import pairwise
 from threading import Lock
 
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (what np.dot will call: loaded, so that it is limited)
 import torch
 from threadpoolctl import ThreadpoolController
-
-Team = Callable[..., list]
 
 _rollouts = Lock()
 
 
 @contextmanager
-def gathered() -> Iterator[Team]:
-    """Yield a function that calls ``work(first, last, *arguments)`` on torch's threads.
-
-    Each call gets an equal share of 0…count; all results are returned.
-    """
-    threads = torch.get_num_threads()
-
-    def team(work: Callable, count: int, *arguments) -> list:
-        ends = [count * share // threads for share in range(threads + 1)]
-        shares = [(*share, *arguments) for share in pairwise(ends)]
-        others = [helpers.submit(work, *share) for share in shares[1:]]
-        try:
-            return [work(*shares[0]), *(other.result() for other in others)]
-        finally:  # nobody is at work when it is another rollout's turn
-            wait(others)
-
-    helpers = _helpers(max(threads - 1, 1))
+def gathered() -> Iterator["Team"]:
+    """Yield a team of as many threads as torch has."""
+    team = Team(torch.get_num_threads())
     with _rollouts, _blas().limit(limits=1, user_api="blas"):
         yield team
+
+
+class Team:
+    """Threads that do a work together, which then is done."""
+
+    def __init__(self, threads: int):
+        self.threads, self._helpers = threads, _helpers(max(threads - 1, 1))
+
+    def ends(self, count: int) -> list[int]:
+        """Return where equal shares of 0…count begin and end, (threads + 1)."""
+        return [count * share // self.threads for share in range(self.threads + 1)]
+
+    def __call__(self, work: Callable, count: int, *arguments) -> list:
+        """Call ``work(first, last, *arguments)`` with equal shares of 0…count; return all results.
+
+        What is summed up in a share is always the same, to the bit.
+        """
+        return self._do(work, [(*share, *arguments) for share in pairwise(self.ends(count))])
+
+    def meeting(self, work: Callable, *arguments) -> list:
+        """Call ``work(own, meeting, *arguments)``, where threads may ``turns.meet``."""
+        meeting = np.zeros(2, np.intp)
+
+        def give_up() -> None:
+            meeting[1] = 1
+
+        def part(own: int):
+            try:
+                return work(own, meeting, *arguments)
+            except BaseException:
+                give_up()
+                raise
+
+        return self._do(part, [(own,) for own in range(self.threads)], give_up)
+
+    def _do(self, work: Callable, shares: list[tuple], give_up: Callable = lambda: None) -> list:
+        others = []
+        try:
+            for share in shares[1:]:
+                others.append(self._helpers.submit(work, *share))
+            return [work(*shares[0]), *(other.result() for other in others)]
+        except BaseException:  # an interrupt, say, before this thread is at work
+            give_up()
+            raise
+        finally:  # nobody is at work when it is another rollout's turn
+            wait(others)
 
 
 @cache

@@ -1,0 +1,64 @@
+"""Many steps in one compiled call, in which threads meet where they need what others write."""
+
+from numba import njit
+
+from pinca_lib.grids import sum_blocks
+from pinca_lib.kernels import add_blocks, step
+from pinca_lib.turns import meet
+
+_compiled = njit(nogil=True, cache=True)
+
+
+@_compiled
+def march(own, meeting, first, begins, rules, states):
+    """Do one thread's part in applying rules in turn.
+
+    Parameters
+    ----------
+    own : int
+        Which of the threads it is.
+    meeting : ndarray of shape (2,)
+        As of ``turns``.
+    first : int
+        Of the applications of a rule. Number i takes rule i to make state i + 1 of state i; after
+        the last rule or state comes the first one again. Buildings must be there already.
+    begins : ndarray of shape (applications, threads)
+        As of ``turns``.
+    rules : tuple of tuples
+        All of the same types, as ``_apply`` takes them.
+    states : ndarray of shape (N, B, H, W, D)
+    """
+    for i in range(len(begins)):
+        old, new = states[(first + i) % len(states)], states[(first + i + 1) % len(states)]
+        _apply(own, meeting, begins[i], rules[(first + i) % len(rules)], old, new)
+
+
+@_compiled
+def _apply(own, meeting, begins, rule, old, new):
+    """Write what a rule makes of a state.
+
+    The rule is what ``kernels.step`` takes and, if its cells are wider than the state's, blocks:
+    means of the state, zeros, and increments, which are zero in buildings.
+    """
+    ends, most, cells, air, frame, layers, alpha, scale, shares, has_air, blocks = rule
+    threads, is_wide = len(ends), scale > 1
+    if is_wide:
+        seen, before, after, kept = blocks[0], blocks[1], blocks[2], -1.0
+        first, last = _rows(own, threads, seen)
+        sum_blocks(first, last, scale, frame[0] + frame[1], shares, old, seen)
+        meet(meeting, threads)
+    else:
+        seen, before, after, kept = old, old, new, alpha
+    step(own, (begins, ends), most, cells, air, frame, layers, kept, seen, before, after)
+    meet(meeting, threads)
+    if is_wide:
+        first, last = _rows(own, threads, new)
+        add_blocks(first, last, scale, frame[0] + frame[1], has_air, alpha, after, old, new)
+        meet(meeting, threads)
+
+
+@_compiled
+def _rows(own, threads, state):
+    """Return where a thread's share of the rows of a state begins and ends."""
+    count = state.shape[0] * state.shape[1]
+    return count * own // threads, count * (own + 1) // threads
