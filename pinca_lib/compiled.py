@@ -74,7 +74,7 @@ class _Advance(torch.autograd.Function):
         applications = steps * len(rules)
         shape = (applications + 1 if recorded else 2, *dynamic.shape)
         states = np.empty(shape, dynamic.numpy().dtype)
-        states[:] = dynamic.numpy()[..., order]
+        states[0] = dynamic.numpy()[..., order]
         with gathered() as team:
             _march(team, rules, _each(_arrays(*layers)), steps, states)
         ctx.rules = rules
@@ -109,7 +109,7 @@ class _Advance(torch.autograd.Function):
 
 
 def _march(team: Team, rules: Sequence[Rule], weights: Sequence[tuple], steps: int, states) -> None:
-    """Advance the first of some states, in calls short enough for an interrupt in between."""
+    """Make the others of the first state, in calls short enough for an interrupt in between."""
     sequence = [_marching(team, *each, states) for each in zip(rules, weights, strict=True)]
     begins = np.array([team.ends(len(rule.city.cells))[:-1] for rule in rules], np.intp)
     count, cells = steps * len(rules), math.prod(states.shape[1:4])

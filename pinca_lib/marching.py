@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from pinca_lib.grids import sum_blocks
+from pinca_lib.grids import copy, sum_blocks
 from pinca_lib.kernels import add_blocks, step
 from pinca_lib.turns import meet
 
@@ -21,39 +21,43 @@ def march(own, meeting, first, begins, rules, states):
         As of ``turns``.
     first : int
         Of the applications of a rule. Number i takes rule i to make state i + 1 of state i; after
-        the last rule or state comes the first one again. Buildings must be there already.
+        the last rule or state comes the first one again. States that are not the first may be
+        empty before they are made.
     begins : ndarray of shape (applications, threads)
         As of ``turns``.
     rules : tuple of tuples
         All of the same types, as ``_apply`` takes them.
     states : ndarray of shape (N, B, H, W, D)
     """
-    for i in range(len(begins)):
-        old, new = states[(first + i) % len(states)], states[(first + i + 1) % len(states)]
-        _apply(own, meeting, begins[i], rules[(first + i) % len(rules)], old, new)
+    for i in range(first, first + len(begins)):
+        old, new = states[i % len(states)], states[(i + 1) % len(states)]
+        is_empty = i + 1 < len(states)
+        _apply(own, meeting, begins[i - first], rules[i % len(rules)], old, new, is_empty)
 
 
 @_compiled
-def _apply(own, meeting, begins, rule, old, new):
+def _apply(own, meeting, begins, rule, old, new, is_empty):
     """Write what a rule makes of a state.
 
     The rule is what ``kernels.step`` takes and, if its cells are wider than the state's, blocks:
     means of the state, zeros, and increments, which are zero in buildings.
     """
     ends, most, cells, air, frame, layers, alpha, scale, shares, has_air, blocks = rule
-    threads, is_wide = len(ends), scale > 1
+    sized, threads, is_wide = frame[0] + frame[1], len(ends), scale > 1
+    first, last = _rows(own, threads, new)
     if is_wide:
         seen, before, after, kept = blocks[0], blocks[1], blocks[2], -1.0
-        first, last = _rows(own, threads, seen)
-        sum_blocks(first, last, scale, frame[0] + frame[1], shares, old, seen)
+        sum_blocks(*_rows(own, threads, seen), scale, sized, shares, old, seen)
         meet(meeting, threads)
     else:
         seen, before, after, kept = old, old, new, alpha
+        if is_empty:  # and a step leaves buildings out
+            copy(first, last, old, new)
+            meet(meeting, threads)
     step(own, (begins, ends), most, cells, air, frame, layers, kept, seen, before, after)
     meet(meeting, threads)
     if is_wide:
-        first, last = _rows(own, threads, new)
-        add_blocks(first, last, scale, frame[0] + frame[1], has_air, alpha, after, old, new)
+        add_blocks(first, last, scale, sized, has_air, alpha, after, old, new)
         meet(meeting, threads)
 
 
