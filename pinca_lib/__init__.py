@@ -3,9 +3,9 @@
 The modules, from the ground up; each imports only from those before it:
 
 what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_operators``
-the rule, its laws    ``blocks``, ``frames``, ``physics``, ``automaton``, ``lanes``, ``turns``,
-                      ``kernels``, ``grids``, ``marching``, ``teams``, ``cities``, ``compiled``,
-                      ``tensorcores``, ``fused``, ``rollout``
+the rule, its laws    ``blocks``, ``frames``, ``physics``, ``automaton``, ``native``, ``lanes``,
+                      ``turns``, ``kernels``, ``grids``, ``marching``, ``teams``, ``cities``,
+                      ``compiled``, ``tensorcores``, ``fused``, ``rollout``
 cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``doubts``,
                       ``urbantales``
 what training needs   ``metrics``, ``texture``, ``augmentation``, ``pool``, ``losses``, ``training``

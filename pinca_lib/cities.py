@@ -62,7 +62,7 @@ class City:
         total = _block_sums(whole[:, GEO_MASK], scale).repeat(scale, 1).repeat(scale, 2)
         total = total[:, : whole.shape[2], : whole.shape[3]]
         shares = np.divide(whole[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
-        cells = np.argwhere(air).astype(np.int32)
+        cells = np.argwhere(air).astype(np.int32, order="C")
         wind = heading(base) if follows_wind else base.new_tensor([[1.0, 0.0]]).repeat(len(base), 1)
         wind = wind.contiguous().numpy()
         evens, odds = _halves(BASE_COUNT, BASE, follows_wind)

@@ -41,7 +41,7 @@ if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
 ):
     raise AssertionError("kernels.put must do what automaton.bounded does")
 
-CELLS_AT_ONCE = 2**20  # times steps: some tenths of a second
+CELLS_AT_ONCE = 2**20  # times applications of a rule: some tenths of a second
 TYPES = (torch.float32, torch.float64)  # that BLAS knows
 
 
@@ -125,7 +125,7 @@ def _marching(team: Team, rule: Rule, weights: tuple, states: np.ndarray) -> tup
     """Return a rule as ``marching`` takes it."""
     city, ends = rule.city, np.array(team.ends(len(rule.city.cells))[1:], np.intp)
     step = rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights), rule.alpha
-    blocks = np.zeros((3, *city.shape, states.shape[-1]), states.dtype)
+    blocks = np.zeros((3 * (city.scale > 1), *city.shape, states.shape[-1]), states.dtype)
     return ends, *step, city.scale, city.shares, city.has_air, blocks
 
 

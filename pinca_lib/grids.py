@@ -4,14 +4,12 @@ The work is rows first…last of all samples; ``sized`` has an entry for each ch
 """
 
 import numpy as np
-from numba import njit
 
 from pinca_lib.lanes import load, store, within
+from pinca_lib.native import native
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
-
-@_compiled
+@native
 def perceive_backward(first, last, sized, grad_p, grad):
     """Add to the gradient of each cell what its neighbours' filters saw of it.
 
@@ -39,14 +37,14 @@ def perceive_backward(first, last, sized, grad_p, grad):
             store(grad, (b, y, x), load(sized, grad, (b, y, x)) + own + both + one)
 
 
-@_compiled
+@native
 def column(sized, grad_p, b, up, y, down, x, at):
     """Return the sum of three cells of a column, the middle one twice, of channels from one on."""
     above, own = load(sized, grad_p, (b, up, x, at)), load(sized, grad_p, (b, y, x, at))
     return above + 2 * own + load(sized, grad_p, (b, down, x, at))
 
 
-@_compiled
+@native
 def cut(first, last, sized, limit, new, grad):
     """Cut the gradient where ``new`` is at a channel's limit.
 
@@ -61,7 +59,7 @@ def cut(first, last, sized, limit, new, grad):
             store(grad, (b, y, x), within(lanes, value, limits))
 
 
-@_compiled
+@native
 def sum_blocks(first, last, scale, sized, weights, cells, blocks):
     """Write sums of ``weights`` times ``cells`` over blocks; the work is rows of blocks."""
     _, height, width, channels = cells.shape
@@ -77,7 +75,7 @@ def sum_blocks(first, last, scale, sized, weights, cells, blocks):
             store(blocks, (b, i, j), total)
 
 
-@_compiled
+@native
 def copy(first, last, old, new):
     """Write what is there."""
     for row in range(first, last):

@@ -1,7 +1,7 @@
 """The compiled inner loops of the automaton's step on a CPU, and of its derivative.
 
 Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
-``most`` at a time, which stay in a core's cache, without Python's lock.
+or on those that it takes in ``turns``, ``most`` at a time, which stay in a core's cache.
 
 Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what multiplies their increments;
 ``dynamic``, ``old``, ``new``, ``seen`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W,
@@ -20,9 +20,9 @@ All channels of a cell are taken at once, as ``lanes``.
 """
 
 import numpy as np
-from numba import njit
 
 from pinca_lib.lanes import clamped, head, joined, load, store, tail
+from pinca_lib.native import native
 from pinca_lib.turns import block
 
 U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
@@ -30,16 +30,14 @@ MEMORY = 5  # the first of the others that hold nothing known
 MARGIN = 1e-6  # of ``physics``
 MEMORY_LIMIT = 3.0  # of ``automaton``
 
-_compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 
-
-@_compiled
+@native
 def turned(cos, sin, x, y):
     """Turn a vector."""
     return cos * x - sin * y, sin * x + cos * y
 
 
-@_compiled
+@native
 def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
     """Write a cell's channels, or what a filter sees of them, in halves, to two places."""
     evens, _, vectors, _ = frame
@@ -49,7 +47,7 @@ def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
     store(odd, beside, joined(y, tail(others, vectors)))
 
 
-@_compiled
+@native
 def get_halves(frame, cos, sin, even, at, odd, beside):
     """Return what the halves from two places are of, in the frame of the grid."""
     evens, odds, vectors, _ = frame
@@ -58,7 +56,7 @@ def get_halves(frame, cos, sin, even, at, odd, beside):
     return joined(joined(x, tail(some, vectors)), joined(y, tail(others, vectors)))
 
 
-@_compiled
+@native
 def around(cells, i, dynamic):
     """Return the sample of a cell, and the rows and columns that its filters see."""
     _, height, width, _ = dynamic.shape
@@ -68,14 +66,14 @@ def around(cells, i, dynamic):
     return b, up, y, down, left, x, right
 
 
-@_compiled
+@native
 def three(sized, dynamic, b, y, left, x, right):
     """Return a cell and its neighbours in a row."""
     own, west = load(sized, dynamic, (b, y, x)), load(sized, dynamic, (b, y, left))
     return west, own, load(sized, dynamic, (b, y, right))
 
 
-@_compiled
+@native
 def look(sized, dynamic, place, cos, sin):
     """Return what the filters see of a cell: it, slopes along the wind, Laplacians, and across."""
     b, up, y, down, left, x, right = place
@@ -90,7 +88,7 @@ def look(sized, dynamic, place, cos, sin):
     return own, along, laplacian, across
 
 
-@_compiled
+@native
 def perceive(cells, frame, dynamic, even, odd):
     """Write what the filters see, as ``look`` says it, in halves (n, 3 M + N) and (n, 3 N + M).
 
@@ -109,7 +107,7 @@ def perceive(cells, frame, dynamic, even, odd):
         put_halves(frame, cos, sin, across, others, (i, last), even, (i, 3 * m))
 
 
-@_compiled
+@native
 def unperceive(cells, frame, even, odd, grad_p):
     """Write the gradient of what the filters see, in the frame of the grid, from its halves."""
     evens, odds, _, wind = frame
@@ -129,7 +127,7 @@ def unperceive(cells, frame, even, odd, grad_p):
         store(grad_p, (b, y, x, 3 * d), laplacian)
 
 
-@_compiled
+@native
 def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
     """Write what the cells perceive, and what W1 makes of it, in halves."""
     perceive(cells, frame, seen, even, odd)
@@ -138,7 +136,7 @@ def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
         np.dot(odd, w1[1], odd_hidden)
 
 
-@_compiled
+@native
 def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
     """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
 
@@ -176,13 +174,13 @@ def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
         start, stop = block(own, turns, most)
 
 
-@_compiled
+@native
 def place_of_v(count):
     """Return how many of so many dynamic channels are even: V is the first that is not."""
     return count - 1 if count <= 6 else count - 2 - (count - 6) // 2
 
 
-@_compiled
+@native
 def limits(sized, dtype):
     """Return how large each channel may be at most, (D,): no number where there is no limit."""
     limit = np.full(len(sized), np.nan, dtype)
@@ -191,7 +189,7 @@ def limits(sized, dtype):
     return limit
 
 
-@_compiled
+@native
 def put(sized, lanes, limit, alpha, new, b, y, x):
     """Write the channels of a cell; unless ``alpha`` is -1, as ``automaton.bounded`` does."""
     if alpha < 0:
@@ -206,7 +204,7 @@ def put(sized, lanes, limit, alpha, new, b, y, x):
     new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -flux), flux)
 
 
-@_compiled
+@native
 def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad_p, by_constant):
     """Write the gradient of what the filters saw; return this share's by W1 and W2, in halves.
 
@@ -260,7 +258,7 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
     return w1_even, w1_odd, w2_even, w2_odd
 
 
-@_compiled
+@native
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
     """Write ``old`` plus ``weights`` (B, H, W) times its block, bounded; work is rows of cells."""
     _, height, width, _ = old.shape

@@ -5,8 +5,6 @@ arrays overlap. How many *lanes* there are is the length of a tuple, ``sized``, 
 constant to the compiler; its entries are not looked at. Lanes are added, subtracted and multiplied
 by each other and, on the left, by a number. A place in an array is a tuple of indices, none of them
 negative, of which the last ones may be left out. Nothing checks that the lanes end within it.
-
-Numba keeps what it compiled until the file of the calling function changes, not this one.
 """
 
 import operator

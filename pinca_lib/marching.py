@@ -1,15 +1,12 @@
 """Many steps in one compiled call, in which threads meet where they need what others write."""
 
-from numba import njit
-
 from pinca_lib.grids import copy, sum_blocks
 from pinca_lib.kernels import add_blocks, step
+from pinca_lib.native import native
 from pinca_lib.turns import meet
 
-_compiled = njit(nogil=True, cache=True)
 
-
-@_compiled
+@native
 def march(own, meeting, first, begins, rules, states):
     """Do one thread's part in applying rules in turn.
 
@@ -24,7 +21,7 @@ def march(own, meeting, first, begins, rules, states):
         the last rule or state comes the first one again. States that are not the first may be
         empty before they are made.
     begins : ndarray of shape (applications, threads)
-        As of ``turns``.
+        As of ``turns``, for each application.
     rules : tuple of tuples
         All of the same types, as ``_apply`` takes them.
     states : ndarray of shape (N, B, H, W, D)
@@ -35,11 +32,12 @@ def march(own, meeting, first, begins, rules, states):
         _apply(own, meeting, begins[i - first], rules[i % len(rules)], old, new, is_empty)
 
 
-@_compiled
+@native
 def _apply(own, meeting, begins, rule, old, new, is_empty):
-    """Write what a rule makes of a state.
+    """Write what a rule makes of a state, over an older one or where nothing is yet.
 
-    The rule is what ``kernels.step`` takes and, if its cells are wider than the state's, blocks:
+    Of a rule there are its ``turns``' ends, what ``kernels.step`` takes of it, what of its city,
+    for cells wider than the state's, ``add_blocks`` and ``sum_blocks`` take, and their blocks:
     means of the state, zeros, and increments, which are zero in buildings.
     """
     ends, most, cells, air, frame, layers, alpha, scale, shares, has_air, blocks = rule
@@ -61,7 +59,7 @@ def _apply(own, meeting, begins, rule, old, new, is_empty):
         meet(meeting, threads)
 
 
-@_compiled
+@native
 def _rows(own, threads, state):
     """Return where a thread's share of the rows of a state begins and ends."""
     count = state.shape[0] * state.shape[1]

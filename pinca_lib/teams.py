@@ -42,34 +42,33 @@ class Team:
 
         What is summed up in a share is always the same, to the bit.
         """
-        return self._do(work, [(*share, *arguments) for share in pairwise(self.ends(count))])
+        shares = [(*share, *arguments) for share in pairwise(self.ends(count))]
+        return self._do(work, shares, [0, 0])
 
     def meeting(self, work: Callable, *arguments) -> list:
         """Call ``work(own, meeting, *arguments)``, where threads may ``turns.meet``."""
         meeting = np.zeros(2, np.intp)
 
-        def give_up() -> None:
-            meeting[1] = 1
-
         def part(own: int):
             try:
                 return work(own, meeting, *arguments)
             except BaseException:
-                give_up()
+                meeting[1] = 1
                 raise
 
-        return self._do(part, [(own,) for own in range(self.threads)], give_up)
+        return self._do(part, [(own,) for own in range(self.threads)], meeting)
 
-    def _do(self, work: Callable, shares: list[tuple], give_up: Callable = lambda: None) -> list:
+    def _do(self, work: Callable, shares: list[tuple], meeting: list | np.ndarray) -> list:
         others = []
         try:
             for share in shares[1:]:
                 others.append(self._helpers.submit(work, *share))
             return [work(*shares[0]), *(other.result() for other in others)]
-        except BaseException:  # an interrupt, say, before this thread is at work
-            give_up()
+        except BaseException:  # an interrupt, say, or no further thread is to be had
+            _helpers.cache_clear()  # what was asked of these may still wait for one of them
             raise
         finally:  # nobody is at work when it is another rollout's turn
+            meeting[1] = 1
             wait(others)
 
 

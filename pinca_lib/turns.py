@@ -9,18 +9,18 @@ import ctypes
 import os
 
 from llvmlite import binding
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from pinca_lib.native import native
 
 _system = ctypes.WinDLL("kernel32") if os.name == "nt" else ctypes.CDLL(None)
 _yield = _system.SwitchToThread if os.name == "nt" else _system.sched_yield
 binding.add_symbol("pinca_lib_give_way", ctypes.cast(_yield, ctypes.c_void_p).value)
 _give_way = types.ExternalFunction("pinca_lib_give_way", types.int32())  # to another thread
 
-_compiled = njit(nogil=True, cache=True)
 
-
-@_compiled
+@native
 def block(own, turns, most):
     """Take a block of at most so many cells; return where it begins and ends, 0 and 0 for none.
 
@@ -36,12 +36,12 @@ def block(own, turns, most):
     return 0, 0
 
 
-@_compiled
+@native
 def meet(meeting, count):
     """Wait until so many threads have come, or one of them never will.
 
-    Threads share ``meeting``: how many have come so far, to this and to former ones, and how many
-    have failed.
+    Threads share ``meeting``: how many have come so far, to this and to former ones, and whether
+    one has failed, from when on nobody waits, and what is written is of no use.
     """
     awaited = (_added(meeting, 0, 1) // count + 1) * count
     while _added(meeting, 0, 0) < awaited and _added(meeting, 1, 0) == 0:

@@ -94,6 +94,11 @@ def test_so_do_batches_that_are_rolled_out_a_few_samples_at_a_time():
     assert_equals_the_rules(rules, city_state(3, height=128, width=130), steps=2)
 
 
+def test_so_do_rules_of_one_cell_beside_rules_of_many():
+    rules = [wide_rule(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
+    assert_equals_the_rules(rules, city_state(1, height=4, width=3))
+
+
 @pytest.mark.parametrize("scale", [2, 3, 5])
 def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
     state = city_state(2, height=11, width=14)

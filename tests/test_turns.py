@@ -1,5 +1,8 @@
 """Threads that take blocks of cells in turn and meet in compiled code."""
 
+import faulthandler
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +17,9 @@ _compiled = njit(nogil=True)
 
 
 @_compiled
-def count(own, _, turns, most, taken):
+def count(own, meeting, turns, most, taken):
     """Count how often each cell is taken."""
+    meet(meeting, len(turns[1]))  # lest the first one does it all
     start, stop = block(own, turns, most)
     while start < stop:
         taken[start:stop] += 1
@@ -41,8 +45,10 @@ def turns_of(ends):
 @pytest.fixture
 def team(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    faulthandler.dump_traceback_later(120, exit=True)  # nothing else ends threads that wait in vain
     with teams.gathered() as team:
         yield team
+    faulthandler.cancel_dump_traceback_later()
 
 
 def test_each_cell_is_taken_once_however_many_threads_there_are(team):
@@ -74,23 +80,27 @@ def test_where_one_fails_the_others_wait_no_longer(team, failing):
         team.meeting(work)
 
 
-def test_nor_do_they_where_a_thread_cannot_be_had(team, monkeypatch):
-    submit = team._helpers.submit
-    monkeypatch.setattr(team, "_helpers", Helpers(submit))
-    with pytest.raises(RuntimeError, match="no thread"):
-        team.meeting(lambda own, meeting: meet(meeting, 4))
+def test_nor_do_they_where_a_thread_cannot_be_had_and_later_all_is_well(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    teams._helpers.cache_clear()
+    start, started = Thread.start, []
 
+    def start_one(thread):
+        if started:
+            raise RuntimeError("no thread")
+        started.append(thread)
+        start(thread)
 
-class Helpers:
-    """Helpers of which there is one alone."""
+    def work(own, meeting):
+        meet(meeting, 4)
 
-    def __init__(self, submit):
-        self.submits = iter([submit])
-
-    def submit(self, *work):
-        for submit in self.submits:
-            return submit(*work)
-        raise RuntimeError("no thread")
+    with teams.gathered() as team, monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", start_one)
+        with pytest.raises(RuntimeError, match="no thread"):
+            team.meeting(work)
+    for _ in range(2):
+        with teams.gathered() as team:
+            team.meeting(work)
 
 
 @pytest.mark.parametrize(
