@@ -84,7 +84,7 @@ plotting.plot_scaling(table)
 #
 # **On a CPU.** On larger grids the rule as written spends most of its time in page faults, since glibc's
 # allocator hands its large buffers back in every step: how slow it is then depends on the day. In a process
-# that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 7 to 24 % of the
+# that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 6 to 24 % of the
 # ceiling, as it does on one small city anyway: there eight times as fast would be two thirds of it to more
 # than all. Of a step of ours most is products, by BLAS.
 #
