@@ -77,7 +77,7 @@ def sum_blocks(first, last, scale, sized, weights, cells, blocks):
 
 @native
 def copy(first, last, old, new):
-    """Write what is there."""
+    """Write one state to another."""
     for row in range(first, last):
         b, y = divmod(row, old.shape[1])
         new[b, y] = old[b, y]

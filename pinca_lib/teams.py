@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
-from itertools import pairwise
 from threading import Lock
 
 import numpy as np
@@ -42,12 +41,12 @@ class Team:
 
         What is summed up in a share is always the same, to the bit.
         """
-        shares = [(*share, *arguments) for share in pairwise(self.ends(count))]
-        return self._do(work, shares, [0, 0])
+        ends = self.ends(count)
+        return self.meeting(lambda own, _: work(ends[own], ends[own + 1], *arguments))
 
     def meeting(self, work: Callable, *arguments) -> list:
         """Call ``work(own, meeting, *arguments)``, where threads may ``turns.meet``."""
-        meeting = np.zeros(2, np.intp)
+        meeting, others = np.zeros(2, np.intp), []
 
         def part(own: int):
             try:
@@ -56,14 +55,10 @@ class Team:
                 meeting[1] = 1
                 raise
 
-        return self._do(part, [(own,) for own in range(self.threads)], meeting)
-
-    def _do(self, work: Callable, shares: list[tuple], meeting: list | np.ndarray) -> list:
-        others = []
         try:
-            for share in shares[1:]:
-                others.append(self._helpers.submit(work, *share))
-            return [work(*shares[0]), *(other.result() for other in others)]
+            for own in range(1, self.threads):
+                others.append(self._helpers.submit(part, own))
+            return [part(0), *(other.result() for other in others)]
         except BaseException:  # an interrupt, say, or no further thread is to be had
             _helpers.cache_clear()  # what was asked of these may still wait for one of them
             raise

@@ -42,13 +42,18 @@ def turns_of(ends):
     return np.array([0, *ends[:-1]], np.intp), np.array(ends, np.intp)
 
 
+@pytest.fixture(autouse=True)
+def watched():
+    faulthandler.dump_traceback_later(300, exit=True)  # nothing else ends threads that wait in vain
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
 @pytest.fixture
 def team(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    faulthandler.dump_traceback_later(120, exit=True)  # nothing else ends threads that wait in vain
     with teams.gathered() as team:
         yield team
-    faulthandler.cancel_dump_traceback_later()
 
 
 def test_each_cell_is_taken_once_however_many_threads_there_are(team):
