@@ -43,6 +43,7 @@ def tests(session: nox.Session) -> None:
     _find_or_install_browser(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
     session.run("pytest", "--nbval-lax", "tests", "notebooks", *session.posargs)
 
 
@@ -64,7 +65,7 @@ def viewer(session: nox.Session) -> None:
 def benchmark(session: nox.Session) -> None:
     """Time the rule as written, ours, and CAX, on all grids."""
     _install(session, ".[benchmark]")
-    session.run("python", "-m", "pinca_lib.benchmark", *session.posargs)
+    session.run("python", "-m", "benchmarks.speed", *session.posargs)
 
 
 @nox.session

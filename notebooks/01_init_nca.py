@@ -33,19 +33,25 @@
 # %matplotlib inline
 from IPython.display import Markdown
 
-from pinca_lib import plotting
-from pinca_lib.automaton import CA
-from pinca_lib.checkpoints import start_from
-from pinca_lib.datasets import load_dataset
-from pinca_lib.devices import choose_device
-from pinca_lib.losses import InitLoss
-from pinca_lib.metrics import ScaledPhysicsMetrics
-from pinca_lib.parameters import input_path, read_parameters
+from pinca_lib import (
+    CA,
+    InitLoss,
+    Run,
+    SamplePool,
+    ScaledPhysicsMetrics,
+    Training,
+    channel_units,
+    choose_device,
+    fresh_states,
+    input_path,
+    load_dataset,
+    plotting,
+    read_parameters,
+    rollout,
+    seed_everything,
+    start_from,
+)
 from pinca_lib.physics import ALPHA
-from pinca_lib.pool import SamplePool, fresh_states
-from pinca_lib.rollout import rollout
-from pinca_lib.runs import Run
-from pinca_lib.training import Training, channel_units, seed_everything
 
 # %% [markdown]
 # ## Parameters

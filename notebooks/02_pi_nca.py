@@ -32,19 +32,26 @@
 # %matplotlib inline
 from IPython.display import Markdown
 
-from pinca_lib import plotting
-from pinca_lib.automaton import CA
-from pinca_lib.checkpoints import load_rule, start_from
-from pinca_lib.datasets import load_dataset
-from pinca_lib.devices import choose_device
-from pinca_lib.doubts import doubts
-from pinca_lib.losses import PILoss
-from pinca_lib.metrics import ScaledPhysicsMetrics
-from pinca_lib.parameters import input_path, read_parameters
-from pinca_lib.pool import SamplePool, fresh_states
-from pinca_lib.rollout import rollout
-from pinca_lib.runs import Run
-from pinca_lib.training import Training, channel_units, seed_everything
+from pinca_lib import (
+    CA,
+    PILoss,
+    Run,
+    SamplePool,
+    ScaledPhysicsMetrics,
+    Training,
+    channel_units,
+    choose_device,
+    doubts,
+    fresh_states,
+    input_path,
+    load_dataset,
+    load_rule,
+    plotting,
+    read_parameters,
+    rollout,
+    seed_everything,
+    start_from,
+)
 
 # %% [markdown]
 # ## Parameters

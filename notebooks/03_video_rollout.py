@@ -28,18 +28,24 @@
 # %matplotlib inline
 from IPython.display import Video, display
 
-from pinca_lib import plotting
+from pinca_lib import (
+    RolloutViewer,
+    ScaledPhysicsMetrics,
+    choose_device,
+    doubts,
+    draw_film,
+    fresh_states,
+    input_path,
+    load_dataset,
+    load_rule,
+    new_folder,
+    output_path,
+    plotting,
+    read_parameters,
+    rollout_frames,
+    write_film,
+)
 from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
-from pinca_lib.checkpoints import load_rule
-from pinca_lib.datasets import load_dataset
-from pinca_lib.devices import choose_device
-from pinca_lib.doubts import doubts
-from pinca_lib.metrics import ScaledPhysicsMetrics
-from pinca_lib.parameters import input_path, output_path, read_parameters
-from pinca_lib.pool import fresh_states
-from pinca_lib.runfiles import new_folder
-from pinca_lib.video import draw_film, rollout_frames, write_film
-from pinca_lib.viewer import RolloutViewer
 
 # %% [markdown]
 # ## Parameters

@@ -36,18 +36,25 @@ from IPython.display import Markdown
 from scipy import stats
 
 # %%
-from pinca_lib import evaluation, plotting, score_figures
+from pinca_lib import (
+    PROJECT_ROOT,
+    choose_device,
+    doubts,
+    evaluation,
+    fresh_states,
+    healing_errors,
+    input_path,
+    list_cases,
+    load_case,
+    load_rule,
+    new_folder,
+    output_path,
+    plotting,
+    read_half_averages,
+    read_parameters,
+    rollout,
+)
 from pinca_lib.channels import GEO_MASK, NAMES, PREDICTED, SPEED, U, V
-from pinca_lib.checkpoints import load_rule
-from pinca_lib.cityfiles import read_half_averages
-from pinca_lib.datasets import list_cases, load_case
-from pinca_lib.devices import choose_device
-from pinca_lib.doubts import doubts
-from pinca_lib.healing import healing_errors
-from pinca_lib.parameters import PROJECT_ROOT, input_path, output_path, read_parameters
-from pinca_lib.pool import fresh_states
-from pinca_lib.rollout import rollout
-from pinca_lib.runfiles import new_folder
 
 # %% [markdown]
 # ## Parameters
@@ -151,7 +158,7 @@ def median(rows, figure):
 medians = [{"what": label} | {name: median(rows, key) for name, rows in tables.items()}
            for key, label in shown.items()]  # fmt: skip
 titles = {"what": f"median over {len(cases)} cases"} | {name: name for name in tables}
-Markdown(score_figures.table(medians, titles))
+Markdown(plotting.table(medians, titles))
 
 # %% [markdown]
 # The PI-NCA field by field; the last column is the mean over the fields. MAE is in m/s, m²/s² and, of
@@ -163,7 +170,7 @@ figures = {"relative_l2_{}": "relative L2", "relative_l2_{}_near": "relative L2 
 columns = [*NAMES[PREDICTED], "all"]
 by_field = [{"what": label} | {name: median(tables["PI-NCA"], key.format(name)) for name in columns}
             for key, label in figures.items()]  # fmt: skip
-Markdown(score_figures.table(by_field, {"what": "median"} | {name: name for name in columns}))
+Markdown(plotting.table(by_field, {"what": "median"} | {name: name for name in columns}))
 
 # %% [markdown]
 # And kind by kind: cases whose names begin alike.
@@ -177,7 +184,7 @@ of_kinds = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "r2_Up
 by_kind = [{"kind": kind, "cases": len(rows)} | {key: median(rows, key) for key in of_kinds}
            for kind, rows in kinds.items()]  # fmt: skip
 titles = {"kind": "median over", "cases": "cases"} | {key: shown[key] for key in of_kinds}
-Markdown(score_figures.table(by_kind, titles))
+Markdown(plotting.table(by_kind, titles))
 
 # %% [markdown]
 # All figures of every case are kept as CSV, with how unlike its layout is to the nearest one in training,
@@ -210,7 +217,7 @@ print(len(list(folder.iterdir())), "tables")
 # what one half of the simulation is off from the other: the full average has less noise than each.
 
 # %%
-score_figures.plot_cases(tables, "relative_l2_wind", "relative L2 error of (u, v)")
+plotting.plot_cases(tables, "relative_l2_wind", "relative L2 error of (u, v)")
 
 # %% [markdown]
 # The middle case: prediction, simulation, error.
@@ -227,7 +234,7 @@ plotting.plot_comparison(
 # %% [markdown]
 # ## What people would use instead
 #
-# A U-Net and a Fourier neural operator, trained by `data/compare.py` on the same cases as an
+# A U-Net and a Fourier neural operator, trained by `benchmarks/compare.py` on the same cases as an
 # automaton, and for about as long: 9 to 15 minutes of one core. (Most of the rivals' trainings ran on a GPU;
 # all times are of a CPU, measured one after the other, where the automaton has compiled loops and the
 # others have PyTorch's.) Like the automaton they keep the three bounds by construction. That a city turned
@@ -242,7 +249,7 @@ plotting.plot_comparison(
 
 # %%
 def compared(name, *held_out):
-    with (PROJECT_ROOT / "data" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+    with (PROJECT_ROOT / "benchmarks" / "tables" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["held_out"] in held_out]
 
 
@@ -273,10 +280,10 @@ costs = {"iterations": "iterations", "parameters": "parameters", "case_s": "a ca
          "training_s": "training (s)"}  # fmt: skip
 seeds = {"model": "", "seeds": "seeds"}
 tested = compared("rivals", "test")
-Markdown(score_figures.table(over_seeds(tested, errors), seeds | errors | costs))
+Markdown(plotting.table(over_seeds(tested, errors), seeds | errors | costs))
 
 # %%
-score_figures.plot_costs(tested, "mean_relative_l2_wind", "relative L2 error of (u, v), mean")
+plotting.plot_costs(tested, "mean_relative_l2_wind", "relative L2 error of (u, v), mean")
 
 # %% [markdown]
 # Four times as many iterations of the networks, beside the automaton that ships, whose training took a third of
@@ -286,7 +293,7 @@ score_figures.plot_costs(tested, "mean_relative_l2_wind", "relative L2 error of 
 
 # %%
 longer = compared("longer", "test")
-Markdown(score_figures.table(over_seeds(longer, errors), seeds | errors | costs))
+Markdown(plotting.table(over_seeds(longer, errors), seeds | errors | costs))
 
 # %% [markdown]
 # Is that luck? The automaton's error over the other's, both means over the layouts (of all winds and
@@ -328,7 +335,7 @@ def leads(name, held_out, all_sizes=False):
 
 over = {"trained": "trained", "on": "on", "model": "PI-NCA over …"} | fields
 found = leads("rivals", "test") + leads("longer", "test") + leads("longer", "test", True)
-Markdown(score_figures.table(found, over))
+Markdown(plotting.table(found, over))
 
 # %% [markdown]
 # ### Fresh cases
@@ -349,11 +356,11 @@ Markdown(score_figures.table(found, over))
 # %%
 fresh = compared("longer", "fresh")
 larger = {f"{error}_large": f"{name}, 256 m, median" for error, name in fields.items()}
-Markdown(score_figures.table(over_seeds(fresh, errors | larger), seeds | errors | larger))
+Markdown(plotting.table(over_seeds(fresh, errors | larger), seeds | errors | larger))
 
 # %%
 found = leads("longer", "fresh") + leads("longer", "fresh", True)
-Markdown(score_figures.table(found, over))
+Markdown(plotting.table(found, over))
 
 # %% [markdown]
 # How the rivals' settings were chosen: short trainings of as many iterations on the 71 of the first 91 cases
@@ -365,7 +372,7 @@ Markdown(score_figures.table(found, over))
 # there for the automaton alone, below.
 
 # %%
-Markdown(score_figures.table(compared("settings", "florence"), {"model": ""} | errors | costs))
+Markdown(plotting.table(compared("settings", "florence"), {"model": ""} | errors | costs))
 
 # %% [markdown]
 # How long the automaton is trained, how wide its Init-NCA is and how fast it learns, is judged by cases of
@@ -374,7 +381,7 @@ Markdown(score_figures.table(compared("settings", "florence"), {"model": ""} | e
 
 # %%
 scored = {"model": "", "held_out": "scored on", "parameters": "parameters"} | errors | heals
-Markdown(score_figures.table(compared("defaults", "florence", "munich"), scored))
+Markdown(plotting.table(compared("defaults", "florence", "munich"), scored))
 
 # %% [markdown]
 # What the parts of the automaton bring, in trainings as short, of 96 hidden units: one is left out or added
@@ -421,7 +428,7 @@ Markdown(score_figures.table(compared("defaults", "florence", "munich"), scored)
 
 # %%
 ablation = over_seeds(compared("ablation", "florence"), errors | heals)
-Markdown(score_figures.table(ablation, seeds | {"parameters": "parameters"} | errors | heals))
+Markdown(plotting.table(ablation, seeds | {"parameters": "parameters"} | errors | heals))
 
 # %% [markdown]
 # ## Far from what was trained on
@@ -434,7 +441,7 @@ if new:
     print(f"{len(new)} of {len(cases)} cases are further than 0.2 from all layouts of the training")
     for key in ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped"):
         print(f"{shown[key]}, PI-NCA, median over these: {evaluation.median(new, key):.3g}")
-score_figures.plot_over(
+plotting.plot_over(
     tables, distances, "distance to the nearest training layout", "relative_l2_wind",
     "relative L2 error of (u, v)",
 )  # fmt: skip
@@ -446,7 +453,7 @@ score_figures.plot_over(
 # against measurements in a wind tunnel; here the simulation is the judge, and its own halves the limit.
 
 # %%
-score_figures.plot_hit_rates(tables, evaluation.HIT_RATE_W, "uped")
+plotting.plot_hit_rates(tables, evaluation.HIT_RATE_W, "uped")
 
 # %% [markdown]
 # ## Larger than in training
@@ -461,7 +468,7 @@ for case, row in zip(cases, tables["PI-NCA"], strict=True):
     by_size[size].append(row)
 by_size = [{"kind": size, "cases": len(rows)} | {key: median(rows, key) for key in of_kinds}
            for size, rows in by_size.items()]  # fmt: skip
-Markdown(score_figures.table(by_size, titles))
+Markdown(plotting.table(by_size, titles))
 
 # %% [markdown]
 # ## Healing

@@ -15,7 +15,7 @@
 # # 5 · How fast
 #
 # A rollout is thousands of small steps, so a step is worth making fast. Here the rule as it is
-# written down in `pinca_lib/automaton.py` is timed against what `pinca_lib.rollout` makes of it,
+# written down in `pinca_lib/automaton/rule.py` is timed against what `pinca_lib.rollout` makes of it,
 # and against CAX, the cellular automata library in JAX, where that is installed.
 #
 # Every figure is a *ratio*, measured in turn in one run on one machine; absolute times mean little
@@ -25,16 +25,24 @@
 # to 1024² cells, and on a GPU if there is one:
 #
 # ```
-# python -m pinca_lib.benchmark
+# python -m benchmarks.speed
 # ```
 
 # %%
 # %matplotlib inline
-from pinca_lib import plotting
-from pinca_lib.benchmark import run, write_csv
-from pinca_lib.devices import choose_device
-from pinca_lib.parameters import output_path, read_parameters
-from pinca_lib.runfiles import new_folder
+import sys
+
+from pinca_lib import (
+    PROJECT_ROOT,
+    choose_device,
+    new_folder,
+    output_path,
+    plotting,
+    read_parameters,
+)
+
+sys.path.insert(0, str(PROJECT_ROOT))  # benchmarks are no part of the library
+from benchmarks.speed import run, write_csv
 
 # %% [markdown]
 # ## Parameters
@@ -100,7 +108,7 @@ plotting.plot_scaling(table)
 #
 # Three products of TF32 are as exact as one of float32: emulated on a CPU, 16 steps of the shipped rules are
 # off from float64 by 1.8·10⁻⁷ so, by 1.7·10⁻⁷ in float32, and TF32 alone would be off by 4·10⁻⁴
-# (`tests/test_fused.py`).
+# (`tests/rollouts/test_fused.py`).
 
 # %%
 folder = new_folder(output_path(p.output_dir), "benchmark")

@@ -21,10 +21,14 @@
 # %%
 from IPython.display import display
 
-from pinca_lib.checkpoints import load_rule
-from pinca_lib.devices import choose_device
-from pinca_lib.parameters import input_path, output_path, read_parameters
-from pinca_lib.viewer import RolloutViewer
+from pinca_lib import (
+    RolloutViewer,
+    choose_device,
+    input_path,
+    load_rule,
+    output_path,
+    read_parameters,
+)
 
 # %% tags=["parameters"]
 data_dir: str = "data/test"  # folder of city files

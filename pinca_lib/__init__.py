@@ -1,20 +1,24 @@
 """PI-NCA: pedestrian wind between buildings from a physics-informed neural cellular automaton.
 
-The modules, from the ground up; each imports only from those before it:
+The rooms, from the ground up; each imports only from those before it:
 
-what a state is       ``errors``, ``channels``, ``devices``, ``torchvision_operators``
-the rule, its laws    ``blocks``, ``frames``, ``physics``, ``automaton``, ``native``, ``lanes``,
-                      ``turns``, ``kernels``, ``grids``, ``marching``, ``teams``, ``cities``,
-                      ``compiled``, ``tensorcores``, ``fused``, ``rollout``
-cities                ``casemeta``, ``hdf5``, ``cityfiles``, ``datasets``, ``doubts``,
-                      ``urbantales``
-what training needs   ``metrics``, ``texture``, ``augmentation``, ``pool``, ``losses``, ``training``
-reproducible runs     ``parameters``, ``checkpoints``, ``progress``, ``runfiles``, ``runs``
-how right it is       ``evaluation``, ``rivals``
-how fast it is        ``contenders``, ``benchmark``
-what people look at   ``plotting``, ``score_figures``, ``video``
-a city being edited   ``editing``, ``healing``, ``live``, ``netcdf``, ``saving``, ``stills``
-the viewer            ``panels``, ``controls``, ``cells``, ``viewer``
+``errors``, ``channels``   what is said to people; the state: names, order, units
+``physics``                the laws of a mean flow, as residuals and bounds
+``automaton``              the rule, its coarser cells, the frame of the wind
+``rollouts``               many steps: ``rollout`` on a CPU, on a GPU, in plain PyTorch
+``datasets``               simulated cases
+``cities``                 a place and its buildings
+``evaluation``             how right a rule is, and where it does not apply
+``training``               sample pool, losses, descent
+``runs``                   parameters, run folders, checkpoints
+``plotting``               figures and films
+``viewer``                 the live rollout
+
+What people use comes from here: ``from pinca_lib import CA, load_dataset, rollout``. A name is
+imported when it is first used.
 """
 
-__version__ = "0.1.0"
+import lazy_loader
+
+__version__ = "0.2.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -88,3 +88,22 @@ def split_base(state: Tensor, base_count: int = BASE_COUNT) -> tuple[Tensor, Ten
     others : Tensor of shape (B, C - base_count, H, W)
     """
     return state[:, :base_count], state[:, base_count:]
+
+
+def fresh_states(cases: Tensor, channels: int = STATE_COUNT) -> Tensor:
+    """Return states that hold the cases' base channels and are zero beyond.
+
+    Parameters
+    ----------
+    cases : Tensor of shape (N, >= 6, H, W)
+        Channels 0-5 are taken.
+    channels : int
+        Channels C of the states.
+
+    Returns
+    -------
+    Tensor of shape (N, C, H, W)
+    """
+    states = cases.new_zeros(len(cases), channels, *cases.shape[-2:])
+    states[:, BASE] = cases[:, BASE]
+    return states

@@ -17,7 +17,7 @@ import pytest
 import xarray
 from playwright.sync_api import Error, Page, sync_playwright
 
-from pinca_lib.parameters import PROJECT_ROOT
+from pinca_lib.runs.parameters import PROJECT_ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 QUIET = [

@@ -1,0 +1,87 @@
+"""Train the weights that ship in ``data/pretrained``: notebook 01, then 02 on top of it.
+
+    python -m benchmarks.pretrain [--init-epochs 3000] [--pi-epochs 1000] [--name candidate --keep]
+
+Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>``; started again after
+a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
+written to ``data/pretrained``, each with a card that says how it was made.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import papermill
+
+from pinca_lib.runs import PROJECT_ROOT
+from pinca_lib.runs.checkpoints import checkpoints, load_tensors, save_atomically
+
+PRETRAINED = PROJECT_ROOT / "data" / "pretrained"
+EXPERIMENTS = {"init_nca": "01_init_nca", "pi_nca": "02_pi_nca"}
+
+
+def train(experiment: str, folder: Path, epochs: int, **parameters) -> Path:
+    """Run an experiment's notebook up to ``epochs`` iterations; return its run folder."""
+    begun = sorted(path for path in folder.glob(f"{experiment}_*") if checkpoints(path))
+    given = {"output_dir": str(folder), "epochs": epochs, **parameters}
+    if begun:  # with other parameters than it began with, the notebook stops
+        given["resume"] = str(begun[-1])
+    notebook = EXPERIMENTS[experiment]
+    papermill.execute_notebook(
+        PROJECT_ROOT / "notebooks" / f"{notebook}.ipynb",
+        folder / f"{notebook}.ipynb",
+        given,
+        cwd=PROJECT_ROOT,
+    )
+    return sorted(path for path in folder.glob(f"{experiment}_*") if checkpoints(path))[-1]
+
+
+def is_local(name: str) -> bool:
+    """Return whether a parameter says nothing of the weights, or is said by ``iterations``."""
+    return name.endswith("_dir") or name in ("device", "epochs", "resume")
+
+
+def ship(experiment: str, run: Path) -> None:
+    """Write the newest weights of a run to ``data/pretrained``, with their card."""
+    saved = load_tensors(checkpoints(run)[-1])
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    card = {
+        "experiment": experiment,
+        "iterations": saved["epoch"],
+        "parameters": {k: v for k, v in config["parameters"].items() if not is_local(k)},
+        "data_fingerprint": config["data_fingerprint"],
+        "versions": config["versions"],
+    }
+    kept = ("model_state_dict", "epoch", "cells", "tallest", "init_fingerprint")
+    weights = {key: saved[key] for key in kept if key in saved}
+    PRETRAINED.mkdir(exist_ok=True)
+    save_atomically(weights, PRETRAINED / f"{experiment}.pth")
+    card_path = PRETRAINED / f"{experiment}.json"
+    card_path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Train both rules and ship them."""
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--name", default="shipped", help="folder in outputs/pretrain")
+    arguments.add_argument("--init-epochs", type=int, default=3000, help="of the Init-NCA")
+    arguments.add_argument("--pi-epochs", type=int, default=1000, help="of the PI-NCA")
+    arguments.add_argument("--data-dir", default="data/train", help="city files to train on")
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--device", default="cpu", help="to train on")
+    arguments.add_argument("--keep", action="store_true", help="leave data/pretrained as it is")
+    chosen = arguments.parse_args()
+    folder = PROJECT_ROOT / "outputs" / "pretrain" / chosen.name
+    folder.mkdir(parents=True, exist_ok=True)
+    full = {"data_dir": chosen.data_dir, "pool_size": 256, "seed": chosen.seed}
+    full["device"] = chosen.device
+    init = train("init_nca", folder, chosen.init_epochs, **full)
+    below = init.relative_to(PROJECT_ROOT).as_posix()  # cards name no path of this machine
+    run = train("pi_nca", folder, chosen.pi_epochs, init_checkpoint=below, **full)
+    if not chosen.keep:
+        ship("init_nca", init)
+        ship("pi_nca", run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Building-resolving large-eddy simulation of the layouts, and the command that runs it.
+
+This script uses lbmpy, which is under the GPL; therefore it is under the GPL itself and stands
+outside the package. The data that it makes are not affected by that.
+
+Method. The flow over a doubly periodic layout is solved with a lattice Boltzmann method: D3Q27
+stencil, cumulant collision with a fourth-order correction limited by 0.01, no subgrid model,
+compressible and zero-centred populations in single precision, half-way bounce-back at the ground
+and the walls, a free-slip lid at 64 m. Cells are cubes of 2 m; the reference height is
+H = 16 m = 8 cells. The lattice viscosity is 0.01 H / 500. A uniform body force along the wind
+(Guo's scheme) is controlled such that the bulk velocity is 0.07 in lattice units; its time-mean F
+gives the friction velocity, u_tau^2 = F V_air / A. Time is counted in T = H / u_tau. The flow
+starts from a rough logarithmic profile with noise, is spun up for 10 T and averaged for 50 T
+(30 T for regular arrays, whose statistics are averaged over their repeats as well), with a sample
+every 0.04 T.
+
+Usage
+-----
+python data/make/simulate.py [--sionna-wheel PATH] [--workers 2] [--gpu] [--only NAME ...]
+
+A run that was stopped goes on where it was: cases in a city file or in the list of the rejected
+are skipped, and the moments of cases that were simulated are kept in ``data/work/``. To judge
+simulated cases again after a change of the checks, remove ``rejected.csv`` (and the city files)
+and run with ``--judge``, which writes every case whose moments are there and simulates nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # one process a core
+
+import argparse  # noqa: E402
+import multiprocessing  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+import time  # noqa: E402
+import zlib  # noqa: E402
+from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import fields as store  # noqa: E402
+import numpy as np  # noqa: E402
+from layouts import CELL, Case, Layout, plan  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+REFERENCE = 16.0  # reference height H, m
+PLANE = 2.0  # height of the pedestrian plane, m
+BULK = 0.07  # bulk velocity, lattice units
+FASTEST = 0.45  # a cell faster than this (lattice units) is taken as divergence
+SAMPLE = 0.04  # time between two samples, T
+SPIN_UP = 10.0  # T
+AVERAGING = {"real": 50.0, "irregular": 50.0, "regular": 30.0}  # T
+PACKAGES = ("lbmpy", "pystencils", "sympy", "numpy")
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What a simulation resolves, and how; the defaults are those of the data.
+
+    Attributes
+    ----------
+    cell : float
+        Side of a cell, m; the pedestrian plane must lie between two layers of cells.
+    lid : float
+        Height of the free-slip lid, m.
+    reynolds : float
+        H u_tau / viscosity at the first guess of u_tau, BULK / 7 = 0.01.
+    smagorinsky : float
+        Constant of a Smagorinsky model; 0 for none.
+    """
+
+    cell: float = CELL
+    lid: float = 64.0
+    reynolds: float = 500.0
+    smagorinsky: float = 0.0
+
+    @property
+    def height(self) -> int:
+        """Reference height H in cells."""
+        return round(REFERENCE / self.cell)
+
+    @property
+    def levels(self) -> int:
+        """Height of the lid in cells."""
+        return round(self.lid / self.cell)
+
+    @property
+    def plane(self) -> slice:
+        """Layers of cells below and above the pedestrian plane."""
+        below = round(PLANE / self.cell) - 1
+        return slice(below, below + 2)
+
+    @property
+    def viscosity(self) -> float:
+        """Viscosity in lattice units."""
+        return 0.01 * self.height / self.reynolds
+
+
+class Solver:
+    """The generated lattice Boltzmann kernel of one grid; it serves any layout of that grid.
+
+    Parameters
+    ----------
+    shape : tuple of (int, int)
+        Cells along x and y.
+    numerics : Numerics, optional
+    gpu : bool
+        Step on a CUDA GPU, with cupy, instead of a core.
+    """
+
+    def __init__(self, shape: tuple[int, int], numerics: Numerics = Numerics(), gpu: bool = False):
+        import pystencils as ps
+        import sympy
+        from lbmpy import (
+            ForceModel,
+            LBMConfig,
+            LBMOptimisation,
+            LBStencil,
+            Method,
+            Stencil,
+            SubgridScaleModel,
+        )
+        from lbmpy.boundaries import FreeSlip, NoSlip
+        from lbmpy.lbstep import LatticeBoltzmannStep
+
+        self.numerics = numerics
+        shape = (*shape, numerics.levels)
+        stencil = LBStencil(Stencil.D3Q27)
+        force = (*sympy.symbols("F_x F_y"), 0)
+        subgrid = None
+        if numerics.smagorinsky:
+            subgrid = (SubgridScaleModel.SMAGORINSKY, numerics.smagorinsky)
+        physics = LBMConfig(
+            stencil=stencil,
+            method=Method.CUMULANT,
+            relaxation_rate=1 / (3 * numerics.viscosity + 0.5),
+            subgrid_scale_model=subgrid,
+            fourth_order_correction=0.01,
+            force=force,
+            force_model=ForceModel.GUO,
+            compressible=True,
+            zero_centered=True,
+        )
+        available = ps.Target.available_vector_cpu_targets()
+        fast = ps.Target.X86_AVX512 if ps.Target.X86_AVX512 in available else ps.Target.X86_AVX
+        target = ps.Target.CUDA if gpu else fast
+        config = ps.CreateKernelConfig(target=target, default_dtype="float32")
+        config.cpu.openmp.enable = False
+        if not gpu:
+            config.cpu.vectorize.enable = True
+            config.cpu.vectorize.assume_inner_stride_one = True
+        data = ps.create_data_handling(
+            shape,
+            periodicity=(True, True, False),
+            default_ghost_layers=1,
+            default_target=ps.Target.CUDA if gpu else ps.Target.CPU,
+        )
+        self.shape = shape
+        self.step = LatticeBoltzmannStep(
+            data_handling=data,
+            lbm_config=physics,
+            lbm_optimisation=LBMOptimisation(cse_global=False, field_layout="fzyx"),
+            config=config,
+            name="lbm",
+            kernel_params={"F_x": 0.0, "F_y": 0.0},
+        )
+        # A run would upload the populations twice, which only `start` changes.
+        self.upload, self.step.pre_run = self.step.pre_run, lambda: None
+        self.forces = []
+        self.walls = NoSlip()
+        self.lid = FreeSlip(stencil, (0, 0, -1))
+        self.lid_slice = ps.make_slice[:, :, -1]
+        # Views without ghost cells: velocity (3, z, y, x) and density (z, y, x).
+        arrays = data.cpu_arrays
+        self.velocity = arrays[self.step.velocity_data_name].T[:, 1:-1, 1:-1, 1:-1]
+        density = arrays[self.step.density_data_name]
+        density = density[..., 0] if density.ndim == 4 else density
+        self.density = density.T[1:-1, 1:-1, 1:-1]
+
+    def set_geometry(self, heights: np.ndarray) -> None:
+        """Set walls and lid for a map of building heights in cells, shape (y, x)."""
+        nx, ny, nz = self.shape
+        self.solid = np.arange(nz)[:, None, None] < heights  # (z, y, x)
+        wall = np.zeros((nx + 2, ny + 2, nz + 2), bool)
+        wall[..., 1:-1] = np.pad(heights.T, 1, mode="wrap")[..., None] > np.arange(nz)
+        wall[..., 0] = True
+        handling = self.step.boundary_handling
+        handling.set_boundary("domain")
+        handling.set_boundary(self.walls, mask_callback=lambda *_: wall)
+        handling.set_boundary(self.lid, self.lid_slice)
+
+    def start(self, wind: np.ndarray, seed: int) -> None:
+        """Set a rough logarithmic profile along ``wind`` (2,) plus 15 % of noise."""
+        nx, ny, nz = self.shape
+        z = (np.arange(nz) + 0.5) / self.numerics.height
+        profile = np.log(np.maximum(z - 0.7, 0.07) / 0.06) / np.log(3.3 / 0.06)
+        profile = np.where(self.solid, 0.0, np.maximum(profile, 0.05)[:, None, None])
+        profile *= BULK / profile[~self.solid].mean()
+        noise = 0.15 * BULK * np.random.default_rng(seed).standard_normal((3, nz, ny, nx))
+        direction = np.array([*wind, 0.0])[:, None, None, None]
+        self.velocity[...] = np.where(self.solid, 0.0, profile * direction + noise)
+        self.density[...] = 1.0
+        self.step.set_pdf_fields_from_macroscopic_values()
+        self.upload()
+
+    def push(self, force: float, wind: np.ndarray) -> None:
+        """Let a force in lattice units act along ``wind`` (2,).
+
+        The numbers are kept: pystencils knows the arguments of a GPU kernel by their identity.
+        """
+        self.forces.append({"F_x": force * wind[0], "F_y": force * wind[1]})
+        self.step.kernel_params.update(self.forces[-1])
+
+    def form_drag(self, density: np.ndarray, wind: np.ndarray) -> float:
+        """Sum the pressure on the walls along the wind.
+
+        Parameters
+        ----------
+        density : numpy.ndarray
+            Time-mean density, shape (z, y, x); the pressure is a third of it.
+        wind : numpy.ndarray
+            Unit vector of the wind, shape (2,).
+
+        Returns
+        -------
+        float
+            Force in lattice units.
+        """
+        air = ~self.solid
+        pressure = (density - 1) / 3
+        total = 0.0
+        for part, axis in zip(wind, (2, 1), strict=True):
+            front = pressure[air & np.roll(self.solid, -1, axis)].sum()
+            back = pressure[air & np.roll(self.solid, 1, axis)].sum()
+            total += part * (front - back)
+        return float(total)
+
+    def run(
+        self, heights: np.ndarray, degrees: float, seed: int, spin_up: float, averaging: float
+    ) -> dict:
+        """Simulate a layout under one wind direction.
+
+        Parameters
+        ----------
+        heights : numpy.ndarray
+            Building heights in cells, shape (H, W).
+        degrees : float
+            Direction towards which the wind blows, counter-clockwise from +x.
+        seed : int
+            Seed of the noise at the start.
+        spin_up, averaging : float
+            Times in T = H / u_tau.
+
+        Returns
+        -------
+        dict
+            ``moments`` (2, 2, 8, H, W): time-means of `fields.MOMENTS` for each half of the
+            averaging time in the layers below and above the pedestrian plane; ``counts`` (2,)
+            samples in each; ``u_tau``; ``form_drag_share``; ``stress_ratio`` above the roofs;
+            ``steps``; ``averaging_time`` in T; ``wall_seconds``.
+
+        Raises
+        ------
+        FloatingPointError
+            If the velocity is not finite or larger than `FASTEST`.
+        """
+        nx, ny, nz = self.shape
+        area, step, H, plane = nx * ny, self.step, self.numerics.height, self.numerics.plane
+        self.set_geometry(heights)
+        air = ~self.solid
+        volume = int(air.sum())
+        angle = np.deg2rad(degrees)
+        wind = np.array([np.cos(angle), np.sin(angle)])
+        force = applied = (BULK / 7) ** 2 * area / volume  # first guess: u_tau = BULK / 7
+        u_tau = BULK / 7
+        self.push(applied, wind)
+        self.start(wind, seed)
+
+        # Steps between samples: an odd number, so that the lattice's staggered invariants, which
+        # change sign with every step and from cell to cell, cancel in the time-means.
+        chunk = 2 * round(SAMPLE * H / u_tau / 2) + 1
+        moments = np.zeros((2, 2, len(store.MOMENTS), ny, nx))
+        counts = np.zeros(2, int)
+        profiles = np.zeros((2, nz))  # velocity along the wind, vertical flux of it
+        density = np.zeros((nz, ny, nx))
+        flow = np.empty((3, nz, ny, nx), np.float32)
+        clock = force_sum = 0.0
+        steps, bulk_before, began = 0, BULK, time.perf_counter()
+        while clock < spin_up + averaging:
+            self.push(applied, wind)
+            step.run(chunk)
+            steps += chunk
+            clock += chunk * u_tau / H
+            np.copyto(flow, self.velocity)
+            np.copyto(flow, 0.0, where=self.solid)
+            along = wind[0] * flow[0] + wind[1] * flow[1]
+            bulk = float(along.sum(dtype=float) / volume)
+            fastest = max(float(flow.max()), -float(flow.min()))
+            if not fastest <= FASTEST:  # true for NaN as well
+                raise FloatingPointError(f"velocity {fastest:.3g} after {steps} steps")
+            # Control: the drag is what the applied force did not turn into acceleration.
+            drag = applied - (bulk - bulk_before) / chunk
+            bulk_before = bulk
+            share = min(1.0, chunk * u_tau / H / (1.0 if clock < spin_up else 5.0))
+            force = (1 - share) * force + share * max(drag, 0.0)
+            applied = max(force + (BULK - bulk) / (2 * H / u_tau), 0.0)
+            u_tau = float(np.sqrt(force * volume / area))
+            if clock <= spin_up:
+                continue
+            half = int(clock > spin_up + averaging / 2)
+            u, v, w = flow[:, plane].astype(float)
+            for k, product in enumerate((u, v, w, np.hypot(u, v), u * u, v * v, w * w, u * w)):
+                moments[half, :, k] += product
+            counts[half] += 1
+            profiles[0] += along.sum(axis=(1, 2), dtype=float)
+            profiles[1] += (along * flow[2]).sum(axis=(1, 2), dtype=float)
+            density += self.density
+            force_sum += applied
+        wall_seconds = time.perf_counter() - began
+
+        samples = counts.sum()
+        force = force_sum / samples
+        # Above the roofs the resolved and viscous stress must carry the force on the air above.
+        top = int(heights.max())
+        velocity, flux = profiles / samples / area
+        stress = self.numerics.viscosity * np.gradient(velocity) - flux
+        above = np.arange(top + 1, max(3 * nz // 4, top + 2))
+        expected = force * (nz - above - 0.5)
+        density = np.where(self.solid, 1.0, density / samples)
+        return {
+            "moments": moments / counts[:, None, None, None, None],
+            "counts": counts,
+            "u_tau": float(np.sqrt(force * volume / area)),
+            "form_drag_share": self.form_drag(density, wind) / (force * volume),
+            "stress_ratio": stress[above] / expected,
+            "profile": velocity * area / air.sum(axis=(1, 2)),
+            "steps": steps,
+            "averaging_time": clock - spin_up,
+            "wall_seconds": wall_seconds,
+        }
+
+
+_solvers: dict[tuple, Solver] = {}
+
+
+def _start_worker() -> None:
+    """Lower the worker's priority, and end it when its parent ends."""
+    os.nice(10)
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool) -> str:
+    """Simulate a case in a worker and write what `Solver.run` returns to ``file`` (npz).
+
+    Returns
+    -------
+    str
+        Empty, or why the case diverged.
+    """
+    heights = case.layout.heights
+    shape = (heights.shape[1], heights.shape[0])
+    if shape not in _solvers:
+        _solvers[shape] = Solver(shape, gpu=gpu)
+    try:
+        raw = _solvers[shape].run(
+            heights, case.degrees, zlib.crc32(case.name.encode()), spin_up, averaging
+        )
+    except FloatingPointError as error:
+        return f"diverged: {error}"
+    temporary = file.with_suffix(".part.npz")
+    np.savez_compressed(temporary, **raw)
+    os.replace(temporary, file)
+    return ""
+
+
+def describe(case: Case, raw: dict, figures: dict, spin_up: float) -> dict:
+    """Collect the ``meta`` of a case as plain values."""
+    from importlib.metadata import version
+
+    layout: Layout = case.layout
+    angle = np.deg2rad(case.degrees)
+    return {
+        "wind_dir_deg": case.degrees,
+        "wind_dir_xy": (round(float(np.cos(angle)), 6), round(float(np.sin(angle)), 6)),
+        "channels": list(store.CHANNELS),
+        "cityHW": tuple(n * CELL for n in layout.heights.shape),
+        "row_order": "south_first",
+        "split": layout.split,
+        "kind": layout.kind,
+        **figures,
+        "u_tau": store.U_TAU,
+        "u_tau_lattice": round(float(raw["u_tau"]), 7),
+        "spin_up_time": spin_up,
+        "averaging_time": round(float(raw["averaging_time"]), 2),
+        "steps": int(raw["steps"]),
+        "wall_seconds": round(float(raw["wall_seconds"]), 1),
+        "solver": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "source": layout.source,
+        "crop_origin": layout.origin,
+    }
+
+
+def finish(case: Case, file: Path, reason: str, out: Path, spin_up: float) -> str:
+    """Judge a simulated case, write it or list it as rejected, and return a line for the log."""
+    if reason:
+        store.reject(out, case, reason, {})
+        return f"{case.name}: rejected, {reason}"
+    with np.load(file) as archive:
+        raw = dict(archive)
+    fields, halves, figures, reason = store.evaluate(case, raw)
+    if reason:
+        store.reject(out, case, reason, figures)
+    else:
+        store.store(out, case, fields, halves, describe(case, raw, figures, spin_up))
+    text = ", ".join(f"{k} {v}" for k, v in figures.items())
+    seconds = float(raw["wall_seconds"])
+    speed = int(raw["steps"]) * case.layout.heights.size * Numerics().levels / seconds / 1e6
+    verdict = f"rejected ({reason})" if reason else "accepted"
+    return f"{case.name}: {verdict}; {text}; {seconds:.0f} s, {speed:.1f} MLUPS"
+
+
+def fetch_wheel(work: Path) -> Path:
+    """Return the wheel of sionna-rt 2.2.0 in ``work``, downloaded from PyPI if it is missing."""
+    pattern = "sionna_rt-2.2.0-*.whl"
+    if not list(work.glob(pattern)):
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", str(work)]
+        subprocess.run([*command, "sionna-rt==2.2.0"], check=True)
+    return next(work.glob(pattern))
+
+
+def main() -> None:
+    """Run the cases that are still missing."""
+    parser = argparse.ArgumentParser(description="Simulate the cases of the data set.")
+    parser.add_argument("--sionna-wheel", type=Path, help="wheel of sionna-rt 2.2.0")
+    parser.add_argument("--workers", type=int, default=2, help="processes, one a core")
+    parser.add_argument("--gpu", action="store_true", help="step on a CUDA GPU (needs cupy)")
+    parser.add_argument("--only", nargs="+", default=[], help="beginnings of case names")
+    parser.add_argument("--limit", type=int, help="run at most so many cases")
+    parser.add_argument("--judge", action="store_true", help="simulate nothing, only judge")
+    parser.add_argument("--list", action="store_true", help="list the plan and stop")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1])
+    parser.add_argument("--spin-up", type=float, default=SPIN_UP, help="time in H/u_tau")
+    parser.add_argument("--averaging", type=float, help="time in H/u_tau, for trials")
+    options = parser.parse_args()
+
+    work = options.out / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    cases = plan(options.sionna_wheel or fetch_wheel(work), work)
+    if options.only:
+        cases = [case for case in cases if case.name.startswith(tuple(options.only))]
+    if options.list:
+        for case in cases:
+            print(case.name, case.layout.split, f"{(case.layout.heights > 0).mean():.2f}")
+        return
+    pending = [case for case in cases if not store.done(options.out, case)]
+    pending = pending[: options.limit]
+    bar = tqdm(total=len(cases), initial=len(cases) - len(pending), unit="case")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, context, _start_worker) as pool:
+        futures = {}
+        for case in pending:
+            file = work / f"{case.name}.npz"
+            if file.exists():  # simulated before
+                bar.write(finish(case, file, "", options.out, options.spin_up))
+                bar.update()
+                continue
+            if options.judge:
+                continue
+            averaging = options.averaging or AVERAGING[case.layout.kind]
+            future = pool.submit(simulate, case, file, options.spin_up, averaging, options.gpu)
+            futures[future] = (case, file)
+        for future in as_completed(futures):
+            case, file = futures[future]
+            try:
+                bar.write(finish(case, file, future.result(), options.out, options.spin_up))
+            except Exception as error:  # noqa: BLE001  the other cases go on
+                bar.write(f"{case.name}: failed, {error!r}")
+            bar.update()
+    bar.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""Simulated cases: city files and their checks, many cases as one tensor, UrbanTALES, NetCDF."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,252 @@
+"""City files: the HDF5 layout in which cities and their simulated wind are kept, and its checks.
+
+One file a city (one geometry), any number of cases (wind directions) in it:
+
+    city_base                (4, H, W)       coord_y, coord_x, geo_mask, topo
+    cases/<case>/wind_field  (7 or 8, H, W)  windInitX, windInitY, uped, vped, Uped, TKEped,
+                                             Tuwped and, if it was simulated, dwdz
+    cases/<case>             attribute meta: text of a Python dict literal
+
+Of ``meta`` the reader uses ``cityHW`` (height and width of the domain in metres), ``row_order``
+(``"south_first"`` or ``"north_first"``) and ``channels``; the rest is kept for people. A file is
+not trusted: nothing in it is evaluated, links out of the file are refused, and every array is
+checked before it is used.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pinca_lib.channels import (
+    COORD_X,
+    COORD_Y,
+    GEO_MASK,
+    GEOMETRY,
+    KNOWN_COUNT,
+    NAMES,
+    PREDICTED,
+    SPEED,
+    TKE,
+    TOPO,
+    WIND_FIELD,
+)
+from pinca_lib.datasets import hdf5
+from pinca_lib.datasets.case_meta import read_meta
+from pinca_lib.errors import InputError, shown
+
+GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
+NOT_A_CITY = "GlobalMetaData.h5"
+CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
+
+
+@dataclass(frozen=True)
+class WindCase:
+    """One city under one wind, at the resolution of its file.
+
+    Attributes
+    ----------
+    city, name : str
+        Stem of the file, and name of the case in it.
+    state : ndarray of shape (12, H, W), float32
+        Channels 0-11 in the order and units of ``pinca_lib.channels``; the fields are zero in
+        buildings, and channel 11 is zero throughout where ``has_dwdz`` is false.
+    extent : tuple of float
+        Height and width of the domain, m.
+    has_dwdz : bool
+        Whether the file holds the simulated d<w>/dz.
+    row_order : str or None
+        How the file's rows run, if it or the caller says so; here they run as v does.
+    meta : dict
+        The case's ``meta`` as it stands.
+    """
+
+    city: str
+    name: str
+    state: np.ndarray
+    extent: tuple[float, float]
+    has_dwdz: bool
+    row_order: str | None
+    meta: dict = field(repr=False)
+
+
+def case_names(path: Path | str) -> list[str]:
+    """Return the names of the cases in a city file, without reading their fields.
+
+    Raises
+    ------
+    InputError
+        If the file is not HDF5, or holds no case.
+    """
+    with hdf5.open_file(path := Path(path)) as file:
+        return list(_cases(path, file))
+
+
+def read_city(
+    path: Path | str, row_order: str | None = None, names: Sequence[str] | None = None
+) -> list[WindCase]:
+    """Read and check cases of a city file.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    names : sequence of str, optional
+        The cases to read; all without it.
+    row_order : {"south_first", "north_first"}, optional
+        How to read cases whose ``meta`` does not say. Without it they are read as they stand.
+        North-first cases are turned upside down, so that v and the y derivative run one way.
+
+    Raises
+    ------
+    InputError
+        If the file is not a sound city file; the message names file, case and fault.
+    """
+    with hdf5.open_file(path := Path(path)) as file:
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
+        cases = _cases(path, file)
+        wanted = cases if names is None else names
+        return [_read_case(path, cases, name, base, row_order) for name in wanted]
+
+
+def read_half_averages(
+    path: Path | str, name: str, row_order: str | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return a case averaged over either half of the simulated time, if the file has that.
+
+    Returns
+    -------
+    two ndarrays of shape (12, H, W), or None
+        As ``WindCase.state``, of which channels 6-11 differ.
+
+    Raises
+    ------
+    InputError
+        If the file, the case or its half averages are not sound.
+    """
+    with hdf5.open_file(path := Path(path)) as file:
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
+        cases = _cases(path, file)
+        case = _read_case(path, cases, name, base, row_order)
+        if "half_averages" not in cases[name]:
+            return None
+        where = f"{path.name}: case {shown(name)!r}: half_averages"
+        data = hdf5.dataset(path, cases[name], "half_averages", sides=4)
+        if data.shape != (2, *case.state[PREDICTED].shape):
+            raise InputError(f"{where} is {data.shape}, not {(2, *case.state[PREDICTED].shape)}")
+        planes = np.stack([hdf5.checked_array(half, where, NAMES[PREDICTED])
+                           for half in hdf5.numbers(data)])  # fmt: skip
+    rows = slice(None, None, -1 if case.row_order == "north_first" else 1)
+    first, second = case.state.copy(), case.state.copy()
+    for state, half in zip((first, second), planes, strict=True):
+        state[PREDICTED] = half[:, rows] * state[GEO_MASK]
+    return first, second
+
+
+def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):
+    """Write a city file; one of the same name is replaced only when the new one is complete.
+
+    Parameters
+    ----------
+    path : Path or str
+        File to write.
+    base : ndarray of shape (4, H, W)
+        coord_y, coord_x (-1…1), geo_mask (1 air, 0 building) and topo (m).
+    cases : dict of str to (wind_field, meta)
+        ``wind_field`` of shape (7 or 8, H, W), in m/s, m²/s² and 1/s; ``meta`` a dict of plain
+        Python values.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with h5py.File(partial, "w") as file:
+        file.create_dataset("city_base", data=base.astype(np.float16), compression="gzip")
+        for name, (wind_field, meta) in cases.items():
+            group = file.create_group(f"cases/{name}")
+            group.create_dataset("wind_field", data=wind_field.astype(np.float16),
+                                 compression="gzip", shuffle=True)  # fmt: skip
+            group.attrs["meta"] = repr(meta)
+    os.replace(partial, path)
+
+
+def _cases(path: Path, file: h5py.File) -> h5py.Group:
+    cases = hdf5.child(path, file, "cases", h5py.Group)
+    if not len(cases):
+        raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
+    return cases
+
+
+def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
+    where = f"{path.name}: city_base"
+    if data.shape[0] != len(GEOMETRY_NAMES):
+        raise InputError(
+            f"{where} has {data.shape[0]} channels; expected 4: {', '.join(GEOMETRY_NAMES)}"
+        )
+    base = hdf5.checked_array(hdf5.numbers(data), where, GEOMETRY_NAMES)
+    for index in (COORD_Y, COORD_X):
+        if np.abs(base[index]).max() > 1.001:
+            raise InputError(f"{where}: {NAMES[index]} must lie between -1 and 1")
+    if not np.isin(base[GEO_MASK], (0, 1)).all():
+        raise InputError(f"{where}: geo_mask must be 1 in air and 0 in buildings, nothing else")
+    if not base[GEO_MASK].any():
+        raise InputError(f"{where}: geo_mask is 0 everywhere; no air is left to simulate")
+    if base[TOPO].min() < 0:
+        raise InputError(f"{where}: topo holds negative building heights; expected metres, >= 0")
+    return base
+
+
+def _warn_of_impossible(state: np.ndarray, where: str) -> None:
+    """Warn of numbers that no mean flow has, and of coordinates that tell no place."""
+    for index in (SPEED, TKE):
+        low = state[index].min()
+        if low < -1e-3 * max(state[index].max(), 1e-3):
+            warnings.warn(f"{where}: {NAMES[index]} falls to {low:g}; it cannot be negative",
+                          stacklevel=2)  # fmt: skip
+    for index, axis, line in ((COORD_Y, 0, "row to row"), (COORD_X, 1, "column to column")):
+        if not np.ptp(state[index], axis=axis).all():
+            warnings.warn(f"{where}: {NAMES[index]} does not change from {line}", stacklevel=2)
+
+
+def _read_case(
+    path: Path, cases: h5py.Group, name: str, base: np.ndarray, row_order: str | None
+) -> WindCase:
+    where = f"{path.name}: case {shown(name)!r}"
+    group = hdf5.child(path, cases, name, h5py.Group)
+    data = hdf5.dataset(path, group, "wind_field")
+    if data.shape[0] not in (len(WIND_NAMES) - 1, len(WIND_NAMES)):
+        raise InputError(
+            f"{where}: wind_field has {data.shape[0]} channels; expected 7, or 8 with dwdz: "
+            f"{', '.join(WIND_NAMES)}"
+        )
+    if data.shape[1:] != base.shape[1:]:
+        raise InputError(
+            f"{where}: wind_field is {data.shape[1]}×{data.shape[2]} cells, but city_base is "
+            f"{base.shape[1]}×{base.shape[2]}; both must be on one grid"
+        )
+    names = WIND_NAMES[: data.shape[0]]
+    meta = read_meta(group, where, names)
+    state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
+    state[GEOMETRY] = base
+    planes = hdf5.checked_array(hdf5.numbers(data), f"{where}: wind_field", names)
+    state[WIND_FIELD][: len(names)] = planes
+    state[PREDICTED] *= base[GEO_MASK]
+    if not state[PREDICTED].any():
+        raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")
+    _warn_of_impossible(state, where)
+    if (order := meta.get("row_order", row_order)) == "north_first":
+        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
+    if "cityHW" not in meta:
+        warnings.warn(f"{where}: meta lacks cityHW; taking cells of {CELL_SIZE:g} m", stacklevel=2)
+    height, width = base.shape[1:]
+    return WindCase(
+        city=path.stem,
+        name=name,
+        state=state,
+        extent=meta.get("cityHW", (height * CELL_SIZE, width * CELL_SIZE)),
+        has_dwdz=len(names) == len(WIND_NAMES),
+        row_order=order,
+        meta=meta,
+    )

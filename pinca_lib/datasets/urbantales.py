@@ -1,0 +1,298 @@
+"""UrbanTALES in, city files out: ``python -m pinca_lib.urbantales RAW_FOLDER CITY_FOLDER``.
+
+A raw folder holds one folder a case, named e.g. ``CH-BAS-V1_d00``, with ``<case>_ped.nc`` (planes
+``uped, vped, Uped, TKEped, Tuwped`` at 1.75 m above ground, NaN in buildings) and ``<case>_topo``
+(a text matrix of building heights in metres). Cases that differ in their wind direction alone go
+into one city file. UrbanTALES (Nazarian et al. 2025) is licensed CC BY-NC 4.0; it is downloaded
+by its users and never shipped with this project.
+
+What the raw files leave open is decided from the data and reported: which way the rows of the
+heights run (by the overlap of buildings with NaN), and how the direction in the name turns into a
+vector (by the mean flow). Output is ``row_order: south_first``, with the wind as the unit vector
+(cos, sin) in the file's own axes.
+"""
+
+import argparse
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+from tqdm import tqdm
+
+from pinca_lib.channels import FIELDS, NAMES
+from pinca_lib.datasets.city_files import write_city
+from pinca_lib.datasets.hdf5 import LARGEST_VALUE
+from pinca_lib.errors import InputError, shown
+
+PLANE_NAMES = NAMES[FIELDS]
+PLANE_HEIGHT = 1.75  # m
+LEAST_OVERLAP = 0.6  # of buildings and NaN (intersection over union), for the better orientation
+LARGEST_TURN = 45.0  # degrees between the mean flow and the wind that the name states
+CELL_SIZES = {"float32": 0.5, "float64": 1.0}  # m: idealised, realistic layouts
+
+
+@dataclass(frozen=True)
+class RawCase:
+    """One raw case in consistent axes: rows from south to north, v northward.
+
+    Attributes
+    ----------
+    name : str
+        ``<city>_d<degrees>``.
+    planes : ndarray of shape (5, H, W)
+        uped … Tuwped, m/s and m²/s²; zero in buildings.
+    air : ndarray of shape (H, W), bool
+        Where every variable has a value.
+    topo : ndarray of shape (H, W)
+        Building heights, m, as in the raw file.
+    degrees : float
+        Direction that the wind blows to, counter-clockwise from +x.
+    cell_size : float
+        m.
+    report : str
+        What was decided, in one line.
+    """
+
+    name: str
+    planes: np.ndarray
+    air: np.ndarray
+    topo: np.ndarray
+    degrees: float
+    cell_size: float
+    report: str
+
+
+def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | None = None):
+    """Turn a folder of raw cases into city files.
+
+    Parameters
+    ----------
+    raw_folder : Path or str
+        Holds one folder a case.
+    city_folder : Path or str
+        Where ``<city>.h5`` files are written; made if missing. Existing files are not touched.
+    cell_size : float, optional
+        Of the grid, m; by default 0.5 where the planes are float32 (idealised layouts) and 1.0
+        where they are float64 (realistic ones).
+
+    Returns
+    -------
+    list of str
+        One line a case: what was decided.
+
+    Raises
+    ------
+    InputError
+        If a case is unsound or its city file exists; nothing is written then.
+    """
+    if cell_size is not None and not 0 < cell_size < np.inf:
+        raise InputError(f"cell size {cell_size:g}: expected metres, more than 0")
+    folders, city_folder = case_folders(raw_folder), Path(city_folder)
+    for city in sorted({_city(folder.name) for folder in folders}):
+        if (city_folder / f"{city}.h5").exists():
+            raise InputError(
+                f"{city_folder / city}.h5 exists already; move it away, or name another folder"
+            )
+    by_city = defaultdict(list)
+    for folder in tqdm(folders, desc="raw cases", unit="case", delay=2):
+        by_city[_city(folder.name)].append(read_raw_case(folder, cell_size))
+    for cases in by_city.values():
+        _check_same_geometry(cases)
+    city_folder.mkdir(parents=True, exist_ok=True)
+    for city, cases in by_city.items():
+        winds = {case.name: (_wind_field(case), _meta(case)) for case in cases}
+        write_city(city_folder / f"{city}.h5", _city_base(cases), winds)
+    return [case.report for cases in by_city.values() for case in cases]
+
+
+def _city(case: str) -> str:
+    """Return the name of the geometry: the case's without its direction."""
+    return case.rpartition("_d")[0]
+
+
+def case_folders(raw_folder: Path | str) -> list[Path]:
+    """Return the folders of a raw folder that hold a ``*_ped.nc``, sorted.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    raw_folder = Path(raw_folder)
+    if not raw_folder.is_dir():
+        raise InputError(f"{raw_folder}: no such folder")
+    folders = sorted({path.parent for path in raw_folder.glob("*/*_ped.nc")})
+    if not folders:
+        raise InputError(f"{raw_folder}: no UrbanTALES cases; expected <case>/<case>_ped.nc in it")
+    return folders
+
+
+def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase:
+    """Read one raw case, decide its orientation and convention, and check it.
+
+    Raises
+    ------
+    InputError
+        If a part is missing or unsound; the message names case and fault.
+    """
+    folder, name = Path(folder), Path(folder).name
+    if not re.fullmatch(r".+_d\d+(\.\d+)?", name):
+        raise InputError(f"{shown(name)}: expected a name that ends in its direction, e.g. _d45")
+    planes, stored_as = _read_planes(folder / f"{name}_ped.nc")
+    topo = _read_topo(folder / f"{name}_topo", planes.shape[1:])
+    if np.isinf(planes).any():
+        raise InputError(f"{name}: planes hold infinite values; only buildings lack one, as NaN")
+    air = np.isfinite(planes).all(0)
+    if not air.any():
+        raise InputError(f"{name}: no cell has a value in all of {', '.join(PLANE_NAMES)}")
+    topo, orientation = _oriented(name, topo, air)
+    planes = np.where(air, planes, 0.0)
+    largest = np.abs(planes).max()
+    if largest > LARGEST_VALUE:
+        raise InputError(f"{name}: values reach {largest:g}; is a fill value not marked as NaN?")
+    degrees, convention = _direction(name, planes, air)
+    cell_size = cell_size or CELL_SIZES[stored_as]
+    height, width = (side * cell_size for side in air.shape)
+    report = (
+        f"{name}: {air.shape[0]}×{air.shape[1]} cells of {cell_size:g} m "
+        f"({height:g} m × {width:g} m); {orientation}; {convention}"
+    )
+    return RawCase(name, planes.astype(np.float32), air, topo, degrees, cell_size, report)
+
+
+def _read_planes(path: Path) -> tuple[np.ndarray, str]:
+    try:
+        with netCDF4.Dataset(path) as file:
+            missing = [plane for plane in PLANE_NAMES if plane not in file.variables]
+            if missing:
+                raise InputError(f"{path.name}: {', '.join(missing)} missing; expected 2-D planes")
+            arrays = [np.ma.filled(file[plane][:].astype(float), np.nan) for plane in PLANE_NAMES]
+            stored_as = str(file[PLANE_NAMES[0]].dtype)
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path.name}: not a readable NetCDF file ({shown(error)})") from error
+    arrays = [np.squeeze(array) for array in arrays]  # a time axis of one is common
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1 or arrays[0].ndim != 2 or min(arrays[0].shape) < 3:
+        raise InputError(f"{path.name}: planes have shapes {sorted(shapes)}; expected one, 2-D")
+    if stored_as not in CELL_SIZES:
+        raise InputError(f"{path.name}: planes are {stored_as}; expected float32 or float64")
+    return np.stack(arrays), stored_as
+
+
+def _read_topo(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        topo = np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name}: not a readable text matrix ({shown(error)})") from error
+    if topo.shape != shape:
+        raise InputError(
+            f"{path.name}: {topo.shape[0]}×{topo.shape[1]} heights, but the planes have "
+            f"{shape[0]}×{shape[1]} cells"
+        )
+    if not np.isfinite(topo).all() or topo.min() < 0 or topo.max() > LARGEST_VALUE:
+        raise InputError(f"{path.name}: heights must be finite and from 0 to {LARGEST_VALUE:g} m")
+    return topo
+
+
+def _oriented(name: str, topo: np.ndarray, air: np.ndarray) -> tuple[np.ndarray, str]:
+    """Turn the heights so that buildings lie where the planes have none.
+
+    Where both ways fit alike (a symmetric array), the documented one is taken: north first.
+    """
+    choices = {"flipped": topo[::-1], "as stored": topo}
+    overlaps = {how: _overlap(t > PLANE_HEIGHT, ~air) for how, t in choices.items()}
+    how = max(overlaps, key=overlaps.get)
+    both = ", ".join(f"{overlap:.2f} {key}" for key, overlap in overlaps.items())
+    if overlaps[how] < LEAST_OVERLAP:
+        raise InputError(
+            f"{name}: heights and planes do not fit each other: buildings overlap with NaN by "
+            f"{both}; expected at least {LEAST_OVERLAP} one way or the other"
+        )
+    return choices[how], f"heights {how} (overlap {both})"
+
+
+def _overlap(buildings: np.ndarray, holes: np.ndarray) -> float:
+    union = (buildings | holes).sum()
+    return float((buildings & holes).sum() / union) if union else 1.0
+
+
+def _direction(name: str, planes: np.ndarray, air: np.ndarray) -> tuple[float, str]:
+    """Find how the name's angle turns into a vector, and return it counter-clockwise from +x."""
+    stated = float(name.rpartition("_d")[2])
+    u, v = planes[0][air].mean(), planes[1][air].mean()
+    flow = float(np.rad2deg(np.arctan2(v, u)))
+    conventions = {"(cos, sin)": stated % 360, "(sin, cos)": (90 - stated) % 360}
+    turns = {key: abs((flow - angle + 180) % 360 - 180) for key, angle in conventions.items()}
+    # Streets turn the flow: the documented convention stands unless the flow rules it out.
+    found = next((key for key, turn in turns.items() if turn <= LARGEST_TURN), None)
+    if found is None:
+        raise InputError(
+            f"{name}: the mean flow goes to {flow:.0f}°, which fits neither convention of "
+            f"d{stated:g} (off by {turns['(cos, sin)']:.0f}° and {turns['(sin, cos)']:.0f}°); "
+            "are the planes' rows turned?"
+        )
+    return conventions[found], f"wind {found}, mean flow to {flow:.0f}°"
+
+
+def _check_same_geometry(cases: Sequence[RawCase]) -> None:
+    first = cases[0]
+    for case in cases[1:]:
+        if not np.array_equal(case.topo, first.topo):
+            raise InputError(
+                f"{case.name}: its buildings differ from those of {first.name}, which has the "
+                f"same city name; rename one of them"
+            )
+
+
+def _city_base(cases: Sequence[RawCase]) -> np.ndarray:
+    """Base channels; a cell is air only if it is air in every case."""
+    air = np.logical_and.reduce([case.air for case in cases])
+    height, width = air.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    return np.stack([y, x, air, np.where(air, 0, cases[0].topo)])
+
+
+def _wind_field(case: RawCase) -> np.ndarray:
+    angle = np.deg2rad(case.degrees)
+    wind = np.ones((2, *case.air.shape)) * np.array([np.cos(angle), np.sin(angle)])[:, None, None]
+    return np.concatenate([wind, case.planes])
+
+
+def _meta(case: RawCase) -> dict:
+    angle = np.deg2rad(case.degrees)
+    height, width = (float(side * case.cell_size) for side in case.air.shape)
+    return {
+        "wind_dir_deg": case.degrees,
+        "wind_dir_xy": (float(np.cos(angle)), float(np.sin(angle))),
+        "channels": ["windInitX", "windInitY", *PLANE_NAMES],
+        "cityHW": (height, width),
+        "row_order": "south_first",
+        "source": "UrbanTALES (Nazarian et al. 2025), CC BY-NC 4.0",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Convert from the command line, and print what was decided for each case."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pinca_lib.urbantales", description="Turn raw UrbanTALES into city files."
+    )
+    parser.add_argument("raw_folder", type=Path, help="holds one folder a case")
+    parser.add_argument("city_folder", type=Path, help="where <city>.h5 files are written")
+    parser.add_argument("--cell-size", type=float, help="of the grid, in metres")
+    chosen = parser.parse_args(arguments)
+    try:
+        lines = convert(chosen.raw_folder, chosen.city_folder, chosen.cell_size)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from None
+    print("\n".join(lines))
+    print(f"{len(lines)} cases written to {chosen.city_folder}")
+
+
+if __name__ == "__main__":
+    main()

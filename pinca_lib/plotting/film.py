@@ -1,0 +1,108 @@
+"""Films: a rollout drawn beside its target, written as h264."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pinca_lib.automaton import CA
+from pinca_lib.channels import SPEED
+from pinca_lib.plotting.figures import air_plane, colour_range, describe, draw_plane
+from pinca_lib.rollouts import rollout
+
+
+def steps_before(frame: int) -> int:
+    """Steps between one frame and the next: 1, then twice as many every 30 frames, up to 8."""
+    return min(2 ** (frame // 30), 8)
+
+
+def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[tuple[int, Tensor]]:
+    """Roll a state out and yield it now and then.
+
+    Parameters
+    ----------
+    rules : sequence of CA
+        Applied in turn within every step.
+    state : Tensor of shape (1, C, H, W)
+    frames : int
+        How many states to yield.
+
+    Yields
+    ------
+    steps : int
+        Steps taken so far.
+    state : Tensor of shape (C, H, W)
+    """
+    taken = 0
+    for frame in range(frames):
+        steps = steps_before(frame)
+        state = rollout(rules, state, steps)
+        taken += steps
+        yield taken, state[0]
+
+
+def draw_film(
+    snapshots: Sequence[tuple[int, Tensor]],
+    target: Tensor | None,
+    extent,
+    channel: int = SPEED,
+    name: str = "PI-NCA",
+) -> Iterator[np.ndarray]:
+    """Draw each snapshot beside the target.
+
+    Parameters
+    ----------
+    snapshots : sequence of (int, Tensor of shape (C, H, W))
+        From ``rollout_frames``.
+    target : Tensor of shape (12, H, W), or None
+        Without one the film shows the snapshots alone, in the colours of the last.
+    extent : (height, width) in metres
+    channel : int
+        The channel to show.
+    name : str
+        Of the automaton, for the title.
+
+    Yields
+    ------
+    ndarray of shape (height, width, 3), uint8
+        RGB, with even sides as h264 wants them.
+    """
+    kind = describe(channel)
+    wanted = air_plane(snapshots[-1][1] if target is None else target, channel)
+    norm = colour_range(kind, wanted)
+    panels = 1 if target is None else 2
+    figure = Figure(figsize=(4.5 * panels, 4), dpi=80, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    left, *right = figure.subplots(1, panels, squeeze=False)[0]
+    image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, name)
+    for axes in right:
+        draw_plane(axes, wanted, kind, extent, norm, "large-eddy simulation")
+    for steps, state in snapshots:
+        image.set_data(air_plane(state, channel))
+        left.set_title(f"{name}, step {steps}")
+        canvas.draw()
+        figure.set_layout_engine("none")  # laid out once: the panels must not move
+        picture = np.asarray(canvas.buffer_rgba())[..., :3]
+        height, width = (side - side % 2 for side in picture.shape[:2])
+        yield picture[:height, :width].copy()  # the canvas is drawn over
+
+
+def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: int = 30) -> None:
+    """Write RGB pictures (height, width, 3), uint8, as an h264 film that browsers play."""
+    partial = path.with_name(path.stem + ".part.mp4")
+    with av.open(str(partial), "w", options={"movflags": "+faststart"}) as container:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=frames_per_second)
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.options = {"crf": "26"}
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    partial.replace(path)

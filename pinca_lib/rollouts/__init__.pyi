@@ -1,0 +1,3 @@
+from .door import (
+    rollout as rollout,
+)

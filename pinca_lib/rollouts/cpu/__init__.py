@@ -1,0 +1,1 @@
+"""The automaton's step as loops that Numba compiles for a CPU."""

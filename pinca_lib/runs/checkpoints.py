@@ -1,0 +1,185 @@
+"""Checkpoints: files of tensors that a crash cannot halve, and rules loaded from them."""
+
+import hashlib
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pinca_lib.automaton import CA
+from pinca_lib.channels import FIELDS, FLUX_Y, STATE_COUNT
+from pinca_lib.errors import InputError, first_line
+from pinca_lib.runs.devices import to_device
+from pinca_lib.runs.parameters import input_path
+
+
+def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
+    """Load a trained rule, frozen.
+
+    Parameters
+    ----------
+    name, value : str
+        The parameter that names the checkpoint, and its value: a ``.pth`` file with the key
+        ``model_state_dict``, or a run folder, of which the newest checkpoint is taken.
+    channels : int
+        Channels that the rule must have.
+    init_nca : CA, optional
+        The Init-NCA that the rule is to work on top of.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint there, it does not hold a rule of that shape, or it says that it
+        was trained on top of another Init-NCA.
+    """
+    path = input_path(name, value)
+    if path.is_dir():
+        found = checkpoints(path)
+        if not found:
+            raise InputError(f"parameter {name}: no ca_model_step_<i>.pth in {path}")
+        path = found[-1]
+    saved = load_tensors(path)
+    weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
+    expected = CA(channels).state_dict()
+    every = {"units": torch.ones(channels), "alpha": 1.0 if channels >= FIELDS.stop else None,
+             "follows_wind": channels > FLUX_Y, "scale": 2}  # fmt: skip
+    optional = CA(channels, **every).state_dict()
+    if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
+        raise InputError(
+            f"{path}: not a checkpoint of this automaton; expected a dict whose "
+            f"'model_state_dict' holds {', '.join(expected)}, and perhaps "
+            f"{', '.join(sorted(optional.keys() - expected.keys()))}"
+        )
+    bias = weights["w1.bias"]
+    hidden = max(1, bias.numel()) if isinstance(bias, Tensor) else 1
+    expected = CA(channels, hidden, **every).state_dict()
+    for key, found in weights.items():
+        shape, expected_shape = tuple(getattr(found, "shape", ())), tuple(expected[key].shape)
+        if not isinstance(found, Tensor) or shape != expected_shape:
+            raise InputError(
+                f"{path}: {key} has shape {shape}, expected {expected_shape} for a rule of "
+                f"{channels} channels and {hidden} hidden units; it was trained for another state"
+            )
+        if not found.isfinite().all():
+            raise InputError(f"{path}: {key} holds NaN or infinity; that training had diverged")
+    if init_nca and saved.get("init_fingerprint", found := fingerprint_of(init_nca)) != found:
+        raise InputError(
+            f"{path}: was trained on top of another Init-NCA than init_checkpoint holds; name the "
+            "two that belong together"
+        )
+    if (scale := int(weights.get("_scale", 1))) < 1:
+        raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
+    rule = CA(
+        channels,
+        hidden,
+        units=weights.get("units"),
+        alpha=weights.get("alpha"),
+        follows_wind="_follows_wind" in weights,
+        scale=scale,
+    )
+    rule.load_state_dict(weights)
+    rule.cells = _cells(path, saved.get("cells"))
+    rule.tallest = _tallest(path, saved.get("tallest"))
+    return rule.eval().requires_grad_(False)
+
+
+def start_from(rule: CA, name: str, value: str) -> None:
+    """Give a rule the weights, and the units, of one that was trained before, to train it on.
+
+    The width of its cells stays its own: cells of 8 m are two of data on 4 m, or four on 2 m.
+
+    Parameters
+    ----------
+    rule : CA
+    name, value : str
+        As of ``load_rule``.
+
+    Raises
+    ------
+    InputError
+        As ``load_rule`` does, or if the two rules are of other parts or shapes.
+    """
+    before, own = load_rule(name, value, rule.channels).state_dict(), rule.state_dict()
+    before, own = ({k: v for k, v in weights.items() if k != "_scale"} for weights in (before, own))
+    shapes, own_shapes = ({k: v.shape for k, v in weights.items()} for weights in (before, own))
+    if shapes != own_shapes:
+        differ = sorted(key for key, _ in shapes.items() ^ own_shapes.items())
+        raise InputError(
+            f"parameter {name}={value!r}: differs from this run's rule in "
+            f"{', '.join(dict.fromkeys(differ))}; give the run the hidden, natural_units, bounded "
+            "and follows_wind that it was trained with; a run follows the wind only on data that "
+            "state their row_order"
+        )
+    rule.load_state_dict(before, strict=False)
+
+
+def _cells(path: Path, found: Any) -> tuple[float, float] | None:
+    """Return the least and largest side of a cell that a checkpoint names, if it does."""
+    if found is None:
+        return None
+    try:
+        least, most = map(float, found)
+    except (TypeError, ValueError):
+        least = most = math.nan
+    if not 0 < least <= most < math.inf:
+        raise InputError(f"{path}: cells is {found!r}, expected the least and largest side in m")
+    return least, most
+
+
+def _tallest(path: Path, found: Any) -> float | None:
+    """Return the height of the tallest building that a checkpoint names, if it does."""
+    if found is None or (isinstance(found, float) and 0 <= found < math.inf):
+        return found
+    raise InputError(f"{path}: tallest is {found!r}, expected the height of a building in m")
+
+
+def fingerprint_of(rule: CA) -> str:
+    """Return a SHA-256 over the weights of a rule: equal for equal rules only."""
+    digest = hashlib.sha256()
+    for key, tensor in rule.state_dict().items():
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_tensors(path: Path) -> Any:
+    """Load a file written by ``torch.save``, tensors and plain values only, onto the CPU.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a different type for every kind of damage
+        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
+
+
+def save_atomically(data: Any, path: Path) -> None:
+    """``torch.save`` to a temporary file, flush it to the disk, and rename it into place."""
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        torch.save(to_device(data, "cpu"), file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint after that many iterations."""
+    return folder / f"ca_model_step_{step}.pth"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return a run's checkpoints, oldest first."""
+    found = {
+        int(match[1]): path
+        for path in folder.glob("ca_model_step_*.pth")
+        if (match := re.fullmatch(r"ca_model_step_(\d+)\.pth", path.name))
+    }
+    return [found[step] for step in sorted(found)]

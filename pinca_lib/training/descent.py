@@ -1,0 +1,159 @@
+"""Training: the descent that both experiments share."""
+
+import math
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO, U, V
+from pinca_lib.training.pool import SamplePool
+
+MILESTONES, DECAY = (1000, 2000), 0.3  # of the experiment's learning rate, iterations
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed torch, and return the generator of all other draws."""
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+def channel_units(
+    states: Tensor, channels: int = STATE_COUNT, follows_wind: bool = False
+) -> Tensor:
+    """Return the size of each channel: its root mean square over the data.
+
+    Parameters
+    ----------
+    states : Tensor of shape (N, 12, H, W)
+        The data, of which building heights are averaged over everything and channels 6-11 over
+        the air. The other channels are of order 1 as they are.
+    channels : int
+    follows_wind : bool
+        For a rule that sees vectors along and across the wind: their components get one size, as
+        does <v'w'>, which no data has.
+
+    Returns
+    -------
+    Tensor of shape (channels,)
+        1 for what the data has not.
+    """
+    units = torch.ones(channels, dtype=states.dtype, device=states.device)
+    share_of_air = states[:, GEO_MASK].mean()
+    units[TOPO] = states[:, TOPO].square().mean().sqrt()
+    units[PREDICTED] = (states[:, PREDICTED].square().mean((0, 2, 3)) / share_of_air).sqrt()
+    if follows_wind:
+        units[[U, V]] = units[[U, V]].square().mean().sqrt()
+        units[FLUX_Y] = units[FLUX]
+    return torch.where(units > 0, units, 1)
+
+
+def _cosine(share: float) -> float:
+    """Fall from 1 at share 0 to 0 at share 1 and beyond."""
+    return (1 + math.cos(math.pi * min(share, 1))) / 2
+
+
+class Training:
+    """What a training changes: the rule, its optimiser and schedule, the pool, random numbers.
+
+    Parameters
+    ----------
+    rule : Module
+        The rule to train, or another network.
+    pool : SamplePool
+    learning_rate : float
+        Of Adam, before it decays.
+    memory : float
+        Of the running average of the weights: 0 takes the last ones, 0.99 about the last hundred
+        iterations'. It stands in ``average``, a rule of its own.
+    weight_decay : float
+        Share of each weight, times the learning rate, that it loses in an iteration.
+    iterations : int, optional
+        Of the whole training: the learning rate falls to 0 over them, along half a cosine
+        (Loshchilov and Hutter 2017, "SGDR"). Without it, it falls as in the experiment, to
+        ``DECAY`` of itself at each of the ``MILESTONES``.
+    is_normalised : bool
+        Divide the gradient of each parameter by its norm, as in Mordvintsev et al. 2020, "Growing
+        Neural Cellular Automata": long rollouts make its size meaningless.
+    """
+
+    def __init__(
+        self,
+        rule: nn.Module,
+        pool: SamplePool,
+        learning_rate: float,
+        memory: float = 0.0,
+        weight_decay: float = 0.0,
+        iterations: int | None = None,
+        is_normalised: bool = True,
+    ):
+        self.is_normalised = is_normalised
+        self.rule, self.pool, self.random, self.memory = rule, pool, pool.random, memory
+        self.average = deepcopy(rule).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            rule.parameters(), learning_rate, weight_decay=weight_decay
+        )
+        rates = torch.optim.lr_scheduler
+        if iterations is None:
+            self.schedule = rates.MultiStepLR(self.optimiser, MILESTONES, DECAY)
+        else:
+            self.schedule = rates.LambdaLR(self.optimiser, lambda done: _cosine(done / iterations))
+
+    def draw_steps(self, low: int, high: int) -> int:
+        """Draw the number of steps of an iteration from [low, high)."""
+        return int(self.random.integers(low, high))
+
+    def descend(self, loss: Tensor) -> None:
+        """Take one step of Adam along the gradient.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or its gradient is NaN or infinite; nothing is changed then.
+        """
+        self.optimiser.zero_grad()
+        loss.backward()
+        gradients = [p.grad for p in self.rule.parameters() if p.grad is not None]
+        norms = [gradient.norm() for gradient in gradients]
+        if not torch.stack([loss.detach(), *norms]).isfinite().all():
+            raise FloatingPointError(
+                f"training has diverged: the loss is {loss.item():g}, its gradients' norms are "
+                f"{', '.join(f'{norm.item():g}' for norm in norms)}; start anew with a smaller "
+                "learning_rate or fewer steps"
+            )
+        if self.is_normalised:
+            for gradient, norm in zip(gradients, norms, strict=True):
+                gradient /= norm + 1e-8
+        self.optimiser.step()
+        self.schedule.step()
+        self._average()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Let the average follow the weights, at the beginning more quickly."""
+        done = self.schedule.last_epoch
+        memory = min(self.memory, done / (done + 9))
+        for mean, weights in zip(self.average.parameters(), self.rule.parameters(), strict=True):
+            mean.copy_(weights + memory * (mean - weights))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a checkpoint keeps, except the pool."""
+        return {
+            "model_state_dict": self.average.state_dict(),
+            "trained_state_dict": self.rule.state_dict(),
+            "optimizer_state_dict": self.optimiser.state_dict(),
+            "schedule_state_dict": self.schedule.state_dict(),
+            "random": self.random.bit_generator.state,
+            "torch_random": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.average.load_state_dict(saved["model_state_dict"])
+        self.rule.load_state_dict(saved["trained_state_dict"])
+        self.optimiser.load_state_dict(saved["optimizer_state_dict"])
+        self.schedule.load_state_dict(saved["schedule_state_dict"])
+        self.random.bit_generator.state = saved["random"]
+        torch.set_rng_state(saved["torch_random"])

@@ -1,0 +1,6 @@
+from .live import (
+    LiveRollout as LiveRollout,
+)
+from .widget import (
+    RolloutViewer as RolloutViewer,
+)

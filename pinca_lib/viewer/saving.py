@@ -1,0 +1,97 @@
+"""What people take home from the viewer: films, pictures and fields, in a folder of their own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Lock, Thread
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pinca_lib.channels import DWDZ, PREDICTED_CHANNELS
+from pinca_lib.errors import error_line
+from pinca_lib.plotting import draw_film, plot_channels, plot_comparison, write_film
+from pinca_lib.runs import new_folder
+from pinca_lib.viewer.live import LiveRollout, Snapshot
+
+
+class Album:
+    """A folder ``viewer_<YYYYmmdd-HHMMSS>``, made with the first file; none is ever replaced.
+
+    Files are written in threads, so that the viewer goes on meanwhile.
+
+    Parameters
+    ----------
+    output_dir : Path
+        Where the folder is made.
+    tell : callable
+        Called with a line of text on how it goes.
+    """
+
+    def __init__(self, output_dir: Path, tell: Callable[[str], None]):
+        self.output_dir, self.tell = output_dir, tell
+        self.count, self.writing = 0, 0
+        self._folder: Path | None = None
+        self._lock = Lock()
+
+    def keep(self, name: str, write: Callable[[Path], None]) -> None:
+        """Let ``write`` make a file of that name, numbered, and tell where it is, or why not."""
+        self.writing += 1
+        Thread(target=self._keep, args=(name, write), daemon=True).start()
+
+    def _keep(self, name: str, write: Callable[[Path], None]) -> None:
+        with self._lock:  # one after another
+            try:
+                self._folder = self._folder or new_folder(self.output_dir, "viewer")
+                self.count += 1
+                path = self._folder / f"{self.count:02d}_{name}"
+                write(path)
+                outcome = f"saved {path}"
+            except Exception as error:  # whatever it was: the user is to know, and to go on
+                outcome = f"not saved: {error_line(error)}"
+            self.writing -= 1
+            self.tell(outcome)
+
+
+def plot_fields(live: LiveRollout, state: Tensor) -> Figure:
+    """Draw all fields of a rollout's state, beside the simulation where that is of its city."""
+    target = live.target_of(state)
+    if target is None:
+        return plot_channels(state, PREDICTED_CHANNELS, live.extent)
+    channels = PREDICTED_CHANNELS[: None if live.has_dwdz else -1]
+    return plot_comparison(state, target, live.extent, channels)
+
+
+def write_history(
+    path: Path,
+    live: LiveRollout,
+    snapshots: Sequence[Snapshot],
+    channel: int,
+    name: str,
+    tell: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Write a film of one channel over snapshots of a rollout, and tell how far it is.
+
+    Parameters
+    ----------
+    path : Path
+        An mp4 file.
+    live : LiveRollout
+    snapshots : sequence of Snapshot
+    channel : int
+    name : str
+        Of the rules, for the title.
+    tell : callable
+        Called with a line of text for each frame.
+    """
+    target = live.target_of(snapshots[-1][1])
+    if channel == DWDZ and not live.has_dwdz:
+        target = None
+    states = [(steps, state) for steps, state, _ in snapshots]
+
+    def counted():
+        pictures = draw_film(states, target, live.extent, channel, name)
+        for number, picture in enumerate(pictures, 1):
+            tell(f"drawing the film: {number} of {len(snapshots)} frames")
+            yield picture
+
+    write_film(path, counted())

@@ -1,0 +1,338 @@
+"""City files: sound ones are read right; broken ones stop with file, case and fault."""
+
+import os
+import time
+
+import h5py
+import numpy as np
+import pytest
+from small_cities import WIND_NAMES, make_base, make_meta, make_wind, write_plain_city
+
+from pinca_lib.datasets import hdf5
+from pinca_lib.datasets.city_files import case_names, read_city, read_half_averages, write_city
+from pinca_lib.errors import InputError
+
+
+def test_a_plain_file_is_read_into_named_channels(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", 20, 30, degrees=(0.0, 90.0))
+    base = make_base(20, 30)
+    cases = read_city(path)
+    assert [case.name for case in cases] == ["town_d000", "town_d090"]
+    for number, case in enumerate(cases):
+        assert case.city == "town"
+        assert case.state.shape == (12, 20, 30)
+        assert case.state.dtype == np.float32
+        assert case.extent == (40.0, 60.0)
+        assert not case.has_dwdz
+        wind = make_wind(base, 90.0 * number, number)
+        np.testing.assert_array_equal(case.state[:4], base)
+        np.testing.assert_array_equal(case.state[4:11], wind)
+        assert not case.state[11].any()
+
+
+def test_an_eighth_channel_is_dwdz(tmp_path):
+    (case,) = read_city(write_plain_city(tmp_path / "town.h5", dwdz=True))
+    assert case.has_dwdz
+    assert case.state[11].any()
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    base = make_base(16, 18)
+    wind, meta = make_wind(base, 45.0, dwdz=True), make_meta(16, 18, 45.0, dwdz=True)
+    write_city(tmp_path / "town.h5", base, {"town_d045": (wind, meta)})
+    (case,) = read_city(tmp_path / "town.h5")
+    np.testing.assert_array_equal(case.state, np.concatenate([base, wind]))
+    assert case.meta == meta | {"cityHW": (32.0, 36.0)}
+    assert os.listdir(tmp_path) == ["town.h5"]
+
+
+def test_fields_in_buildings_count_as_zero(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["cases/town_d000/wind_field"][...] = 1.0
+    (case,) = read_city(path)
+    assert (case.state[6:11, case.state[2] == 0] == 0).all()
+    assert (case.state[6:11, case.state[2] == 1] == 1).all()
+
+
+def test_without_cityhw_cells_count_as_one_metre_and_a_warning_says_so(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", 20, 30)
+    set_meta(path, {"wind_dir_deg": 0.0})
+    with pytest.warns(UserWarning, match=r"town\.h5: case 'town_d000'.*cityHW.*1 m"):
+        (case,) = read_city(path)
+    assert case.extent == (20.0, 30.0)
+
+
+def test_a_north_first_file_is_turned_so_that_v_runs_with_the_rows(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", 20, 30)
+    (as_it_stands,) = read_city(path)
+    (turned,) = read_city(path, row_order="north_first")
+    np.testing.assert_array_equal(turned.state[2:], as_it_stands.state[2:, ::-1])
+    np.testing.assert_array_equal(turned.state[:2], as_it_stands.state[:2])
+    set_meta(path, make_meta(20, 30, 0.0) | {"row_order": "south_first"})
+    (stated,) = read_city(path, row_order="north_first")  # the file knows better
+    np.testing.assert_array_equal(stated.state, as_it_stands.state)
+
+
+def set_meta(path, meta, case="town_d000"):
+    with h5py.File(path, "r+") as file:
+        file["cases"][case].attrs["meta"] = meta if isinstance(meta, str | bytes) else str(meta)
+
+
+def replace(name, data):
+    def damage(file):
+        del file[name]
+        if data is not None:
+            file[name] = data
+
+    return damage
+
+
+def put(name, index, value):
+    def damage(file):
+        file[name][index] = value
+
+    return damage
+
+
+WIND = "cases/town_d000/wind_field"
+BROKEN = {
+    "no city_base": (replace("city_base", None), "city_base.*missing"),
+    "no cases": (replace("cases", None), "cases.*missing"),
+    "a case without wind": (replace(WIND, None), "wind_field.*missing"),
+    "a base of five channels": (replace("city_base", np.zeros((5, 24, 24))), "5 channels.*4"),
+    "a flat base": (replace("city_base", np.zeros((24, 24))), "shape"),
+    "a scalar base": (replace("city_base", 3.0), "shape"),
+    "a base of text": (replace("city_base", "hello"), "type"),
+    "a base of one row": (replace("city_base", np.zeros((4, 1, 24))), "shape"),
+    "wind of six channels": (replace(WIND, np.zeros((6, 24, 24))), "town_d000.*6 channels"),
+    "wind of nine channels": (replace(WIND, np.zeros((9, 24, 24))), "town_d000.*9 channels"),
+    "wind on another grid": (replace(WIND, np.zeros((7, 24, 25))), "town_d000.*24×25.*24×24"),
+    "a case that is an array": (replace("cases/town_d000", np.zeros(3)), "town_d000.*not a group"),
+    "NaN in a field": (put(WIND, (2, 3, 4), np.nan), "town_d000.*uped.*NaN.*row 3, column 4"),
+    "infinity in a field": (put(WIND, (5, 0, 0), np.inf), "town_d000.*TKEped.*infinite"),
+    "NaN in the base": (put("city_base", (3, 1, 1), np.nan), "city_base: topo.*NaN"),
+    "a fill value": (put(WIND, (3, 0, 0), -9999.0), "town_d000.*vped reaches 10000.*fill value"),
+    "a mask of 0.5": (put("city_base", (2, 0, 0), 0.5), "geo_mask must be"),
+    "no air": (put("city_base", 2, 0.0), "no air"),
+    "negative heights": (put("city_base", (3, 0, 0), -5.0), "topo.*negative"),
+    "coordinates in metres": (put("city_base", (0, 0, 0), 200.0), "coord_y.*-1 and 1"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_file_stops_with_its_name_and_fault(tmp_path, fault):
+    damage, message = BROKEN[fault]
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(InputError, match=rf"town\.h5: .*{message}") as raised:
+        read_city(path)
+    assert "\n" not in str(raised.value)
+
+
+BAD_META = {
+    "no literal": ("wind_dir_deg: 0", "no Python literal"),
+    "code": ("__import__('os').mkdir('owned')", "no Python literal"),
+    "a call": ("dict(cityHW=(1, 2))", "no Python literal"),
+    "deep nesting": ("(" * 30_000, "no Python literal"),
+    "too long": ("{" + " " * 70_000 + "}", "65536"),
+    "a huge number": ("{'cityHW': (" + "9" * 5000 + ", 1)}", "no Python literal"),
+    "a list": ("[1, 2]", "list"),
+    "bytes that are no text": (b"\xff\xfe{", "no Python literal"),
+    "one side": ({"cityHW": (3.0,)}, "cityHW"),
+    "a negative side": ({"cityHW": (-3.0, 4.0)}, "cityHW"),
+    "an infinite side": ("{'cityHW': (1e999, 4.0)}", "cityHW"),
+    "sides of text": ({"cityHW": ("3", "4")}, "cityHW"),
+    "a direction of text": ({"wind_dir_deg": "north"}, "wind_dir_deg"),
+    "an unknown row order": ({"row_order": "up"}, "row_order"),
+    "too few channels": ({"channels": ["uped"]}, "channels"),
+    "channels of numbers": ({"channels": [1, 2, 3, 4, 5, 6, 7]}, "channels"),
+    "channels in another order": ({"channels": list(WIND_NAMES[:7])[::-1]}, "order"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_META)
+def test_bad_or_hostile_meta_stops_and_is_never_run(tmp_path, monkeypatch, fault):
+    monkeypatch.chdir(tmp_path)
+    meta, message = BAD_META[fault]
+    path = write_plain_city(tmp_path / "town.h5")
+    set_meta(path, meta)
+    start = time.monotonic()
+    with pytest.raises(InputError, match=rf"town\.h5: case 'town_d000': .*{message}"):
+        read_city(path)
+    assert time.monotonic() - start < 5
+    assert os.listdir(tmp_path) == ["town.h5"]
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [WIND_NAMES[:7], ("coord_y", "coord_x", "geo_mask", "topo", *WIND_NAMES[:7]), "abcdefg"],
+)
+def test_channels_may_be_listed_with_the_base_or_under_other_names(tmp_path, channels):
+    path = write_plain_city(tmp_path / "town.h5")
+    set_meta(path, make_meta(24, 24, 0.0) | {"channels": list(channels)})
+    assert len(read_city(path)) == 1
+
+
+def test_meta_that_is_missing_or_no_text_stops(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["cases/town_d000"].attrs["meta"] = np.zeros(3)
+    with pytest.raises(InputError, match="meta must be text"):
+        read_city(path)
+    with h5py.File(path, "r+") as file:
+        del file["cases/town_d000"].attrs["meta"]
+    with pytest.raises(InputError, match="'meta' is missing"):
+        read_city(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5 at all", None])
+def test_an_empty_foreign_or_truncated_file_stops(tmp_path, content):
+    path = write_plain_city(tmp_path / "town.h5", 64, 64)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(InputError, match=r"town\.h5: not a readable HDF5 file"):
+        read_city(path)
+
+
+def test_links_out_of_the_file_are_refused(tmp_path):
+    write_plain_city(tmp_path / "other.h5")
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        del file["city_base"]
+        file["city_base"] = h5py.ExternalLink("other.h5", "/city_base")
+    with pytest.raises(InputError, match=r"town\.h5: .*city_base.*link"):
+        read_city(path)
+
+
+def test_data_kept_in_another_file_is_refused(tmp_path):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(4 * 24 * 24 * 4))
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        del file["city_base"]
+        file.create_dataset("city_base", (4, 24, 24), "f4",
+                            external=[(str(secret), 0, h5py.h5f.UNLIMITED)])  # fmt: skip
+    with pytest.raises(InputError, match=r"town\.h5: .*another file"):
+        read_city(path)
+
+
+def test_a_case_name_cannot_smuggle_control_characters_into_the_message(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        group = file.create_group("cases/\x1b[31mevil\n")
+        group.attrs["meta"] = "{}"
+        group["wind_field"] = np.zeros((3, 24, 24))
+    with pytest.raises(InputError) as raised:
+        read_city(path)
+    assert str(raised.value).isprintable()
+
+
+def test_damage_inside_a_dataset_is_found_when_it_is_read(tmp_path):
+    base = make_base(64, 64)
+    path = tmp_path / "town.h5"
+    write_city(path, base, {"town_d000": (make_wind(base, 0.0), make_meta(64, 64, 0.0))})
+    with h5py.File(path) as file:
+        chunk = file["cases/town_d000/wind_field"].id.get_chunk_info(0)
+    content = bytearray(path.read_bytes())
+    middle = chunk.byte_offset + chunk.size // 2
+    content[middle : middle + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"town\.h5: not a readable HDF5 file"):
+        read_city(path)
+
+
+@pytest.mark.parametrize("packing", [
+    {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf"},
+    {"compression": "gzip", "fletcher32": True}, {"chunks": True}, {}])  # fmt: skip
+@pytest.mark.parametrize("kind", ["<f2", ">f4", "<f8", "<i2", "|u1"])
+def test_fields_are_read_alike_however_they_are_packed(tmp_path, packing, kind):
+    planes = np.random.default_rng(0).uniform(0, 99, (7, 37, 51)).astype(kind)
+    if packing:
+        packing = {"chunks": (2, 16, 51)} | packing
+    with h5py.File(tmp_path / "town.h5", "w") as file:
+        data = file.create_dataset("planes", data=planes, **packing)
+        read = hdf5.numbers(data)
+    assert read.dtype == planes.dtype
+    assert (read == planes).all()
+
+
+def test_chunks_that_were_never_written_or_not_packed_are_read_as_hdf5_does(tmp_path):
+    packing = {"chunks": (1, 8, 8), "compression": "gzip", "shuffle": True, "fillvalue": 3.0}
+    with h5py.File(tmp_path / "town.h5", "w") as file:
+        sparse = file.create_dataset("sparse", (2, 16, 16), np.float32, **packing)
+        sparse[0, :8, :8] = 1
+        plain = file.create_dataset("plain", data=np.ones((2, 16, 16), np.float32), **packing)
+        plain.id.write_direct_chunk((0, 8, 8), np.full((8, 8), 2, np.float32), filter_mask=3)
+        assert hdf5.numbers(sparse).sum() == 64 + 3 * 448
+        assert hdf5.numbers(plain).sum() == 448 + 2 * 64
+
+
+def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        del file["city_base"]
+        space = h5py.h5s.create_simple((4, 24, 24))
+        h5py.h5d.create(file.id, b"city_base", h5py.h5t.UNIX_D32LE, space)
+    with pytest.raises(InputError, match=r"town\.h5: "):
+        read_city(path)
+
+
+def test_fields_that_vanish_in_air_stop(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["city_base"][2] = 1 - file["city_base"][2]
+    with pytest.raises(InputError, match=r"town\.h5: case 'town_d000': .* inverted"):
+        read_city(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "message"),
+    [
+        ("cases/town_d000/wind_field", 4, "Uped falls to -1"),
+        ("cases/town_d000/wind_field", 5, "TKEped falls to -1"),
+        ("city_base", 0, "coord_y does not change from row to row"),
+        ("city_base", 1, "coord_x does not change from column to column"),
+    ],
+)
+def test_what_no_flow_has_is_read_with_a_warning(tmp_path, name, index, message):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file[name][index] = -1
+    with pytest.warns(UserWarning, match=rf"town\.h5: case 'town_d000': {message}"):
+        read_city(path)
+
+
+@pytest.mark.parametrize("key", ["wind_dir_deg", "cityHW", "row_order"])
+def test_numbers_of_thousands_of_digits_stop_with_the_right_fault(tmp_path, key):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        file["cases/town_d000"].attrs["meta"] = f"{{'{key}': 0x{'f' * 20_000}}}"
+    with pytest.raises(InputError, match=rf"case 'town_d000'.*meta\['{key}'\] is"):
+        read_city(path)
+
+
+def test_half_averages_are_read_where_they_are_and_checked(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", 12, 10)
+    (name,) = case_names(path)
+    assert read_half_averages(path, name) is None
+    halves = np.random.default_rng(0).random((2, 6, 12, 10)).astype(np.float16)
+    with h5py.File(path, "a") as file:
+        file[f"cases/{name}/half_averages"] = halves
+    (case,) = read_city(path)
+    air = case.state[2]
+    for state, half in zip(read_half_averages(path, name), halves, strict=True):
+        np.testing.assert_array_equal(state[:6], case.state[:6])
+        np.testing.assert_array_equal(state[6:], half * air)
+    for state, half in zip(read_half_averages(path, name, "north_first"), halves, strict=True):
+        np.testing.assert_array_equal(state[6:], half[:, ::-1] * air[::-1])
+    spoiled = halves.copy()
+    spoiled[1, 3, 0, 0] = np.nan
+    for wrong, complaint in ((halves[:1], "half_averages is"), (spoiled, "TKEped has 1 NaN"),
+                             (halves[0], "expected .halves, channels, height")):  # fmt: skip
+        with h5py.File(path, "a") as file:
+            del file[f"cases/{name}/half_averages"]
+            file[f"cases/{name}/half_averages"] = wrong
+        with pytest.raises(InputError, match=complaint):
+            read_half_averages(path, name)

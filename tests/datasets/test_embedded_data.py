@@ -1,0 +1,116 @@
+"""The embedded data: sound, self-consistent, split by geometry, and as described."""
+
+from itertools import combinations
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pinca_lib.channels import NAMES, WIND_FIELD
+from pinca_lib.datasets.city_files import read_city
+from pinca_lib.runs.parameters import PROJECT_ROOT
+
+DATA = PROJECT_ROOT / "data"
+SPLITS = ("train", "test", "fresh")
+CITIES = [path for split in SPLITS for path in sorted(DATA.glob(f"{split}/*.h5"))]
+CELL = 2.0  # m
+
+
+def cases(path: Path):
+    """Yield (name, state (12, H, W), meta, halves) of a city file.
+
+    The halves are (2, 6, H, W); None in the training split.
+    """
+    with h5py.File(path) as file:
+        for case in read_city(path):
+            halves = file.get(f"cases/{case.name}/half_averages")
+            assert (halves is None) == (path.parent.name == "train")
+            halves = None if halves is None else halves[:].astype(float)
+            yield case.name, case.state.astype(float), case.meta, halves
+
+
+def inside(air: np.ndarray) -> np.ndarray:
+    """Air cells whose four neighbours are air."""
+    neighbours = [np.roll(air, shift, axis) for axis in (0, 1) for shift in (1, -1)]
+    return np.logical_and.reduce([air, *neighbours])
+
+
+def central(field: np.ndarray, axis: int) -> np.ndarray:
+    return (np.roll(field, -1, axis) - np.roll(field, 1, axis)) / (2 * CELL)
+
+
+@pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
+def test_an_embedded_city_is_sound_and_keeps_every_bound(path):
+    for name, state, meta, _ in cases(path):
+        assert meta["channels"] == list(NAMES[WIND_FIELD]), name
+        assert meta["row_order"] == "south_first"
+        assert meta["cityHW"] == tuple(CELL * side for side in state.shape[1:])
+        u, v, speed, energy, flux = state[6:11]
+        assert (energy >= 0).all()
+        assert (np.abs(flux) <= 2.25 * energy).all()
+        assert (speed >= np.hypot(u, v)).all()
+        air = state[2] == 1
+        assert not state[6:, ~air].any()
+        assert ((state[3] == 0) == air).all()
+        angle = np.deg2rad(meta["wind_dir_deg"])
+        np.testing.assert_allclose(state[4:6, 0, 0], [np.cos(angle), np.sin(angle)], atol=1e-3)
+
+
+@pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
+def test_the_quality_figures_follow_from_the_file_and_pass(path):
+    for name, state, meta, halves in cases(path):
+        air = state[2] == 1
+        if halves is not None:
+            first, second = (half[:2][:, air] for half in halves)
+            first, second = (x - x.mean(1, keepdims=True) for x in (first, second))
+            agreement = (first * second).sum() / np.sqrt((first**2).sum() * (second**2).sum())
+            assert meta["half_correlation"] == pytest.approx(agreement, abs=2e-3), name
+        divergence = central(state[6], 1) + central(state[7], 0)
+        where = inside(air)
+        continuity = np.corrcoef(state[11][where], -divergence[where])[0, 1]
+        assert meta["dwdz_divergence_correlation"] == pytest.approx(continuity, abs=2e-3), name
+        assert meta["half_correlation"] >= 0.93
+        assert continuity >= 0.85
+        assert meta["form_drag_share"] >= 0.7
+        assert abs(meta["stress_balance"] - 1) <= 0.1
+
+
+def test_no_geometry_is_in_two_splits():
+    def masks(split: str) -> dict[bytes, str]:
+        """Every building mask in all its shifts' invariant: the sorted heights and the shape."""
+        found = {}
+        for path in DATA.glob(f"{split}/*.h5"):
+            with h5py.File(path) as file:
+                heights = file["city_base"][3]
+            for turned in (np.rot90(h, k) for h in (heights, heights.T) for k in range(4)):
+                spectrum = np.abs(np.fft.fft2(turned.astype(float))).round(3)
+                found[spectrum.tobytes()] = path.name
+        return found
+
+    found = {split: masks(split) for split in SPLITS}
+    assert all(found.values())
+    for one, other in combinations(found.values(), 2):
+        assert not {one[key]: other[key] for key in one.keys() & other.keys()}
+    assert not [path for path in DATA.glob("train/san_francisco*")]
+
+
+def test_all_data_together_stay_small():
+    assert sum(path.stat().st_size for path in CITIES) < 15e6
+
+
+def test_the_readme_lists_every_case_with_its_figures():
+    text = (DATA / "README.md").read_text(encoding="utf-8")
+    for path in CITIES:
+        for case in read_city(path):
+            (row,) = [line for line in text.splitlines() if line.startswith(f"| {case.name} |")]
+            assert f"| {path.parent.name} |" in row
+            assert f"{case.meta['dwdz_divergence_correlation']:.3f}" in row
+
+
+def test_files_of_real_cities_carry_their_attribution():
+    for path in CITIES:
+        with h5py.File(path) as file:
+            is_real = not path.stem.startswith(("uniform", "varied"))
+            assert file.attrs["license"] == ("ODbL-1.0" if is_real else "CC-BY-4.0")
+            assert ("OpenStreetMap" in file.attrs["source"]) == is_real

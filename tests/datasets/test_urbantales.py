@@ -1,0 +1,177 @@
+"""The UrbanTALES converter, on small raw folders that the tests write."""
+
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+
+from pinca_lib.datasets.city_files import read_city
+from pinca_lib.datasets.urbantales import convert, main, read_raw_case
+from pinca_lib.errors import InputError
+
+PLANES = ("uped", "vped", "Uped", "TKEped", "Tuwped")
+
+
+def geometry(height: int = 20, width: int = 28) -> np.ndarray:
+    """Heights with row 0 in the south, of no symmetry."""
+    topo = np.zeros((height, width))
+    topo[2:8, 3:10], topo[12:15, 18:25] = 12.0, 7.5
+    return topo
+
+
+def write_raw(
+    folder: Path,
+    name: str = "CH-BAS-V1_d30",
+    topo: np.ndarray | None = None,
+    flow_to: float = 30.0,
+    dtype: str = "f8",
+    flip_topo: bool = True,
+    **changes,
+) -> Path:
+    """Write one case as UrbanTALES ships it: planes south first, heights north first."""
+    topo = geometry() if topo is None else topo
+    y, x = np.meshgrid(*(np.linspace(0, 1, n) for n in topo.shape), indexing="ij")
+    angle = np.deg2rad(flow_to)
+    u, v = np.cos(angle) + 0.2 * y, np.sin(angle) + 0.1 * x
+    values = {"uped": u, "vped": v, "Uped": 1.1 * np.hypot(u, v), "TKEped": 0.2 + 0.1 * y,
+              "Tuwped": -0.05 + 0 * x} | changes  # fmt: skip
+    case = folder / name
+    case.mkdir(parents=True)
+    with netCDF4.Dataset(case / f"{name}_ped.nc", "w") as file:
+        file.createDimension("y", topo.shape[0])
+        file.createDimension("x", topo.shape[1])
+        for number, plane in enumerate(PLANES):
+            hidden = topo > 1.75
+            hidden[number, number] = True  # the masks differ from variable to variable
+            if values[plane] is not None:
+                variable = file.createVariable(plane, dtype, ("y", "x"))
+                variable[:] = np.where(hidden, np.nan, values[plane])
+    np.savetxt(case / f"{name}_topo", topo[::-1] if flip_topo else topo, fmt="%.2f")
+    return case
+
+
+def test_a_case_comes_out_in_consistent_axes(tmp_path):
+    write_raw(tmp_path / "raw")
+    (report,) = convert(tmp_path / "raw", tmp_path / "cities")
+    assert "heights flipped (overlap" in report
+    assert "wind (cos, sin)" in report
+    (case,) = read_city(tmp_path / "cities" / "CH-BAS-V1.h5")
+    assert case.name == "CH-BAS-V1_d30"
+    assert case.extent == (20.0, 28.0)
+    assert case.meta["row_order"] == "south_first"
+    topo = geometry()
+    expected_air = topo == 0
+    expected_air[range(5), range(5)] = False  # a hole in any variable is a hole in all
+    np.testing.assert_array_equal(case.state[2], expected_air)
+    np.testing.assert_array_equal(case.state[3], topo)
+    assert case.state[4, 0, 0] == pytest.approx(np.cos(np.pi / 6), abs=1e-3)
+    assert case.state[5, 0, 0] == pytest.approx(np.sin(np.pi / 6), abs=1e-3)
+    y = np.linspace(0, 1, 20)[10]
+    assert case.state[6, 10, 15] == pytest.approx(np.cos(np.pi / 6) + 0.2 * y, abs=2e-3)
+    assert not case.state[6:11, ~expected_air].any()
+
+
+def test_heights_that_are_stored_south_first_are_left_alone(tmp_path):
+    case = read_raw_case(write_raw(tmp_path, flip_topo=False))
+    assert "heights as stored" in case.report
+    np.testing.assert_array_equal(case.topo > 0, geometry() > 0)
+
+
+def test_the_other_wind_convention_is_recognised_and_written_as_cos_sin(tmp_path):
+    case = read_raw_case(write_raw(tmp_path, name="Town_d0", flow_to=88.0))
+    assert case.degrees == 90.0
+    assert "wind (sin, cos)" in case.report
+
+
+@pytest.mark.parametrize(("stated", "flow"), [(30, 50), (10, 50), (120, 85)])
+def test_streets_may_turn_the_flow_without_changing_the_convention(tmp_path, stated, flow):
+    case = read_raw_case(write_raw(tmp_path, name=f"Town_d{stated}", flow_to=float(flow)))
+    assert case.degrees == stated
+    assert "wind (cos, sin)" in case.report
+
+
+@pytest.mark.parametrize("size", ["-1", "0", "inf"])
+def test_a_cell_has_a_size(tmp_path, size):
+    write_raw(tmp_path / "raw")
+    with pytest.raises(SystemExit, match="expected metres, more than 0"):
+        main([str(tmp_path / "raw"), str(tmp_path / "cities"), "--cell-size", size])
+    assert not (tmp_path / "cities").exists()
+
+
+def test_cases_of_one_city_share_a_file_though_their_holes_differ(tmp_path):
+    for degrees in (0, 90):
+        speed = np.ones((20, 28))
+        speed[4, 5 + degrees // 90] = speed[16, degrees // 90] = np.nan
+        write_raw(tmp_path / "raw", name=f"Town_d{degrees:02d}", flow_to=degrees, Uped=speed)
+    convert(tmp_path / "raw", tmp_path / "cities")
+    cases = read_city(tmp_path / "cities" / "Town.h5")
+    assert [case.name for case in cases] == ["Town_d00", "Town_d90"]
+    assert [case.meta["wind_dir_deg"] for case in cases] == [0.0, 90.0]
+    assert not cases[0].state[2, 16, :2].any()  # no air where one case has a hole
+    np.testing.assert_array_equal(cases[0].state[3], geometry())
+
+
+@pytest.mark.parametrize(("dtype", "given", "extent"), [
+    ("f4", None, (10.0, 14.0)), ("f8", None, (20.0, 28.0)), ("f4", 2.0, (40.0, 56.0)),
+])  # fmt: skip
+def test_extents_follow_the_kind_of_grid_or_what_is_given(tmp_path, dtype, given, extent):
+    write_raw(tmp_path / "raw", dtype=dtype)
+    convert(tmp_path / "raw", tmp_path / "cities", given)
+    (case,) = read_city(tmp_path / "cities" / "CH-BAS-V1.h5")
+    assert case.extent == extent
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"TKEped": None}, "TKEped missing"),
+        ({"uped": np.full((20, 28), np.nan)}, "no cell has a value"),
+        ({"uped": np.full((20, 28), 9.9e36)}, "fill value"),
+        ({"uped": np.full((20, 28), np.inf)}, "infinite values"),
+        ({"flow_to": 200.0}, "fits neither convention"),
+        ({"name": "Town"}, "ends in its direction"),
+    ],
+)
+def test_an_unsound_case_stops_with_its_name_and_writes_nothing(tmp_path, changes, message):
+    name = changes.get("name", "CH-BAS-V1_d30")
+    write_raw(tmp_path / "raw", **changes)
+    with pytest.raises(InputError, match=rf"{name}.*{message}"):
+        convert(tmp_path / "raw", tmp_path / "cities")
+    assert not (tmp_path / "cities").exists()
+
+
+def test_unsound_heights_stop(tmp_path):
+    case = write_raw(tmp_path)
+    topo = case / f"{case.name}_topo"
+    for content, message in [
+        (None, "not a readable text matrix"),
+        ("a b\nc d\n", "not a readable text matrix"),
+        ("1 2\n3 4\n", "2×2 heights, but the planes have 20×28"),
+        ("\n".join([" ".join(["nan"] * 28)] * 20), "finite"),
+        ("\n".join([" ".join(["0 9"] * 14)] * 20), "do not fit each other"),
+    ]:
+        topo.unlink(missing_ok=True)
+        if content is not None:
+            topo.write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_raw_case(case)
+
+
+def test_different_buildings_under_one_name_stop(tmp_path):
+    write_raw(tmp_path, name="Town_d00", flow_to=0)
+    write_raw(tmp_path, name="Town_d90", flow_to=90, topo=np.roll(geometry(), 3, 1))
+    with pytest.raises(InputError, match="Town_d90: its buildings differ"):
+        convert(tmp_path, tmp_path / "cities")
+
+
+def test_the_command_reports_and_overwrites_nothing(tmp_path, capsys):
+    write_raw(tmp_path / "raw")
+    main([str(tmp_path / "raw"), str(tmp_path / "cities")])
+    assert "1 cases written" in capsys.readouterr().out
+    before = (tmp_path / "cities" / "CH-BAS-V1.h5").read_bytes()
+    with pytest.raises(SystemExit, match="error: .*exists already"):
+        main([str(tmp_path / "raw"), str(tmp_path / "cities")])
+    assert (tmp_path / "cities" / "CH-BAS-V1.h5").read_bytes() == before
+    with pytest.raises(SystemExit, match="no UrbanTALES cases"):
+        main([str(tmp_path / "cities"), str(tmp_path / "more")])

@@ -1,0 +1,156 @@
+"""The notebooks: pairs agree, papermill runs them from anywhere, mistakes stop at once."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import torch
+from jupytext.compare import compare_notebooks
+from small_cities import write_plain_city
+from small_rules import trained
+
+from pinca_lib.runs.checkpoints import load_tensors
+from pinca_lib.runs.parameters import PROJECT_ROOT
+
+NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
+TINY = {"image_size": 16, "pool_size": 4, "batch_size": 2, "min_steps": 1, "max_steps": 3}
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Path:
+    """A user's own folder: odd cities in the users' layout, and checkpoints of two rules."""
+    (tmp_path / "cities").mkdir()
+    for seed, (height, width) in enumerate([(37, 52), (24, 24)]):
+        write_plain_city(tmp_path / "cities" / f"town{seed}.h5", height, width, (30.0,), seed)
+    write_plain_city(tmp_path / "cities" / "GlobalMetaData.h5").write_bytes(b"no city")
+    for seed, name in enumerate(("init", "pi")):
+        rule = trained(seed=seed)
+        rule.w2.weight *= 0.05
+        torch.save({"model_state_dict": rule.state_dict(), "epoch": 1}, tmp_path / f"{name}.pth")
+    return tmp_path
+
+
+def papermill(workshop: Path, notebook: str, **parameters) -> subprocess.CompletedProcess:
+    """Run a notebook as people do, from a working folder that is not the project's."""
+    given = {"data_dir": "cities", "output_dir": str(workshop / "runs"), **parameters}
+    options = [word for name, value in given.items() for word in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", f"{PROJECT_ROOT}/notebooks/{notebook}.ipynb"]
+    return subprocess.run(
+        [*command, "out.ipynb", *options], cwd=workshop, capture_output=True, text=True
+    )
+
+
+def run_folders(workshop: Path) -> list[Path]:
+    return sorted((workshop / "runs").glob("*")) if (workshop / "runs").exists() else []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_and_its_script_hold_the_same(path):
+    notebook = nbformat.read(path, as_version=4)
+    script = jupytext.read(path.with_suffix(".py"))
+    # Raises NotebookDifference where they differ.
+    compare_notebooks(script, notebook, fmt="py:percent", compare_outputs=False)
+    assert len(script.cells) == len(notebook.cells)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_has_run_through_and_is_kept_short(path):
+    cells = nbformat.read(path, as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
+    shown = [str(out.get("data", {})) for cell in code for out in cell.outputs]
+    pictures = [data for data in shown if "image/png" in data]
+    assert pictures
+    work = [cell for cell in code if "parameters" not in cell.metadata.get("tags", ())]
+    assert max(cell.source.count("\n") + 1 for cell in work) <= 20
+    assert sum(len(cell.outputs) for cell in code) < 40
+    assert path.stat().st_size < 1_500_000
+
+
+def test_init_nca_trains_on_the_users_own_cities(workshop):
+    options = {"init_loss": "filters", "gradient_checkpoints": True} | TINY
+    done = papermill(workshop, "01_init_nca", epochs="3e0", **options)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(workshop)
+    with (run / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iteration"] for row in rows] == ["0", "1", "2"]
+    assert all(0 <= float(row["mean"]) <= 1 for row in rows)
+    assert {"loss.png", "scores.png", "batch.png", "pool.png"} <= {p.name for p in run.iterdir()}
+
+
+def test_a_training_goes_on_from_weights_and_resumes_without_their_file(workshop):
+    settings = TINY | {"hidden": 96, "natural_units": False, "bounded": False,
+                       "follows_wind": False, "learning_rate": 1e-8, "weight_decay": 0,
+                       "start_checkpoint": "pi.pth"}  # fmt: skip
+    done = papermill(workshop, "01_init_nca", epochs=1, **settings)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(workshop)
+    given = load_tensors(workshop / "pi.pth")["model_state_dict"]
+    found = load_tensors(run / "ca_model_step_1.pth")["model_state_dict"]
+    assert all(torch.allclose(found[key], given[key], atol=1e-7) for key in given)
+    (workshop / "pi.pth").unlink()
+    done = papermill(workshop, "01_init_nca", epochs=2, resume="latest", **settings)
+    assert done.returncode == 0, done.stderr
+    assert (run / "ca_model_step_2.pth").exists()
+
+
+def test_a_resumed_pi_nca_run_equals_an_uninterrupted_one(workshop):
+    settings = TINY | {"init_checkpoint": "init.pth", "anneal": False}  # a rate of 6 from the start
+    for epochs, resume in ((6, ""), (3, "")):
+        done = papermill(workshop, "02_pi_nca", epochs=epochs, resume=resume, **settings)
+        assert done.returncode == 0, done.stderr
+    whole, begun = run_folders(workshop)
+    done = papermill(workshop, "02_pi_nca", epochs=6, resume="latest", **settings)
+    assert done.returncode == 0, done.stderr
+    assert len(run_folders(workshop)) == 2
+    weights = [load_tensors(run / "ca_model_step_6.pth")["model_state_dict"]
+               for run in (whole, begun)]  # fmt: skip
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert (whole / "metrics.csv").read_bytes() == (begun / "metrics.csv").read_bytes()
+
+
+def test_the_rollout_makes_a_film_of_the_chosen_case(workshop):
+    rules = {"init_checkpoint": "init.pth", "pi_checkpoint": "pi.pth"}
+    done = papermill(workshop, "03_video_rollout", frames=3, case="town0", **rules)
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(workshop)
+    assert (run / "film.mp4").stat().st_size > 1000
+    executed = nbformat.read(workshop / "out.ipynb", as_version=4)
+    printed = "".join(str(cell.get("outputs", "")) for cell in executed.cells)
+    assert "town0/town0_d030: 74 m × 104 m" in printed
+    assert "data:video/mp4;base64" in printed
+
+
+@pytest.mark.parametrize(
+    ("notebook", "parameters", "message"),
+    [
+        ("01_init_nca", {"epoch": 3}, "unknown parameter 'epoch'"),
+        ("02_pi_nca", {"epochs": "many"}, "parameter epochs='many': expected a whole number"),
+        ("02_pi_nca", {"init_checkpoint": "gone.pth"}, "init_checkpoint='gone.pth': nothing there"),
+        ("02_pi_nca", {"device": "tpu9"}, "device='tpu9' is not available here"),
+        ("01_init_nca", {"data_dir": "nowhere"}, "data_dir='nowhere': nothing there"),
+        ("03_video_rollout", {"frames": 0}, "parameter frames='0'"),
+    ],
+)
+def test_a_mistake_stops_in_one_clear_line_before_anything_is_written(
+    workshop, notebook, parameters, message
+):
+    done = papermill(workshop, notebook, **parameters)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("InputError")]
+    assert message in line
+    assert "Traceback" not in done.stderr.split("Exception encountered")[1]
+    assert run_folders(workshop) == []
+
+
+def test_a_broken_city_file_stops_before_anything_is_written(workshop):
+    (workshop / "cities" / "ruin.h5").write_bytes(b"")
+    done = papermill(workshop, "02_pi_nca", init_checkpoint="init.pth", epochs=1)
+    assert "InputError: ruin.h5: not a readable HDF5 file" in done.stderr
+    assert run_folders(workshop) == []

@@ -1,0 +1,447 @@
+"""Rollouts: compiled or in plain PyTorch, they equal the rule itself, and so do the gradients."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import partial
+
+import pytest
+import torch
+from reference import conv_step
+from small_rules import bounded_rule, city_state, trained, wide_rule, windward_rule
+
+from pinca_lib.automaton.rule import CA
+from pinca_lib.automaton.wind_frame import halves
+from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V, fresh_states
+from pinca_lib.datasets.dataset import load_dataset
+from pinca_lib.rollouts import door as rollout_module
+from pinca_lib.rollouts.cpu import compiled, kernels, teams
+from pinca_lib.rollouts.cpu.prepared import Gradient
+from pinca_lib.rollouts.door import rollout
+from pinca_lib.runs.checkpoints import load_rule
+from pinca_lib.runs.parameters import PROJECT_ROOT
+
+
+@pytest.fixture(params=["compiled", "plain PyTorch"], autouse=True)
+def path(request, monkeypatch):
+    """Run every test on both of the CPU's paths."""
+    if request.param == "plain PyTorch":
+        monkeypatch.setattr(rollout_module, "compiled", None)
+    else:
+        assert rollout_module.compiled, "Numba is missing"
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("batch", "height", "width"), [(1, 3, 3), (6, 16, 16), (2, 5, 37), (3, 41, 64)]
+)
+def test_it_equals_the_rule_applied_step_by_step(batch, height, width):
+    first, second = trained(seed=1), trained(seed=2)
+    state = city_state(batch, height=height, width=width)
+    expected = state
+    for _ in range(8):
+        expected = second(first(expected))
+    torch.testing.assert_close(rollout([first, second], state, 8), expected, atol=1e-4, rtol=1e-4)
+
+
+def assert_equals_the_rules(rules, state, steps=4, error=1e-5, checkpointed=False):
+    """Compare states and gradients with those of the rules applied step by step."""
+    expected = state
+    for _ in range(steps):
+        for rule in rules:
+            expected = rule(expected)
+    ours = rollout(rules, state, steps, recorded=steps, checkpointed=checkpointed)
+    assert (ours - expected).norm() < error * expected.norm()
+    weights = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0)).to(state)
+    for rule in rules:
+        mine, theirs = (gradient(rule, (found * weights).sum()) for found in (ours, expected))
+        assert (mine - theirs).norm() <= error * theirs.norm()
+
+
+def windward_wide(seed):
+    return windward_rule(seed, scale=4)
+
+
+KINDS = [
+    (trained, bounded_rule),
+    (wide_rule, bounded_rule),
+    (bounded_rule, wide_rule),
+    (wide_rule,),
+    (windward_wide, trained),
+    (wide_rule, windward_rule),
+]
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+@pytest.mark.parametrize("size", [(9, 12), (16, 8), (3, 3), (3, 5), (48, 40)])
+def test_rules_of_every_kind_equal_the_rule_itself_gradients_included(kinds, size):
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
+    assert_equals_the_rules(rules, city_state(2, height=size[0], width=size[1]))
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_so_do_they_when_steps_are_computed_once_more(kinds):
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
+    assert_equals_the_rules(rules, city_state(2, height=9, width=12), checkpointed=True)
+
+
+def test_so_do_batches_that_are_rolled_out_a_few_samples_at_a_time():
+    rules = [windward_wide(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
+    assert_equals_the_rules(rules, city_state(3, height=128, width=130), steps=2)
+
+
+def test_so_do_rules_of_one_cell_beside_rules_of_many():
+    rules = [wide_rule(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
+    assert_equals_the_rules(rules, city_state(1, height=4, width=3))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 5])
+def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
+    state = city_state(2, height=11, width=14)
+    state[:, 2] *= 0.3
+    rules = [wide_rule(1, scale).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
+    assert_equals_the_rules(rules, state)
+
+
+def test_so_does_the_gradient_of_the_last_steps_on_a_frozen_rule_as_they_ship():
+    frozen = windward_rule(1, alpha=2.25, scale=4).requires_grad_(False)
+    rule = windward_rule(2, alpha=2.25).requires_grad_(True)
+    state = city_state(2, height=16, width=24)
+    before = rollout([frozen, rule], state, 3).detach()
+    expected = before
+    for _ in range(4):
+        expected = rule(frozen(expected))
+    ours = rollout([frozen, rule], state, 7, recorded=4)
+    mine, theirs = (gradient(rule, found.square().sum()) for found in (ours, expected))
+    assert (ours - expected).norm() < 1e-5 * expected.norm()
+    assert (mine - theirs).norm() < 1e-5 * theirs.norm()
+
+
+def test_so_do_all_in_double_precision():
+    kinds = (wide_rule(1), bounded_rule(2), windward_rule(3))
+    rules = [rule.double().requires_grad_(True) for rule in kinds]
+    assert_equals_the_rules(rules, city_state(2, height=13, width=9).double(), error=1e-13)
+
+
+@pytest.mark.parametrize("batch", [1, 9])
+def test_so_do_the_kinds_that_ship_over_many_winds(batch):
+    rules = [windward_rule(1, alpha=2.25, scale=4), windward_rule(2, alpha=2.25)]
+    state = city_state(batch, height=24, width=24)
+    state[0, 4:6] = 0
+    assert_equals_the_rules([rule.requires_grad_(True) for rule in rules], state)
+
+
+@pytest.mark.parametrize("rule", [trained(12), windward_rule(channels=13, units=None)])
+def test_so_do_rules_of_fewer_channels(rule):
+    state = city_state(2, channels=rule.channels)
+    assert_equals_the_rules([rule.requires_grad_(True)], state)
+
+
+def test_so_does_a_new_rule_on_memory_that_is_at_its_limit():
+    """As a frozen Init-NCA leaves it: a new rule adds nothing, and meets the limit exactly."""
+    rule, state = bounded_rule().requires_grad_(True), city_state(2, height=12, width=12)
+    torch.nn.init.zeros_(rule.w2.weight)
+    state[:, 12:] = (2 * state[:, 12:]).clamp(-3, 3)
+    assert (state[:, 12:].abs() == 3).any()
+    assert_equals_the_rules([rule], state)
+
+
+def test_no_bound_is_broken_in_the_last_bit():
+    state = city_state(2, height=64, width=64)
+    air = state[:, 2] > 0
+    after = rollout([bounded_rule()], state, 5).double()
+    u, v, speed, tke, flux = after[:, 6:11].transpose(0, 1)[:, air]
+    assert (tke >= 0).all()
+    assert (flux.abs() <= 2.25 * tke).all()
+    assert (speed >= torch.hypot(u, v)).all()
+
+
+@pytest.mark.parametrize("mask", [0.0, 1.0])
+@pytest.mark.parametrize("kinds", KINDS)
+def test_it_works_where_all_is_air_or_all_is_building(kinds, mask):
+    rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
+    state = city_state(2, height=9, width=10)
+    state[:, 2] = mask
+    assert_equals_the_rules(rules, state, steps=3)
+    assert torch.equal(rollout(rules, state, 3), state) == (mask == 0)
+
+
+def test_no_step_returns_the_state_and_leaves_it_alone():
+    state = city_state()
+    kept = state.clone()
+    assert torch.equal(rollout([trained()], state, 0), state)
+    rollout([trained()], state, 3)
+    assert torch.equal(state, kept)
+
+
+def gradient(rule: CA, loss: torch.Tensor) -> torch.Tensor:
+    return torch.cat(
+        [g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()), retain_graph=True)]
+    )
+
+
+def test_the_gradient_of_the_last_step_is_that_of_the_experiments_loop():
+    frozen, rule = trained(seed=1), trained(seed=2).requires_grad_(True)
+    state = city_state(3)
+    expected = state
+    for _ in range(5):
+        with torch.no_grad():
+            expected = conv_step(expected, frozen.state_dict())
+        expected = conv_step(expected, dict(rule.named_parameters()))
+    ours = rollout([frozen, rule], state, 5, recorded=1)
+    torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+    weights = torch.randn(expected.shape)
+    torch.testing.assert_close(
+        gradient(rule, (ours * weights).sum()),
+        gradient(rule, (expected * weights).sum()),
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("recorded", [3, 7])
+def test_gradients_through_the_last_steps_equal_the_full_graphs(recorded, checkpointed):
+    rule, state = trained(seed=3).requires_grad_(True), city_state(2)
+    expected = state
+    for step in range(7):
+        if step == 7 - recorded:
+            expected = expected.detach()
+        expected = conv_step(expected, dict(rule.named_parameters()))
+    ours = rollout([rule], state, 7, recorded=recorded, checkpointed=checkpointed)
+    torch.testing.assert_close(
+        gradient(rule, ours.square().mean()),
+        gradient(rule, expected.square().mean()),
+        atol=1e-4,
+        rtol=1e-3,
+    )
+
+
+def test_gradients_through_several_rules_reach_all_of_them():
+    rules = [trained(seed=1).requires_grad_(True), trained(seed=2).requires_grad_(True)]
+    state = city_state(2, height=5, width=9)
+    expected = state
+    for _ in range(3):
+        for rule in rules:
+            expected = conv_step(expected, dict(rule.named_parameters()))
+    ours = rollout(rules, state, 3, recorded=3)
+    weights = torch.randn(expected.shape)
+    wanted = [*rules[0].parameters(), *rules[1].parameters()]
+    for mine, theirs in zip(
+        torch.autograd.grad((ours * weights).sum(), wanted),
+        torch.autograd.grad((expected * weights).sum(), wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_in_double_precision_nothing_is_lost():
+    rule, state = trained(seed=4).double(), city_state(2, height=7, width=11).double()
+    expected = state
+    for _ in range(20):
+        expected = rule(expected)
+    torch.testing.assert_close(rollout([rule], state, 20), expected, atol=1e-11, rtol=1e-11)
+
+
+@pytest.mark.parametrize("widths", [(16, 33), (1, 10_000)])  # many cells a block, and one alone
+def test_rules_of_other_widths_and_states_of_other_depths(widths):
+    torch.manual_seed(0)
+    rules = [CA(12, hidden).requires_grad_(False) for hidden in widths]
+    for rule in rules:
+        torch.nn.init.normal_(rule.w2.weight, std=0.1 * len(rule.w1.bias) ** -0.5)
+    state = city_state()[:, :12]
+    expected = state
+    for _ in range(4):
+        expected = rules[1](rules[0](expected))
+    torch.testing.assert_close(rollout(rules, state, 4), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_partly_open_cells_move_in_part():
+    rule, state = trained(), city_state()
+    state[:, 2] *= 0.3
+    torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=1e-5, rtol=1e-5)
+
+
+def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
+    rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    cases = load_dataset(PROJECT_ROOT / "data" / "train").states[:2]
+    ours = exact = fresh_states(cases)
+    exact, doubled = exact.double(), [deepcopy(rule).double() for rule in rules]
+    for steps in (32, 268):
+        ours, exact = rollout(rules, ours, steps), rollout(doubled, exact, steps)
+        assert (ours - exact)[:, DYNAMIC].norm() < 1e-5 * exact[:, DYNAMIC].norm()
+
+
+@pytest.mark.parametrize("channel", [6, 8, 9, 10, 15])
+@pytest.mark.parametrize(
+    "kind", [trained, bounded_rule, wide_rule, partial(windward_rule, alpha=2.25)]
+)
+def test_a_state_that_is_not_a_number_stays_so(kind, channel):
+    rule, state = kind(seed=1), city_state(1)
+    state[:, 2] = 1
+    state[0, channel, 4, 4] = torch.nan
+    expected = rule(rule(rule(state))).isnan()
+    assert torch.equal(rollout([rule], state, 3).isnan(), expected)
+    assert expected.sum() > 1
+
+
+def test_two_at_once_do_not_disturb_each_other():
+    rules = [trained(seed=seed) for seed in range(4)]
+    state = city_state(2, height=32, width=32)
+    expected = [rollout([rule], state, 10) for rule in rules]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda rule: rollout([rule], state, 10), rules))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def blas_threads(*_):
+    return [blas["num_threads"] for blas in teams._blas().info() if blas["user_api"] == "blas"]
+
+
+def test_blas_has_one_thread_in_a_rollout_and_its_own_after_many_at_once(path):
+    if path != "compiled":
+        return pytest.skip("PyTorch shares its products itself")
+
+    def one(_):
+        with teams.gathered() as team:
+            return team(blas_threads, 1)[0]
+
+    before = blas_threads()
+    with ThreadPoolExecutor(4) as pool:
+        within = list(pool.map(one, range(20)))
+    assert set(sum(within, [])) == {1}
+    assert blas_threads() == before
+
+
+def test_no_sum_of_a_gradient_is_shared_by_threads_of_blas_which_would_wait_for_more(
+    path, monkeypatch
+):
+    if path != "compiled":
+        return pytest.skip("PyTorch shares its products itself")
+    rules = [rule.requires_grad_(True) for rule in (windward_rule(), trained())]
+    within, layers = [], Gradient.layers
+    monkeypatch.setattr(
+        Gradient, "layers", lambda *own: (within.extend(blas_threads()), layers(*own))[1]
+    )
+    rollout(rules, city_state(1), 2, recorded=2).sum().backward()
+    assert len(within) == len(rules) * len(blas_threads())
+    assert set(within) == {1}
+
+
+def test_more_threads_than_cells_change_nothing():
+    rule, state = trained(), city_state(1, height=3, width=3)
+    expected, threads = rollout([rule], state, 5), torch.get_num_threads()
+    try:
+        torch.set_num_threads(16)
+        torch.testing.assert_close(rollout([rule], state, 5), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_where_no_gradient_is_asked_for_nothing_is_recorded(monkeypatch, path):
+    rule, state, kept = trained().requires_grad_(True), city_state(1), []
+    if path == "compiled":
+        apply = compiled._Advance.apply
+        monkeypatch.setattr(
+            compiled._Advance,
+            "apply",
+            lambda dynamic, rules, steps, recorded, *layers: (
+                kept.extend([recorded] * steps),
+                apply(dynamic, rules, steps, recorded, *layers),
+            )[1],
+        )
+    assert rollout([rule], state, 5, recorded=2).requires_grad
+    assert kept == ([False] * 3 + [True] * 2 if path == "compiled" else [])
+    with torch.no_grad():
+        assert not rollout([rule], state, 2, recorded=2).requires_grad
+
+
+def test_checkpoints_keep_fewer_states():
+    rule, state = trained().requires_grad_(True), city_state(1, height=24, width=24)
+
+    def kept(checkpointed):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda saved: sizes.append(saved.numel()) or saved, lambda saved: saved
+        ):
+            rollout([rule], state, 25, recorded=25, checkpointed=checkpointed)
+        return sum(size for size in sizes if size >= state[0, 6:].numel())
+
+    assert 0 < kept(checkpointed=True) < kept(checkpointed=False) / 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_types_that_blas_does_not_know_roll_out_in_plain_pytorch(dtype):
+    rule, state = trained().to(dtype), city_state(1).to(dtype)
+    torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=0.05, rtol=0.05)
+
+
+def test_autocast_changes_nothing():
+    rules, state = [trained(), windward_rule(2)], city_state(2)
+    expected = rollout(rules, state, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(rollout(rules, state, 3), expected)
+
+
+def test_where_one_share_fails_the_others_are_awaited(path, monkeypatch):
+    if path != "compiled":
+        return pytest.skip("PyTorch has threads of its own")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    ended = []
+
+    def work(first, last):
+        if first == 0:
+            raise ArithmeticError
+        time.sleep(0.2)
+        ended.append(last)
+
+    with pytest.raises(ArithmeticError), teams.gathered() as team:
+        team(work, 6)
+    assert sorted(ended) == [4, 6]
+
+
+def test_no_states_stay_none():
+    assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_forked_process_rolls_out_after_its_parent_has():
+    code = (
+        "import os, signal, torch; from benchmarks.contenders import both_rules, random_rule\n"
+        "from pinca_lib.rollouts.door import rollout\n"
+        "torch.set_num_threads(2); state = torch.ones(1, 24, 8, 8)\n"
+        "rules = [*both_rules(), random_rule(0)]; rollout(rules, state, 2)\n"
+        "if not (child := os.fork()): signal.alarm(60); rollout(rules, state, 2); os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr
+
+
+def test_a_rule_for_other_states_is_refused():
+    with pytest.raises(ValueError, match="a rule of 12 channels, a state of 24"):
+        rollout([CA(12)], city_state(), 1)
+
+
+def test_without_numba_plain_pytorch_takes_over():
+    code = (
+        "import sys; sys.modules['numba'] = None\n"
+        "import torch; from pinca_lib.automaton.rule import CA; from pinca_lib import rollout\n"
+        "assert rollout.compiled is None\n"
+        "print(rollout.rollout([CA()], torch.ones(1, 24, 8, 8), 2).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("torch.Size([1, 24, 8, 8])"), done.stderr
+    assert "UserWarning: no compiled code (" in done.stderr
+
+
+def test_the_kernels_find_v_among_any_number_of_channels():
+    for count in range(6, 41):
+        evens, odds = halves(BASE_COUNT + count, DYNAMIC)
+        assert kernels.place_of_v(count) == len(evens)
+        assert (odds[0], evens[:5]) == (V, [U, FLUX, SPEED, TKE, DWDZ])
+        assert evens[kernels.TKE] == TKE

@@ -1,0 +1,119 @@
+"""Threads that take blocks of cells in turn and meet in compiled code."""
+
+import faulthandler
+from threading import Thread
+
+import numpy as np
+import pytest
+import torch
+from numba import njit
+
+from benchmarks.contenders import both_rules, random_rule, random_state
+from pinca_lib.rollouts.cpu import compiled, teams
+from pinca_lib.rollouts.cpu.turns import block, meet
+from pinca_lib.rollouts.door import rollout
+
+_compiled = njit(nogil=True)
+
+
+@_compiled
+def count(own, meeting, turns, most, taken):
+    """Count how often each cell is taken."""
+    meet(meeting, len(turns[1]))  # lest the first one does it all
+    start, stop = block(own, turns, most)
+    while start < stop:
+        taken[start:stop] += 1
+        start, stop = block(own, turns, most)
+
+
+@_compiled
+def follow(own, meeting, times, latest):
+    """Count how often another thread is behind or ahead when all have met."""
+    off = 0
+    for i in range(times):
+        latest[own] = i
+        meet(meeting, len(latest))
+        off += (latest != i).sum()
+        meet(meeting, len(latest))
+    return off
+
+
+def turns_of(ends):
+    return np.array([0, *ends[:-1]], np.intp), np.array(ends, np.intp)
+
+
+@pytest.fixture(autouse=True)
+def watched():
+    faulthandler.dump_traceback_later(300, exit=True)  # nothing else ends threads that wait in vain
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def team(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with teams.gathered() as team:
+        yield team
+
+
+def test_each_cell_is_taken_once_however_many_threads_there_are(team):
+    taken = np.zeros(300_000, np.int8)
+    team.meeting(count, turns_of([50_000, 50_000, 50_003, 300_000]), 7, taken)
+    assert (taken == 1).all()
+
+
+def test_one_thread_alone_takes_its_share_first_and_then_those_of_the_others():
+    turns, found = turns_of([5, 8, 10]), []
+    while (taken := block(1, turns, 2))[1]:
+        found.append(taken)
+    assert found == [(5, 7), (7, 8), (8, 10), (0, 2), (2, 4), (4, 5)]
+
+
+def test_threads_that_meet_have_all_done_what_comes_before(team):
+    latest = np.zeros(4, np.intp)
+    assert team.meeting(follow, 3000, latest) == [0] * 4
+
+
+@pytest.mark.parametrize("failing", [0, 3])
+def test_where_one_fails_the_others_wait_no_longer(team, failing):
+    def work(own, meeting):
+        if own == failing:
+            raise ArithmeticError
+        meet(meeting, 4)
+
+    with pytest.raises(ArithmeticError):
+        team.meeting(work)
+
+
+def test_nor_do_they_where_a_thread_cannot_be_had_and_later_all_is_well(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    teams._helpers.cache_clear()
+    start, started = Thread.start, []
+
+    def start_one(thread):
+        if started:
+            raise RuntimeError("no thread")
+        started.append(thread)
+        start(thread)
+
+    def work(own, meeting):
+        meet(meeting, 4)
+
+    with teams.gathered() as team, monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", start_one)
+        with pytest.raises(RuntimeError, match="no thread"):
+            team.meeting(work)
+    for _ in range(2):
+        with teams.gathered() as team:
+            team.meeting(work)
+
+
+@pytest.mark.parametrize(
+    "rules", [[random_rule(0)], both_rules()[::-1], [random_rule(0), *both_rules()]]
+)
+def test_who_takes_which_cells_and_in_how_many_calls_changes_no_bit(rules, monkeypatch):
+    state = random_state(2, 40, 0.3)
+    expected = rollout(rules, state, 5)
+    monkeypatch.setattr(compiled, "CELLS_AT_ONCE", 2 * 40 * 40 * 3)
+    assert torch.equal(rollout(rules, state, 5), expected)
+    assert torch.equal(rollout(rules, rollout(rules, state, 2), 3), expected)

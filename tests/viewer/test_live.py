@@ -1,0 +1,184 @@
+"""The live rollout: the same steps as any rollout, in bounded memory, whole after every edit."""
+
+import random
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from small_cities import write_plain_city
+from small_rules import calm_rule, trained
+
+from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, KNOWN_COUNT, TOPO, fresh_states
+from pinca_lib.cities.editing import brush
+from pinca_lib.datasets.dataset import load_dataset
+from pinca_lib.errors import InputError
+from pinca_lib.physics import PhysicsLoss
+from pinca_lib.rollouts.door import rollout
+from pinca_lib.viewer.live import UNDO_COUNT, History, LiveRollout
+
+
+@pytest.fixture
+def live(tmp_path) -> LiveRollout:
+    write_plain_city(tmp_path / "town.h5", 20, 16, dwdz=True)
+    return LiveRollout([calm_rule(), calm_rule()], load_dataset(tmp_path))
+
+
+def free_cells(live, count=1):
+    return [tuple(cell) for cell in (live.state[GEO_MASK] > 0).nonzero()[:count].tolist()]
+
+
+def test_it_takes_the_steps_of_a_rollout_from_zero(live):
+    for steps in (1, 2, 4):
+        live.advance(steps)
+    start = fresh_states(live.simulation[None])
+    torch.testing.assert_close(live.state, rollout(live.rules, start, 7)[0])
+    assert (live.steps, live.frames, len(live.history)) == (7, 3, 4)
+
+
+def test_an_edit_keeps_the_flow_elsewhere_and_undo_gives_the_city_back(live):
+    live.advance(5)
+    before, cells = live.state.clone(), brush(live.shape, free_cells(live), 1)
+    live.build(cells, 20.0)
+    assert torch.equal(live.state[:, ~cells], before[:, ~cells])
+    assert live.target_of(live.state) is None
+    live.advance(3)
+    assert live.undo()
+    assert torch.equal(live.state[BASE], before[BASE])
+    assert live.target_of(live.state) is live.simulation
+    assert live.steps == 8
+    assert not live.undo()
+
+
+def test_a_stroke_is_undone_at_once_and_strokes_one_by_one(live):
+    base = live.state[BASE].clone()
+    (first, second, third) = (brush(live.shape, [cell], 0) for cell in free_cells(live, 3))
+    live.build(first, 10.0, stroke="a")
+    live.build(second, 10.0, stroke="a")
+    live.build(third, 10.0, stroke="b")
+    live.undo()
+    assert live.state[TOPO][third].eq(0).all()
+    assert live.state[TOPO][second].eq(10).all()
+    live.undo()
+    assert torch.equal(live.state[BASE], base)
+
+
+def test_a_refused_edit_changes_nothing_and_begins_no_stroke(live):
+    with pytest.raises(InputError):
+        live.build(brush(live.shape, free_cells(live), 0), float("nan"), stroke="a")
+    live.build(brush(live.shape, free_cells(live), 0), 10.0, stroke="a")
+    assert live.undo()
+    assert torch.equal(live.state[BASE], live.simulation[BASE])
+
+
+def test_undoing_a_clearance_empties_the_building_again(live):
+    cells = live.state[GEO_MASK] == 0
+    live.clear(cells)
+    live.advance(4)
+    assert live.state[DYNAMIC][:, cells].abs().sum() > 0
+    live.undo()
+    assert live.state[DYNAMIC][:, cells].abs().sum() == 0
+
+
+def test_a_cold_start_is_a_fresh_rollout_over_the_edited_city(live):
+    live.advance(6)
+    live.compare_with_cold_start(True)
+    live.advance(2)
+    live.build(brush(live.shape, free_cells(live), 1), 15.0)
+    live.advance(5)
+    expected = rollout(live.rules, fresh_states(live.state[None]), 5)[0]
+    torch.testing.assert_close(live.cold, expected)
+    assert live.scores()["speed against cold start"] > 0
+    live.compare_with_cold_start(False)
+    assert live.cold is None
+
+
+def test_scores_are_relative_errors_over_air_and_the_loss_terms(live):
+    live.advance(3)
+    scores, air = live.scores(), live.simulation[GEO_MASK] > 0
+    own, truth = (x[6:8][:, air].numpy() for x in (live.state, live.simulation))
+    expected = np.linalg.norm(own - truth) / np.linalg.norm(truth)
+    assert scores["(u, v) against simulation"] == pytest.approx(expected, rel=1e-5)
+    _, terms = PhysicsLoss()(live.state[None], [live.extent])
+    assert scores["L_continuity"] == pytest.approx(float(terms["L_continuity"]))
+
+
+def test_a_field_that_diverges_is_kept_as_it_was(live):
+    live.advance(2)
+    before = live.state.clone()
+    wild = trained()
+    wild.w2.weight *= 1e30
+    live.rules = [wild]
+    with pytest.raises(FloatingPointError, match="restart"):
+        live.advance(9)
+    assert torch.equal(live.state, before)
+    assert live.steps == 2
+
+
+def test_restart_keeps_the_city_and_revert_gives_the_original(live):
+    live.build(brush(live.shape, free_cells(live), 1), 15.0)
+    live.advance(3)
+    edited = live.state[BASE].clone()
+    live.restart()
+    assert torch.equal(live.state[BASE], edited)
+    assert live.state[DYNAMIC].abs().sum() == 0
+    assert live.steps == 0
+    live.revert()
+    assert torch.equal(live.state[BASE], live.simulation[BASE])
+    live.undo()
+    assert torch.equal(live.state[BASE], edited)
+
+
+def test_the_history_spans_the_rollout_in_bounded_room():
+    history = History(room=8)
+    for step in range(1000):
+        history.offer((step, torch.zeros(1), {}))
+        assert len(history) <= 8
+    steps = [steps for steps, *_ in history.snapshots]
+    gaps = set(np.diff(steps))
+    assert steps[0] == 0
+    assert len(gaps) == 1  # evenly
+    assert steps[-1] >= 1000 - gaps.pop()
+
+
+def test_the_record_ends_with_now_however_thin_the_history(live):
+    live.history.room = 4
+    for _ in range(23):
+        live.advance(2)
+    assert len(live.history) <= 4
+    record = live.record()
+    assert record[-1][0] == live.steps == 46
+    assert torch.equal(record[-1][1], live.state[:KNOWN_COUNT])
+    names, curves = live.curves()
+    assert curves.shape == (1 + len(names), len(record))
+    assert curves[0, -1] == 46
+
+
+def test_any_sequence_of_edits_leaves_a_sound_city(live):
+    chance = random.Random(1)
+    height, width = live.shape
+    for turn in range(400):
+        points = [(chance.randrange(height), chance.randrange(width))]
+        cells = brush(live.shape, points, chance.uniform(0, 4))
+        stroke = chance.choice([None, turn // 3])
+        acts = [
+            lambda c=cells, s=stroke: live.build(c, chance.uniform(-5, 60), s),
+            lambda c=cells, s=stroke: live.clear(c, s),
+            lambda s=stroke: live.turn_wind(chance.uniform(-400, 400), s),
+            live.undo,
+            lambda: live.advance(chance.randrange(1, 4)),
+            lambda: live.compare_with_cold_start(chance.random() < 0.5),
+            lambda: live.restart() if chance.random() < 0.1 else None,
+            lambda: live.revert() if chance.random() < 0.1 else None,
+        ]
+        with suppress(InputError, FloatingPointError):
+            chance.choice(acts)()
+        for state in filter(lambda state: state is not None, (live.state, live.cold)):
+            air, topo = state[GEO_MASK], state[TOPO]
+            assert state.isfinite().all()
+            assert air.unique().tolist() in ([0, 1], [1])
+            assert torch.equal(air == 0, topo > 0)
+            assert state[DYNAMIC][:, air == 0].abs().sum() == 0
+            assert torch.equal(state[:2], live.simulation[:2])
+        assert len(live.undo_stack) <= UNDO_COUNT[1]
+        assert live.state.shape[0] >= KNOWN_COUNT

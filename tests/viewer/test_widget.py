@@ -1,0 +1,432 @@
+"""The viewer without a browser: a canvas of the tests takes its frames and answers them."""
+
+import random
+import threading
+import time
+
+import av
+import h5py
+import ipywidgets
+import numpy as np
+import pytest
+import xarray
+from small_cities import write_plain_city
+from small_rules import calm_rule
+
+from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, U
+from pinca_lib.datasets.dataset import load_case
+from pinca_lib.errors import InputError
+from pinca_lib.viewer import cells
+from pinca_lib.viewer import widget as viewer_module
+from pinca_lib.viewer.panels import BUILDING, COLD_START, NOTHING
+from pinca_lib.viewer.stills import still_page
+from pinca_lib.viewer.widget import RolloutViewer
+
+RULES = {"two": [calm_rule(), calm_rule()], "one": [calm_rule()]}
+
+
+class Page:
+    """What the browser does: it notes each frame and, after a moment, says that it is drawn."""
+
+    def __init__(self, viewer: RolloutViewer, delay: float = 0.0):
+        self.viewer, self.delay, self.looking, self.frames = viewer, delay, True, []
+        viewer.controls.canvas.send = self.take
+        self.tell(kind="ready")
+
+    def take(self, content, buffers):
+        self.frames.append((content, [np.array(buffer) for buffer in buffers]))
+        if self.looking:
+            answer = {"kind": "drawn", "id": content["id"]}
+            threading.Timer(self.delay, lambda: self.tell(**answer)).start()
+
+    def tell(self, **content):
+        self.viewer._receive(None, content, [])
+
+    @property
+    def content(self) -> dict:
+        return self.frames[-1][0]
+
+    def wait_for(self, condition, what: str):
+        """Wait until a new frame fulfils a condition."""
+        for _ in range(3000):
+            if self.frames and condition(self.content):
+                return self.content
+            time.sleep(0.01)
+        raise AssertionError(f"{what}; the last frame was {self.content}")
+
+    def settle(self) -> dict:
+        """Wait until all requests are done and, unless it plays, the last picture is drawn."""
+        calm = 0
+        for _ in range(2000):
+            viewer = self.viewer
+            busy = viewer._wanted or not viewer.controls.play.value and (
+                viewer._awake.is_set() or not viewer._drawn.is_set())  # fmt: skip
+            calm = 0 if busy else calm + 1
+            if calm == 10:
+                return self.content
+            time.sleep(0.01)
+        raise AssertionError("requests were left")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_plain_city(tmp_path / "town.h5", 24, 20, degrees=(0.0, 90.0), dwdz=True)
+    write_plain_city(tmp_path / "village.h5", 16, 16)
+    return tmp_path
+
+
+@pytest.fixture
+def viewer(folder):
+    viewer = RolloutViewer(folder, RULES, "town_d000", output_dir=folder / "saved")
+    yield viewer
+    viewer.close()
+
+
+@pytest.fixture
+def page(viewer) -> Page:
+    page = Page(viewer)
+    page.wait_for(lambda frame: True, "no first frame")
+    return page
+
+
+def test_it_shows_automaton_simulation_and_error(page):
+    content, (city, arrows, curves, *planes) = page.frames[-1]
+    titles = [panel["title"] for panel in content["panels"]]
+    assert [title.split(":")[0] for title in titles] == [
+        "automaton", "simulation", "automaton − simulation"]  # fmt: skip
+    assert len(planes) == 6
+    simulated = page.viewer.live.simulation
+    plane, panel = planes[2], content["panels"][1]
+    air = simulated[GEO_MASK].numpy() > 0
+    assert (plane[~air] == BUILDING).all()
+    shown = panel["low"] + plane[air] / 254 * (panel["high"] - panel["low"])
+    truth = simulated[SPEED].numpy()[air].clip(panel["low"], panel["high"])
+    assert np.abs(shown - truth).max() <= (panel["high"] - panel["low"]) / 254
+    assert panel["unit"] == CHANNELS[SPEED].unit
+
+
+def test_play_advances_by_the_films_schedule_and_stops(page):
+    controls = page.viewer.controls
+    controls.play.value = True
+    page.wait_for(lambda frame: frame["steps"] >= 35, "it did not play")
+    controls.play.value = False
+    steps = page.settle()["steps"]
+    assert steps == 30 + 2 * (page.viewer.live.frames - 30)
+    time.sleep(0.2)
+    assert page.content["steps"] == steps
+
+
+def test_a_single_step_is_one_frame_of_the_chosen_length(page):
+    page.viewer.controls.speed.value = 16
+    page.viewer.controls.step.click()
+    page.wait_for(lambda frame: frame["steps"] == 16, "no step")
+    page.settle()
+    assert page.content["steps"] == 16
+
+
+def test_a_slow_page_gets_fewer_frames_and_never_a_queue(viewer):
+    page = Page(viewer, delay=0.15)
+    page.settle()
+    before, began = len(page.frames), time.monotonic()
+    viewer.controls.play.value = True
+    page.wait_for(lambda frame: frame["steps"] >= 5, "it did not play")
+    assert len(page.frames) - before <= 2 + (time.monotonic() - began) / 0.15
+    viewer.controls.play.value = False
+
+
+def test_it_pauses_when_nobody_looks(page, monkeypatch):
+    page.viewer.controls.play.value = True
+    page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
+    monkeypatch.setattr(viewer_module, "PATIENCE", 0.2)
+    page.looking = False
+    page.wait_for(lambda frame: "nobody" in frame["message"], "it went on")
+    assert not page.viewer.controls.play.value
+
+
+def test_a_stroke_builds_and_is_undone(page):
+    viewer = page.viewer
+    viewer.controls.radius.value = 2.0
+    page.settle()
+    free = (viewer.live.state[GEO_MASK] > 0).nonzero()[0].tolist()
+    page.tell(kind="brush", tool="build", points=[free], stroke="1")
+    page.settle()
+    assert viewer.live.state[GEO_MASK][tuple(free)] == 0
+    assert page.frames[-1][1][3][tuple(free)] == BUILDING
+    assert "before the edit" in page.content["panels"][1]["title"]
+    viewer.controls.undo.click()
+    page.settle()
+    assert viewer.live.state[GEO_MASK][tuple(free)] == 1
+    viewer.controls.undo.click()
+    page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no word")
+
+
+def test_a_city_of_other_cells_than_the_rules_know_is_doubted(page, monkeypatch):
+    assert page.frames[-1][0]["message"] == ""
+    for rule in page.viewer.live.rules:
+        monkeypatch.setattr(rule, "cells", (7.0, 7.0))
+    page.viewer.controls.step.click()
+    page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no word")
+
+
+def test_an_impossible_edit_is_refused_with_a_message(page):
+    viewer = page.viewer
+    viewer.controls.radius.value = 30.0
+    page.settle()
+    every = [[row, column] for row in range(24) for column in range(20)]
+    page.tell(kind="brush", tool="build", points=every, stroke="1")
+    page.wait_for(lambda frame: "no air" in frame["message"], "no refusal")
+    assert viewer.live.target_of(viewer.live.state) is not None
+    page.tell(kind="wind", degrees=float("inf"), stroke="2")
+    page.wait_for(lambda frame: "blow" in frame["message"], "no refusal")
+
+
+def test_the_dial_turns_the_wind(page):
+    page.tell(kind="wind", degrees=135, stroke="1")
+    frame = page.wait_for(lambda frame: abs(frame["degrees"] - 135) < 0.1, "no turn")
+    assert frame["message"] == ""
+
+
+def test_looking_back_shows_what_was_and_an_edit_returns_to_now(page):
+    viewer = page.viewer
+    viewer.controls.automatic.value = True
+    for _ in range(5):
+        viewer.controls.step.click()
+        page.settle()
+    viewer.controls.moment.value = 2
+    page.wait_for(lambda frame: frame["steps"] == 2, "it did not look back")
+    past = page.content["panels"][0]["high"]
+    page.tell(kind="wind", degrees=10, stroke="1")
+    page.wait_for(lambda frame: frame["steps"] == 5, "it did not return")
+    assert page.content["degrees"] == pytest.approx(10, abs=0.1)
+    assert page.content["panels"][0]["high"] > past  # the field grows from zero
+
+
+def test_a_cell_under_the_pointer_is_read_out_beside_the_reference(page):
+    live = page.viewer.live
+    row, column = (live.state[GEO_MASK] > 0).nonzero()[7].tolist()
+    page.tell(kind="hover", cell=[row, column])
+    frame = page.wait_for(lambda frame: len(frame["readout"]) > 3, "no values")
+    values = {line[0]: line for line in frame["readout"]}
+    assert values[CHANNELS[U].label][3] == f"{float(live.simulation[U, row, column]):.2f}"
+    assert values[CHANNELS[TKE].label][2] == CHANNELS[TKE].unit
+    row, column = (live.state[GEO_MASK] == 0).nonzero()[0].tolist()
+    page.tell(kind="hover", cell=[row, column])
+    page.wait_for(lambda frame: frame["readout"][-1][0] == "building", "no building")
+    page.tell(kind="hover", cell=[999, 0])
+    page.wait_for(lambda frame: len(frame["readout"]) == 1, "a cell outside")
+
+
+def test_a_case_without_dwdz_has_no_reference_for_it(page):
+    controls = page.viewer.controls
+    controls.case.value = "village/village_d000"
+    page.wait_for(lambda frame: frame["shape"] == [16, 16], "not opened")
+    controls.channel.value = DWDZ
+    page.settle()
+    assert len(page.content["panels"]) == 1
+    controls.channel.value = SPEED
+    page.settle()
+    assert len(page.content["panels"]) == 3
+
+
+def test_every_choice_can_be_made(page):
+    controls = page.viewer.controls
+    controls.play.value = True
+    for control in (controls.channel, controls.reference, controls.speed, controls.checkpoint):
+        for _, value in control._options_full:
+            control.value = value
+            page.settle()
+            assert page.content["message"] == ""
+    for reference, panels in ((COLD_START, 3), (NOTHING, 1)):
+        controls.reference.value = reference
+        page.wait_for(lambda frame, n=panels: len(frame["panels"]) == n, reference)
+    controls.arrows.value = controls.automatic.value = True
+    page.wait_for(lambda frame: frame["across"] > 0, "no arrows")
+
+
+def test_what_is_saved_can_be_opened(page, folder):
+    controls = page.viewer.controls
+    for _ in range(4):
+        controls.step.click()
+        page.settle()
+    for button, ending in ((controls.fields, ".nc"), (controls.picture, ".png"),
+                           (controls.film, ".mp4")):  # fmt: skip
+        button.click()
+        page.wait_for(
+            lambda frame, e=ending: frame["message"].startswith("saved")
+            and frame["message"].endswith(e), ending)  # fmt: skip
+    (place,) = (folder / "saved").iterdir()
+    fields, picture, film = sorted(place.iterdir())
+    with xarray.open_dataset(fields) as saved:
+        assert saved.attrs["automaton_steps"] == 4
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with av.open(str(film)) as opened:
+        assert sum(1 for _ in opened.decode(video=0)) == 5
+
+
+def test_a_save_that_fails_says_why(page, folder):
+    (folder / "saved").write_text("a file where the folder should be")
+    page.viewer.controls.fields.click()
+    frame = page.wait_for(lambda frame: frame["message"].startswith("not saved"), "no word")
+    assert "output_dir" in frame["message"]
+    assert (folder / "saved").read_text() == "a file where the folder should be"
+
+
+def test_a_case_that_cannot_be_read_leaves_the_one_that_is_open(page, folder):
+    (folder / "village.h5").write_bytes(b"no city any more")
+    page.viewer.controls.case.value = "village/village_d000"
+    page.wait_for(lambda frame: "village.h5" in frame["message"], "no complaint")
+    assert page.viewer.controls.case.value == "town/town_d000"
+    page.settle()
+    assert page.content["shape"] == [24, 20]
+    page.viewer.controls.case.value = "town/town_d090"
+    page.wait_for(lambda frame: abs(frame["degrees"] - 90) < 1, "another case cannot be opened")
+
+
+def test_a_folder_with_one_broken_file_can_be_viewed(folder):
+    (folder / "ruin.h5").write_bytes(b"no city")
+    with pytest.warns(UserWarning, match="ruin.h5"):
+        viewer = RolloutViewer(folder, RULES)
+    assert viewer.live.name == "town/town_d000"
+
+
+def test_a_refused_edit_does_not_stop_the_wind(page):
+    controls = page.viewer.controls
+    controls.play.value = True
+    page.tell(kind="wind", degrees=float("nan"), stroke="1")
+    frame = page.wait_for(lambda frame: "blow" in frame["message"], "no refusal")
+    page.wait_for(lambda later: later["steps"] > frame["steps"] + 3, "it stopped")
+    assert controls.play.value
+
+
+def test_the_longest_arrow_is_that_of_the_strongest_wind(page):
+    viewer = page.viewer
+    viewer.controls.arrows.value = True
+    page.tell(kind="wind", degrees=225, stroke="1")
+    viewer.controls.speed.value = 32
+    viewer.controls.step.click()
+    page.wait_for(lambda frame: frame["steps"] == 32, "no step")
+    content, (_, arrows, *_) = page.frames[-1]
+    assert arrows.shape[1] == content["across"]
+    assert content["longest"] == pytest.approx(np.nanmax(np.hypot(*arrows.reshape(-1, 2).T)))
+
+
+def test_a_page_that_is_loaded_anew_gets_a_picture_at_once(page):
+    page.looking = False  # the old page is gone
+    page.viewer.controls.play.value = True
+    time.sleep(0.1)
+    page.looking, count = True, len(page.frames)
+    page.tell(kind="ready")
+    page.wait_for(lambda frame: len(page.frames) > count + 3, "it waits for the old page")
+    assert page.viewer.controls.play.value
+
+
+class Shell:
+    """An IPython that runs cells of a notebook."""
+
+    def __init__(self):
+        self.parent = {}
+
+    def get_parent(self):
+        return self.parent
+
+    def run(self, cell: str, number: int, *viewers, deleted=()):
+        about = {"cellId": cell, "deletedCells": list(deleted)}
+        self.parent = {"header": {"msg_id": str(number)}, "metadata": about}
+        for viewer in viewers:
+            viewer._ipython_display_()
+
+
+def test_a_cell_that_is_run_again_or_deleted_closes_its_viewers(folder, monkeypatch):
+    shell = Shell()
+    monkeypatch.setattr(cells, "get_ipython", lambda: shell)
+    monkeypatch.setattr(viewer_module, "display", lambda what, raw=False: None)
+    first, second, third, fourth = (RolloutViewer(folder, RULES) for _ in range(4))
+    shell.run("a", 1, first, second)  # two in one cell
+    assert not first._closed
+    shell.run("a", 2, third)
+    assert first._closed
+    assert second._closed
+    assert not third._closed
+    shell.run("b", 3, fourth, deleted=["a"])
+    assert third._closed
+    assert not fourth._closed
+
+
+def test_a_closed_viewer_leaves_no_widget_behind(folder):
+    RolloutViewer(folder, RULES).close()  # what ipywidgets makes once
+    before = len(ipywidgets.widgets.widget._instances)
+    RolloutViewer(folder, RULES).close()
+    assert len(ipywidgets.widgets.widget._instances) == before
+
+
+def test_a_field_that_diverges_pauses_with_a_message(page):
+    wild = calm_rule()
+    wild.w2.weight *= 1e30
+    page.viewer.live.rules = [wild]
+    page.viewer.controls.play.value = True
+    page.wait_for(lambda frame: "diverges" in frame["message"], "no word")
+    assert not page.viewer.controls.play.value
+
+
+def test_a_closed_viewer_works_no_more(page):
+    viewer = page.viewer
+    viewer.controls.play.value = True
+    page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
+    viewer.close()
+    viewer._thread.join(5)
+    assert not viewer._thread.is_alive()
+    assert viewer.controls.canvas.comm is None
+
+
+def test_a_storm_of_edits_and_controls_does_no_harm(page):
+    chance, viewer = random.Random(3), page.viewer
+    controls = viewer.controls
+    controls.play.value = True
+    for turn in range(300):
+        point = [chance.randrange(-1, 25), chance.randrange(-1, 21)]
+        controls.tool.value = chance.choice(["look", "build", "clear"])
+        chance.choice([
+            lambda p=point, s=turn // 4: page.tell(
+                kind="brush", tool=controls.tool.value, points=[p] * 3, stroke=s),
+            lambda: page.tell(kind="wind", degrees=chance.uniform(-720, 720), stroke="w"),
+            lambda p=point: page.tell(kind="hover", cell=chance.choice([p, None])),
+            lambda: setattr(controls.channel, "value", chance.randrange(6, 12)),
+            lambda: setattr(controls.reference, "index", chance.randrange(3)),
+            lambda: setattr(controls.case, "index", chance.randrange(3)),
+            lambda: setattr(controls.moment, "value", chance.randrange(controls.moment.max + 1)),
+            lambda: setattr(controls.play, "value", True),
+            controls.undo.click, controls.restart.click, controls.revert.click,
+            lambda: page.tell(kind="ready"),
+        ])()  # fmt: skip
+        time.sleep(0.002)
+    controls.play.value = False
+    page.settle()
+    state = viewer.live.state
+    assert viewer._thread.is_alive()
+    assert state.isfinite().all()
+    assert state[6:][:, state[GEO_MASK] == 0].abs().sum() == 0
+    for content, _ in page.frames:
+        assert "Error" not in content["message"]
+
+
+def test_text_from_files_is_escaped_where_there_is_no_kernel(folder):
+    with h5py.File(folder / "town.h5", "a") as file:
+        file.move("cases/town_d000", "cases/<script>alert(1)<")
+    case = load_case(folder / "town.h5", "<script>alert(1)<")
+    page = still_page(RULES["one"], case, "one", "mark")
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "data:image/png;base64," in page
+    assert "data:video/mp4;base64," in page
+
+
+def test_a_rule_that_diverges_still_has_a_still_page(folder):
+    wild = calm_rule()
+    wild.w2.weight *= 1e30
+    page = still_page([wild], load_case(folder / "town.h5", "town_d000"), "wild", "mark")
+    assert "data:video/mp4;base64," in page
+
+
+def test_a_folder_without_cities_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match="no city files"):
+        RolloutViewer(tmp_path, RULES)
