@@ -16,10 +16,10 @@ data>`` and goes on there after a stop; ``--device cuda`` does it on a GPU. Scor
 data, or, with ``--on fresh``, of the fresh ones, or, with ``--hold-out``, of those cities of the
 training data, which then train nothing. A rival is scored as it is, and by the mean of what it
 predicts of a city's mirror images and turns; of an automaton it is scored, too, how it heals an
-edit. What a row says of cases larger than the others has columns of its own; an FNO is no judge of them, since its
-modes belong to one size of the domain. Times are blank at first: ``--times`` trains nothing and
-measures those of all rows of a table on the CPU, one model after the other; leave it the machine
-alone.
+edit. What a row says of cases larger than the others has columns of its own; an FNO is no judge of
+them, since its modes belong to one size of the domain. Times are blank at first: ``--times``
+trains nothing and measures those of all rows of a table on the CPU, one model after the other;
+leave it the machine alone.
 """
 
 import argparse

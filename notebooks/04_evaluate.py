@@ -111,7 +111,7 @@ if seen:
 # %% [markdown]
 # ## Scores
 #
-# Over the cells in air, case by case; the definitions stand in `pinca_lib/evaluation.py`. R² is
+# Over the cells in air, case by case; the definitions stand in `pinca_lib/evaluation/scoring.py`. R² is
 # 1 − Σ(p − y)² / Σ(y − ȳ)² within each case, NMAE is Σ|p − y| / Σ|y|. A bound counts as broken from 10⁻⁶ m/s
 # or m²/s² on. The scores are six of 0 to 1, 1 best, and their mean; SSIM is one of them.
 
@@ -249,7 +249,8 @@ plotting.plot_comparison(
 
 # %%
 def compared(name, *held_out):
-    with (PROJECT_ROOT / "benchmarks" / "tables" / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+    table = PROJECT_ROOT / "benchmarks" / "tables" / f"{name}.csv"
+    with table.open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["held_out"] in held_out]
 
 

@@ -7,45 +7,60 @@ from .healing import (
 from .metrics import (
     ScaledPhysicsMetrics as ScaledPhysicsMetrics,
 )
-from .scores import (
+from .scoring import (
+    CALM as CALM,
+)
+from .scoring import (
+    HIT_RATE_D as HIT_RATE_D,
+)
+from .scoring import (
+    HIT_RATE_W as HIT_RATE_W,
+)
+from .scoring import (
+    NEAR as NEAR,
+)
+from .scoring import (
+    ROUNDING as ROUNDING,
+)
+from .scoring import (
     MeanFlow as MeanFlow,
 )
-from .scores import (
+from .scoring import (
     correlation as correlation,
 )
-from .scores import (
+from .scoring import (
     direction_error as direction_error,
 )
-from .scores import (
+from .scoring import (
     distance_to_buildings as distance_to_buildings,
 )
-from .scores import (
+from .scoring import (
     evaluate as evaluate,
 )
-from .scores import (
+from .scoring import (
     fac2 as fac2,
 )
-from .scores import (
+from .scoring import (
     hit_rate as hit_rate,
 )
-from .scores import (
+from .scoring import (
     layout_distance as layout_distance,
 )
-from .scores import (
+from .scoring import (
     median as median,
 )
-from .scores import (
+from .scoring import (
     r2 as r2,
 )
-from .scores import (
+from .scoring import (
     relative_l2 as relative_l2,
 )
-from .scores import (
+from .scoring import (
     scores as scores,
 )
-from .scores import (
+from .scoring import (
     violations as violations,
 )
-from .scores import (
+from .scoring import (
     with_median as with_median,
 )

@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_cities import make_base, make_wind
 
+from pinca_lib import evaluation
 from pinca_lib.channels import (
     DWDZ,
     FLUX,
@@ -18,7 +19,6 @@ from pinca_lib.channels import (
     U,
     V,
 )
-from pinca_lib.evaluation import scores as evaluation
 from pinca_lib.evaluation.metrics import ScaledPhysicsMetrics
 
 EXTENT = (48.0, 40.0)
