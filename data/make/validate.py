@@ -12,16 +12,27 @@ python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H
 
 Each case becomes ``<setting>_<variant>_<angle>.npz``, what `simulate.Solver.run` returns. A run
 that was stopped goes on with the case that it was at; a case that diverged is written as ``.txt``.
+With ``--score`` nothing is simulated: what is there is held against the measurements, and the
+figures are written to ``validation.csv`` beside this script.
+
+Scores. A probe is read in the cell that it lies in. The tunnel's speeds are of its inflow at the
+probes' height, which a periodic domain does not have, so the simulated ones of a case are scaled to
+the mean of the measured: r, hit rate (within 25 %, VDI 3783-9), share within a factor of two and
+the slope of simulated over measured speak of the pattern alone. ``factor`` is what they were scaled
+by, of u_tau.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas
+from fields import MOMENTS
 from simulate import Numerics, Solver
 
 CUBE = 20.0  # side of a cube, and width of a street, m
@@ -73,6 +84,50 @@ def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarra
     return heights
 
 
+def probes(measured: Path, angle: float, variant: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the probes of a case are, (N, 2) in m, and what they measured, (N,)."""
+    directions = json.loads(measured.read_text(encoding="utf-8"))["directions"]
+    found = next(d for d in directions if d["sourceAngleDegrees"] == angle)["probes"]
+    places = 100 * np.array([(probe["x"], probe["y"]) for probe in found])  # the model is 1:100
+    return places, np.array([probe["speedByVariant"][variant] for probe in found])
+
+
+def score(simulated: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """Return the figures of a case from speeds at its probes, (N,) each."""
+    factor = measured.mean() / simulated.mean()
+    ratio = factor * simulated / measured
+    return {
+        "r": np.corrcoef(simulated, measured)[0, 1],
+        "hit_rate": np.mean(np.abs(ratio - 1) <= 0.25),
+        "within_factor_2": np.mean((ratio >= 0.5) & (ratio <= 2)),
+        "slope": np.polyfit(measured, factor * simulated, 1)[0],
+        "factor": factor,
+    }
+
+
+def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
+    """Score all simulated cases, with the layers below and above the plane and their mean.
+
+    ``halves_r`` is the correlation at the probes between the two halves of the average.
+    """
+    rows = []
+    for file in sorted(folder.glob("*.npz")):
+        name, variant, angle = file.stem.rsplit("_", 2)
+        setting = SETTINGS[name]
+        places, speeds = probes(measured, float(angle), variant)
+        with np.load(file) as raw:
+            halves = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (2, 2, H, W)
+        sides = np.array(setting.domain)[:, None] / 2
+        columns, rows_of = ((places.T + sides) // setting.numerics.cell).astype(int)
+        halves = halves[:, :, rows_of, columns]  # (half, layer, probe)
+        below, above = halves.mean(axis=0)
+        agreement = np.corrcoef(halves.mean(axis=1))[0, 1]
+        for layer, read in (("mean", (below + above) / 2), ("below", below), ("above", above)):
+            case = {"setting": name, "variant": variant, "angle": angle, "layer": layer}
+            rows.append(case | score(read, speeds) | {"halves_r": agreement})
+    return pandas.DataFrame(rows).round(3)
+
+
 def main() -> None:
     """Simulate the cases that are still missing."""
     parser = argparse.ArgumentParser(description="Simulate case C of the AIJ.")
@@ -81,7 +136,16 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--angles", nargs="+", type=float, choices=ANGLES, default=list(ANGLES))
     parser.add_argument("--gpu", action="store_true", help="step on a CUDA GPU (needs cupy)")
+    parser.add_argument(
+        "--score", action="store_true", help="simulate nothing, score what is there"
+    )
     options = parser.parse_args()
+    here = Path(__file__).resolve().parent
+    if options.score:
+        table = score_all(options.out, here.parent / "measured" / "aij_case_c.json")
+        table.to_csv(here / "validation.csv", index=False)
+        print(table.to_string(index=False))
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.settings:
         setting, solver = SETTINGS[name], None
