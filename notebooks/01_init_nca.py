@@ -33,25 +33,10 @@
 # %matplotlib inline
 from IPython.display import Markdown
 
-from pinca_lib import (
-    CA,
-    InitLoss,
-    Run,
-    SamplePool,
-    ScaledPhysicsMetrics,
-    Training,
-    channel_units,
-    choose_device,
-    fresh_states,
-    input_path,
-    load_dataset,
-    plotting,
-    read_parameters,
-    rollout,
-    seed_everything,
-    start_from,
-)
+from pinca_lib import CA, ScaledPhysicsMetrics, fresh_states, load_dataset, plotting, rollout
 from pinca_lib.physics import ALPHA
+from pinca_lib.runs import Run, choose_device, input_path, read_parameters, start_from
+from pinca_lib.training import InitLoss, SamplePool, Training, channel_units, seed_everything
 
 # %% [markdown]
 # ## Parameters

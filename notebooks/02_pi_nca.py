@@ -34,24 +34,15 @@ from IPython.display import Markdown
 
 from pinca_lib import (
     CA,
-    PILoss,
-    Run,
-    SamplePool,
     ScaledPhysicsMetrics,
-    Training,
-    channel_units,
-    choose_device,
     doubts,
     fresh_states,
-    input_path,
     load_dataset,
-    load_rule,
     plotting,
-    read_parameters,
     rollout,
-    seed_everything,
-    start_from,
 )
+from pinca_lib.runs import Run, choose_device, input_path, load_rule, read_parameters, start_from
+from pinca_lib.training import PILoss, SamplePool, Training, channel_units, seed_everything
 
 # %% [markdown]
 # ## Parameters

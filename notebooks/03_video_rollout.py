@@ -28,24 +28,18 @@
 # %matplotlib inline
 from IPython.display import Video, display
 
-from pinca_lib import (
-    RolloutViewer,
-    ScaledPhysicsMetrics,
+from pinca_lib import RolloutViewer, fresh_states, load_dataset, plotting
+from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
+from pinca_lib.evaluation import ScaledPhysicsMetrics, doubts
+from pinca_lib.plotting import draw_film, rollout_frames, write_film
+from pinca_lib.runs import (
     choose_device,
-    doubts,
-    draw_film,
-    fresh_states,
     input_path,
-    load_dataset,
     load_rule,
     new_folder,
     output_path,
-    plotting,
     read_parameters,
-    rollout_frames,
-    write_film,
 )
-from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
 
 # %% [markdown]
 # ## Parameters
