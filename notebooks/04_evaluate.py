@@ -55,6 +55,7 @@ from pinca_lib import (
     rollout,
 )
 from pinca_lib.channels import GEO_MASK, NAMES, PREDICTED, SPEED, U, V
+from pinca_lib.physics import ALPHA
 
 # %% [markdown]
 # ## Parameters
@@ -141,7 +142,7 @@ shown = {
     "direction_error": "direction error (°)", "fac2_Uped_w0.05": "FAC2 of speed (W = 0.05 m/s)",
     "hit_rate_uped_w0.05": "hit rate of u (W = 0.05 m/s)",
     "correlation_dwdz": "correlation of ∂w/∂z", "broken_TKEped": "share with TKE < 0",
-    "broken_Tuwped": f"share with flux beyond {evaluation.ALPHA} TKE",
+    "broken_Tuwped": f"share with flux beyond {ALPHA} TKE",
     "broken_Uped": "share with U < speed of (u, v)",
     "broken_energy": "share with U² > |(u, v)|² + 2 TKE",
     "continuity": "mean residual of continuity (1/s)",
