@@ -7,7 +7,8 @@
 
 On Windows it is ``py start.py``. The script makes a virtual environment, ``.venv-start``, installs
 nox into it and hands the command on; nox makes an environment for each command (``noxfile.py``).
-Nothing outside of this folder is changed.
+Nothing outside of this folder is changed, but that root's
+tests on Debian install Chromium.
 """
 
 import subprocess

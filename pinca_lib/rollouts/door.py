@@ -36,8 +36,7 @@ from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, split_base
 from pinca_lib.errors import first_line
 
 try:
-    from pinca_lib.rollouts.cpu import compiled
-    from pinca_lib.rollouts.cpu import prepared as cities
+    from pinca_lib.rollouts.cpu import compiled, prepared as cities
 except (ImportError, RuntimeError) as error:  # no Numba for this system, or no place for its cache
     warnings.warn(f"no compiled code ({first_line(error)}): plain PyTorch, slower", stacklevel=2)
     compiled = None

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from benchmarks import contenders
-from benchmarks import speed as benchmark
+from benchmarks import contenders, speed as benchmark
 from benchmarks.contenders import OURS, REFERENCE, random_rule, random_state
 from pinca_lib.plotting import plot_scaling, plot_speed
 from pinca_lib.runs import PROJECT_ROOT

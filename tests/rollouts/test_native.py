@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from numba import config
 
-from pinca_lib.rollouts.cpu import grids, kernels, marching, turns
-from pinca_lib.rollouts.cpu import prepared as cities
+from pinca_lib.rollouts.cpu import grids, kernels, marching, prepared as cities, turns
 from pinca_lib.rollouts.cpu.native import SOURCES, folder
 
 PACKAGE = Path(cities.__file__).parent

@@ -15,8 +15,7 @@ from pinca_lib.channels import TOPO
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.rollouts.door import rollout
-from pinca_lib.runs import files as runfiles
-from pinca_lib.runs import run as runs
+from pinca_lib.runs import files as runfiles, run as runs
 from pinca_lib.runs.checkpoints import (
     checkpoints,
     load_rule,

@@ -16,8 +16,7 @@ from small_rules import calm_rule
 from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, U
 from pinca_lib.datasets.dataset import load_case
 from pinca_lib.errors import InputError
-from pinca_lib.viewer import cells
-from pinca_lib.viewer import widget as viewer_module
+from pinca_lib.viewer import cells, widget as viewer_module
 from pinca_lib.viewer.panels import BUILDING, COLD_START, NOTHING
 from pinca_lib.viewer.stills import still_page
 from pinca_lib.viewer.widget import RolloutViewer
