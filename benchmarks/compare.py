@@ -23,7 +23,6 @@ leave it the machine alone.
 """
 
 import argparse
-import csv
 import json
 import shutil
 import time
@@ -40,6 +39,7 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import torch
 from papermill import inspect_notebook
 from papermill.exceptions import PapermillExecutionError
@@ -48,7 +48,7 @@ from torch import Tensor
 from benchmarks import TABLES
 from benchmarks.pretrain import EXPERIMENTS, PRETRAINED, train
 from benchmarks.rivals import Rival
-from benchmarks.trainings import SETS, Contender
+from benchmarks.trainings import SETS, Recipe
 from pinca_lib import evaluation
 from pinca_lib.automaton import CA
 from pinca_lib.channels import FIELDS, FLUX, fresh_states
@@ -59,6 +59,7 @@ from pinca_lib.rollouts import rollout
 from pinca_lib.runs import PROJECT_ROOT, Run, choose_device
 from pinca_lib.runs.checkpoints import checkpoints, load_rule
 from pinca_lib.training import Move, PILoss, SamplePool, Training, channel_units, seed_everything
+from pinca_lib.writing import written_whole
 
 STEPS = 64
 SIZE = 64  # cells a side of the training cases
@@ -72,7 +73,7 @@ LOSS = partial(PILoss, "relative", 2.25, 1.0, lambda_overflow=1.0, lambda_rest=5
 
 @dataclass(frozen=True)
 class Trained:
-    """What became of a contender: a prediction, and what it costs."""
+    """What became of a recipe: a prediction, and what it costs."""
 
     predict: Callable[[WindDataset], Tensor]
     parameters: int
@@ -81,21 +82,21 @@ class Trained:
 
 
 def train_automaton(
-    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str, below: Path
+    recipe: Recipe, folder: Path, data_dir: Path, seed: int, device: str, below: Path
 ) -> Trained:
     """Train an Init-NCA in folder ``below`` and a PI-NCA on top of it: notebooks 01 and 02.
 
     Weights that ship are not trained again.
     """
     full = {"data_dir": str(data_dir), "pool_size": 256, "seed": seed, "device": device}
-    of_init, of_pi = full | contender.init, full | contender.pi
+    of_init, of_pi = full | recipe.init, full | recipe.pi
     dataset = load_dataset(data_dir, SIZE)
-    if ships(contender, dataset, seed):
+    if ships(recipe, dataset, seed):
         init, run = (PRETRAINED / f"{experiment}.pth" for experiment in EXPERIMENTS)
     else:
         below.mkdir(parents=True, exist_ok=True)
-        init = train("init_nca", below, contender.init_epochs, **of_init)
-        run = train("pi_nca", folder, contender.epochs, **of_pi, init_checkpoint=str(init))
+        init = train("init_nca", below, recipe.init_epochs, **of_init)
+        run = train("pi_nca", folder, recipe.epochs, **of_pi, init_checkpoint=str(init))
     init_nca = load_rule("init", str(init))
     rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
     pool = SamplePool(dataset, 64, np.random.default_rng(0))
@@ -105,7 +106,7 @@ def train_automaton(
     ) -> Callable[[], None]:
         trained = deepcopy(rules[-1]).requires_grad_(True)
         training = Training(trained, pool, learning_rate=1e-3)
-        loss = LOSS(lambda_pinn=of_pi.get("lambda_pinn", contender.lambda_pinn))
+        loss = LOSS(lambda_pinn=of_pi.get("lambda_pinn", recipe.lambda_pinn))
 
         def iterate() -> None:
             batch = pool.sample(6, restarts=1)
@@ -126,9 +127,9 @@ def train_automaton(
     )
 
 
-def ships(contender: Contender, dataset: WindDataset, seed: int) -> bool:
+def ships(recipe: Recipe, dataset: WindDataset, seed: int) -> bool:
     """Return whether the weights that ship are those of this training, as their cards say."""
-    of_rules = (contender.init_epochs, contender.init), (contender.epochs, contender.pi)
+    of_rules = (recipe.init_epochs, recipe.init), (recipe.epochs, recipe.pi)
     for (experiment, notebook), (epochs, differs) in zip(
         EXPERIMENTS.items(), of_rules, strict=True
     ):
@@ -145,27 +146,25 @@ def ships(contender: Contender, dataset: WindDataset, seed: int) -> bool:
     return True
 
 
-def train_rival(
-    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str
-) -> Trained:
+def train_rival(recipe: Recipe, folder: Path, data_dir: Path, seed: int, device: str) -> Trained:
     """Train a rival as the notebooks train a rule, on cases moved anew in every iteration."""
-    begun = any(checkpoints(path) for path in folder.glob(f"{contender.rival}_*"))
-    run = Run(contender.rival, SimpleNamespace(
+    begun = any(checkpoints(path) for path in folder.glob(f"{recipe.rival}_*"))
+    run = Run(recipe.rival, SimpleNamespace(
         output_dir=str(folder), data_dir=str(data_dir), resume="latest" if begun else "",
-        epochs=contender.epochs, seed=seed, learning_rate=contender.learning_rate,
-        anneal=contender.anneal, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
+        epochs=recipe.epochs, seed=seed, learning_rate=recipe.learning_rate,
+        anneal=recipe.anneal, given=frozenset({"epochs", "seed", "learning_rate"})))  # fmt: skip
     random = seed_everything(seed)
     dataset = load_dataset(data_dir, SIZE)
-    follows_wind = contender.network.get("follows_wind", False)
+    follows_wind = recipe.network.get("follows_wind", False)
     units = channel_units(dataset.states, follows_wind=follows_wind)
 
     def prepared(hardware: torch.device) -> tuple[Training, Callable[[], dict[str, Tensor]]]:
-        network = Rival(contender.rival, units, **contender.network).to(hardware)
+        network = Rival(recipe.rival, units, **recipe.network).to(hardware)
         pool = SamplePool(dataset, 6, random, hardware, channels=12, augment=True)
-        loss = LOSS(lambda_pinn=contender.lambda_pinn)
-        training = Training(network, pool, contender.learning_rate, memory=0.99,
-                            iterations=contender.epochs if contender.anneal else None,
-                            weight_decay=contender.weight_decay, is_normalised=False)  # fmt: skip
+        loss = LOSS(lambda_pinn=recipe.lambda_pinn)
+        training = Training(network, pool, recipe.learning_rate, memory=0.99,
+                            iterations=recipe.epochs if recipe.anneal else None,
+                            weight_decay=recipe.weight_decay, is_normalised=False)  # fmt: skip
 
         def iterate() -> dict[str, Tensor]:
             batch = pool.sample(6, restarts=6)
@@ -185,17 +184,17 @@ def train_rival(
 
 
 def train_either(
-    contender: Contender, folder: Path, data_dir: Path, seed: int, device: str, below: Path
+    recipe: Recipe, folder: Path, data_dir: Path, seed: int, device: str, below: Path
 ) -> Trained:
-    """Train a contender in its folder; what diverges predicts nothing."""
-    if contender.rival:
-        return train_rival(contender, folder, data_dir, seed, device)
+    """Train a recipe in its folder; what diverges predicts nothing."""
+    if recipe.rival:
+        return train_rival(recipe, folder, data_dir, seed, device)
     try:
-        return train_automaton(contender, folder, data_dir, seed, device, below)
+        return train_automaton(recipe, folder, data_dir, seed, device, below)
     except PapermillExecutionError as error:
         if error.ename != "FloatingPointError":
             raise
-        print(f"{contender.name}: {error.evalue}")
+        print(f"{recipe.name}: {error.evalue}")
         return Trained(lambda case: torch.full_like(case.states[0], torch.nan), 0, ())
 
 
@@ -219,11 +218,11 @@ def over_moves(predict: Callable[[WindDataset], Tensor]) -> Callable[[WindDatase
     return mean
 
 
-def ways(contender: Contender, trained: Trained) -> dict[str, Callable[[WindDataset], Tensor]]:
-    """Return in what ways a contender is scored, by the names of their rows."""
-    found = {contender.name: trained.predict}
-    if contender.rival:
-        found[f"{contender.name}, over 8 moves"] = over_moves(trained.predict)
+def ways(recipe: Recipe, trained: Trained) -> dict[str, Callable[[WindDataset], Tensor]]:
+    """Return in what ways a recipe is scored, by the names of their rows."""
+    found = {recipe.name: trained.predict}
+    if recipe.rival:
+        found[f"{recipe.name}, over 8 moves"] = over_moves(trained.predict)
     return found
 
 
@@ -279,32 +278,32 @@ def median_time(work: Callable[[], None], rounds: int = 7) -> float:
 
 
 def retime(
-    rows: list[dict], contenders: Sequence[Contender], data_dir: Path, cases: list[WindDataset]
+    rows: list[dict], recipes: Sequence[Recipe], data_dir: Path, cases: list[WindDataset]
 ) -> None:
     """Measure what predictions and trainings take, s, by models that saw one iteration."""
     least = min(case.states[0, 0].numel() for case in cases)
     usual = [case for case in cases if case.states[0, 0].numel() == least]
-    for contender in contenders:
-        lengths = [length for length in (contender.init_epochs, contender.epochs) if length]
-        brief = replace(contender, epochs=1, init_epochs=min(contender.init_epochs, 1))
+    for recipe in recipes:
+        lengths = [length for length in (recipe.init_epochs, recipe.epochs) if length]
+        brief = replace(recipe, epochs=1, init_epochs=min(recipe.init_epochs, 1))
         with TemporaryDirectory() as folder:
             trained = train_either(brief, Path(folder), data_dir, 0, "cpu", Path(folder) / "below")
         timed = zip(lengths, trained.iterations, strict=False)  # none of what diverges
         training_s = round(sum(length * median_time(iterate) for length, iterate in timed))
-        for name, predict in ways(contender, trained).items():
+        for name, predict in ways(recipe, trained).items():
             taken = [median_time(partial(predict, case), rounds=3) for case in usual]
             for row in rows:
                 if row["model"] == name:
                     row |= {"case_s": round(median(taken), 4), "training_s": training_s}
 
 
-def first_like(contender: Contender, others: Sequence[Contender]) -> Contender:
-    """Return the first contender whose Init-NCA is trained in the same way."""
+def first_like(recipe: Recipe, others: Sequence[Recipe]) -> Recipe:
+    """Return the first recipe whose Init-NCA is trained in the same way."""
 
-    def of_init(one: Contender) -> tuple:
+    def of_init(one: Recipe) -> tuple:
         return one.rival, one.init, one.init_epochs
 
-    return next(other for other in others if of_init(other) == of_init(contender))
+    return next(other for other in others if of_init(other) == of_init(recipe))
 
 
 def split(held_out: list[str], unseen: str = "test") -> tuple[Path, Path, list[WindDataset]]:
@@ -353,25 +352,25 @@ def main() -> None:
         replace_table(table, rows)
         return
 
-    def folder_of(contender: Contender, seed: int) -> Path:
-        words = (chosen.set, *(chosen.hold_out or ["test"]), contender.name, str(seed))
+    def folder_of(recipe: Recipe, seed: int) -> Path:
+        words = (chosen.set, *(chosen.hold_out or ["test"]), recipe.name, str(seed))
         name = "_".join(words).replace(" ", "-").replace("'", "")
-        return runs / f"{name}_{sha256(repr(contender).encode()).hexdigest()[:8]}"
+        return runs / f"{name}_{sha256(repr(recipe).encode()).hexdigest()[:8]}"
 
     for seed in chosen.seeds:
-        for contender in SETS[chosen.set]:
-            if chosen.only and contender.name not in chosen.only:
+        for recipe in SETS[chosen.set]:
+            if chosen.only and recipe.name not in chosen.only:
                 continue
-            folder = folder_of(contender, seed)
+            folder = folder_of(recipe, seed)
             folder.mkdir(parents=True, exist_ok=True)
-            below = folder_of(first_like(contender, SETS[chosen.set]), seed)
-            trained = train_either(contender, folder, data_dir, seed, chosen.device, below)
+            below = folder_of(first_like(recipe, SETS[chosen.set]), seed)
+            trained = train_either(recipe, folder, data_dir, seed, chosen.device, below)
             costs = {"parameters": trained.parameters, "case_s": "", "training_s": ""}
-            for name, predict in ways(contender, trained).items():
+            for name, predict in ways(recipe, trained).items():
                 own = {"model": name, "seed": seed, "data": runs.name,
                        "held_out": " ".join(chosen.hold_out) or chosen.on}  # fmt: skip
                 rows = judge(predict, cases, trained.rules)
-                done = {"cases": len(rows), "iterations": contender.init_epochs + contender.epochs}
+                done = {"cases": len(rows), "iterations": recipe.init_epochs + recipe.epochs}
                 write(table, [own | done | summary(rows) | costs])
                 write(table.with_stem(f"{chosen.set}_cases"), [
                     own | {key: row[key] for key in ("case", "cells")}
@@ -393,18 +392,13 @@ def read(table: Path) -> list[dict]:
     """Return the rows of a table, none if there is none."""
     if not table.exists():
         return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return pd.read_csv(table, dtype=str, keep_default_na=False).to_dict("records")
 
 
 def replace_table(table: Path, rows: list[dict]) -> None:
     """Write a table whose columns are those of its last row."""
-    unfinished = table.with_name(table.name + ".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(table)
+    with written_whole(table) as partial:
+        pd.DataFrame(rows, columns=list(rows[-1])).to_csv(partial, index=False)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 import papermill
 
 from pinca_lib.runs import PROJECT_ROOT
-from pinca_lib.runs.checkpoints import checkpoints, load_tensors, save_atomically
+from pinca_lib.runs.checkpoints import checkpoints, load_tensors, save_tensors
 
 PRETRAINED = PROJECT_ROOT / "data" / "pretrained"
 EXPERIMENTS = {"init_nca": "01_init_nca", "pi_nca": "02_pi_nca"}
@@ -55,7 +55,7 @@ def ship(experiment: str, run: Path) -> None:
     kept = ("model_state_dict", "epoch", "cells", "tallest", "init_fingerprint")
     weights = {key: saved[key] for key in kept if key in saved}
     PRETRAINED.mkdir(exist_ok=True)
-    save_atomically(weights, PRETRAINED / f"{experiment}.pth")
+    save_tensors(weights, PRETRAINED / f"{experiment}.pth")
     card_path = PRETRAINED / f"{experiment}.json"
     card_path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 

@@ -7,7 +7,6 @@ is timed.
 """
 
 import argparse
-import csv
 import itertools
 import math
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -44,6 +44,7 @@ from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.errors import InputError
 from pinca_lib.rollouts.door import compiled
 from pinca_lib.runs import choose_device
+from pinca_lib.writing import written_whole
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256), (6, 512)]
 QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
@@ -261,11 +262,8 @@ def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict
 def write_csv(path: Path, table: list[dict]) -> None:
     """Write the rows as CSV; a column that a row lacks stays empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = dict.fromkeys(column for row in table for column in row)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(table)
+    with written_whole(path) as partial:
+        pd.DataFrame(table).to_csv(partial, index=False)
 
 
 def main(arguments: list[str] | None = None) -> None:

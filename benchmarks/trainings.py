@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
-class Contender:
+class Recipe:
     """A model as it is trained.
 
     ``init`` and ``pi`` are what differs from the defaults of notebooks 01 and 02; ``rival`` is a
@@ -32,16 +32,16 @@ TUCKER = {"factorization": "tucker", "rank": 0.1}  # of its weights, to a tenth 
 # the sums are the same to within 0.01. Tucker's factorisation is 0.02 behind there, and as good as
 # any where nothing is averaged over moves.
 RIVALS = (
-    Contender("PI-NCA", 700, 2000),
-    Contender("U-Net", 3500, rival="unet", learning_rate=1e-3),
-    Contender("FNO", 2700, rival="fno", learning_rate=3e-3),
-    Contender("FNO, Tucker", 2700, rival="fno", learning_rate=3e-3, network=TUCKER),
+    Recipe("PI-NCA", 700, 2000),
+    Recipe("U-Net", 3500, rival="unet", learning_rate=1e-3),
+    Recipe("FNO", 2700, rival="fno", learning_rate=3e-3),
+    Recipe("FNO, Tucker", 2700, rival="fno", learning_rate=3e-3, network=TUCKER),
 )
 
 # As long as is good for the automaton on Florence (``DEFAULTS``), and four times as long for the
 # rivals: an hour and more.
 LONGER = (
-    Contender("PI-NCA", 1000, 3000),  # with seed 0 these are the weights that ship
+    Recipe("PI-NCA", 1000, 3000),  # with seed 0 these are the weights that ship
     *(replace(rival, epochs=4 * rival.epochs) for rival in RIVALS[1:]),
 )
 
@@ -53,10 +53,10 @@ NARROW = {"hidden": 96}
 CONTINUOUS = {"lambda_pinn": 3000.0}
 SMALL_UNET = {"features": (16, 16, 32, 64, 128, 16)}
 SETTINGS = (
-    Contender("PI-NCA", **SHORT, init=NARROW),
-    *(Contender(f"PI-NCA, {init} + {pi} iterations", pi, init, NARROW)
+    Recipe("PI-NCA", **SHORT, init=NARROW),
+    *(Recipe(f"PI-NCA, {init} + {pi} iterations", pi, init, NARROW)
       for init, pi in ((3000, 1000), (8000, 3000))),
-    *(Contender(f"PI-NCA, {init} + {pi} iterations, not annealed", pi, init, NARROW | STEPPED,
+    *(Recipe(f"PI-NCA, {init} + {pi} iterations, not annealed", pi, init, NARROW | STEPPED,
                 STEPPED) for init, pi in ((3000, 1000), (8000, 3000))),
     *(replace(RIVALS[1], name=f"U-Net, rate {rate:g}", epochs=1500, learning_rate=rate)
       for rate in (1e-4, 3e-4, 1e-3, 3e-3)),
@@ -84,15 +84,15 @@ SETTINGS = (
 
 # The defaults of notebooks 01 and 02, as long as is shipped, and what they were chosen from.
 DEFAULTS = (
-    Contender("as it ships", 1000, 3000),
-    Contender("rate 4e-3 of the Init-NCA", 1000, 3000, {"learning_rate": 4e-3}),
-    Contender("rate 4e-3 of the Init-NCA, 1000 + 1000 iterations", 1000, 1000,
+    Recipe("as it ships", 1000, 3000),
+    Recipe("rate 4e-3 of the Init-NCA", 1000, 3000, {"learning_rate": 4e-3}),
+    Recipe("rate 4e-3 of the Init-NCA, 1000 + 1000 iterations", 1000, 1000,
               {"learning_rate": 4e-3}),
-    Contender("without annealing", 1000, 3000, STEPPED, STEPPED),
-    Contender("lambda_pinn 3000", 1000, 3000, pi=CONTINUOUS),
-    Contender("96 hidden units", 1000, 3000, NARROW),
-    Contender("96 hidden units, 2000 + 700 iterations", 700, 2000, NARROW),
-    Contender("96 hidden units, without swaps", 1000, 3000, NARROW | {"swaps": 0}, {"swaps": 0}),
+    Recipe("without annealing", 1000, 3000, STEPPED, STEPPED),
+    Recipe("lambda_pinn 3000", 1000, 3000, pi=CONTINUOUS),
+    Recipe("96 hidden units", 1000, 3000, NARROW),
+    Recipe("96 hidden units, 2000 + 700 iterations", 700, 2000, NARROW),
+    Recipe("96 hidden units, without swaps", 1000, 3000, NARROW | {"swaps": 0}, {"swaps": 0}),
 )  # fmt: skip
 
 EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "bounded": False,
@@ -100,12 +100,12 @@ EXPERIMENT = {"anneal": False, "follows_wind": False, "natural_units": False, "b
               "swaps": 0, "learning_rate": 1e-3, "min_steps": 32, "max_steps": 96}  # fmt: skip
 
 
-def ablated(name: str, init: dict | None = None, pi: dict | None = None) -> Contender:
+def ablated(name: str, init: dict | None = None, pi: dict | None = None) -> Recipe:
     """Return a short training with 96 hidden units in both rules, but for what is given."""
-    return Contender(name, **SHORT, init=NARROW | (init or {}), pi=pi or {})
+    return Recipe(name, **SHORT, init=NARROW | (init or {}), pi=pi or {})
 
 
-def of_both(name: str, **given) -> Contender:
+def of_both(name: str, **given) -> Recipe:
     """Return a short training that differs in both rules alike."""
     return ablated(name, given, given)
 

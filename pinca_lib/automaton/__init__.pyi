@@ -8,7 +8,7 @@ from .coarse import (
 from .rule import (
     CA as CA,
     FILTERS as FILTERS,
-    MEMORY_LIMIT as MEMORY_LIMIT,
+    HIDDEN_LIMIT as HIDDEN_LIMIT,
     bounded as bounded,
     filters_on as filters_on,
     perceive as perceive,

@@ -58,7 +58,7 @@ LAPLACIAN = torch.tensor([[1.0, 2.0, 1.0], [2.0, -12.0, 2.0], [1.0, 2.0, 1.0]])
 FILTERS = torch.stack([IDENTITY, SOBEL_X, SOBEL_X.T, LAPLACIAN])  # (4, 3, 3)
 GAINS = FILTERS.flatten(1).norm(dim=1)  # of the filters, for noise: 1, 3.5, 3.5, 12.8
 
-MEMORY_LIMIT = 3.0  # of the hidden channels of a rule with bounds
+HIDDEN_LIMIT = 3.0  # of the hidden channels of a rule with bounds
 
 
 @cache
@@ -207,12 +207,12 @@ def bounded(dynamic: Tensor, air: Tensor, alpha: float) -> Tensor:
     """Bound dynamic channels, (B, C - 6, H, W), in air: realisable fields, limited memory.
 
     The derivative of the fields is taken as that of the identity; where the memory is at
-    ``MEMORY_LIMIT`` or was beyond, it is zero, so that neither state nor gradient can grow without
+    ``HIDDEN_LIMIT`` or was beyond, it is zero, so that neither state nor gradient can grow without
     end.
     """
     predicted, memory = split_base(dynamic, KNOWN_COUNT - BASE_COUNT)
     fields, dwdz = split_base(predicted, DWDZ - BASE_COUNT)
     kept = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
-    is_full = (air > 0) & (memory.abs() >= MEMORY_LIMIT)
-    memory = torch.where(is_full, memory.detach().clamp(-MEMORY_LIMIT, MEMORY_LIMIT), memory)
+    is_full = (air > 0) & (memory.abs() >= HIDDEN_LIMIT)
+    memory = torch.where(is_full, memory.detach().clamp(-HIDDEN_LIMIT, HIDDEN_LIMIT), memory)
     return torch.cat([kept + (fields - fields.detach()), dwdz, memory], dim=1)

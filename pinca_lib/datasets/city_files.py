@@ -13,7 +13,8 @@ not trusted: nothing in it is evaluated, links out of the file are refused, and 
 checked before it is used.
 """
 
-import os
+import ast
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,15 +37,17 @@ from pinca_lib.channels import (
     WIND_FIELD,
 )
 from pinca_lib.datasets import hdf5
-from pinca_lib.datasets.case_meta import read_meta
-from pinca_lib.errors import InputError, shown
+from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.writing import written_whole
 
 GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
+LONGEST_META = 65_536  # characters
+ROW_ORDERS = ("south_first", "north_first")
 CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindCase:
     """One city under one wind, at the resolution of its file.
 
@@ -160,16 +163,13 @@ def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.nda
         ``wind_field`` of shape (7 or 8, H, W), in m/s, m²/s² and 1/s; ``meta`` a dict of plain
         Python values.
     """
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with h5py.File(partial, "w") as file:
+    with written_whole(path) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("city_base", data=base.astype(np.float16), compression="gzip")
         for name, (wind_field, meta) in cases.items():
             group = file.create_group(f"cases/{name}")
             group.create_dataset("wind_field", data=wind_field.astype(np.float16),
                                  compression="gzip", shuffle=True)  # fmt: skip
             group.attrs["meta"] = repr(meta)
-    os.replace(partial, path)
 
 
 def _cases(path: Path, file: h5py.File) -> h5py.Group:
@@ -227,7 +227,7 @@ def _read_case(
             f"{base.shape[1]}×{base.shape[2]}; both must be on one grid"
         )
     names = WIND_NAMES[: data.shape[0]]
-    meta = read_meta(group, where, names)
+    meta = _read_meta(group, where, names)
     state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
     state[GEOMETRY] = base
     planes = hdf5.checked_array(hdf5.numbers(data), f"{where}: wind_field", names)
@@ -250,3 +250,81 @@ def _read_case(
         row_order=order,
         meta=meta,
     )
+
+
+def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
+    """Parse a case's ``meta`` as a literal and check the entries that matter.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The case.
+    where : str
+        File and case, for messages.
+    names : tuple of str
+        The channels that its wind_field has.
+
+    Raises
+    ------
+    InputError
+        If it is missing, no dict literal, or one of its entries cannot be used.
+    """
+    if "meta" not in group.attrs:
+        raise InputError(f"{where}: attribute 'meta' is missing; expected a Python dict literal")
+    text = group.attrs["meta"]
+    text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if not isinstance(text, str) or len(text) > LONGEST_META:
+        raise InputError(f"{where}: meta must be text of at most {LONGEST_META} characters")
+    try:
+        meta = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise InputError(
+            f"{where}: meta is no Python literal ({first_line(error)}); "
+            "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
+        ) from error
+    if not isinstance(meta, dict):
+        raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict literal")
+    if "cityHW" in meta:
+        meta["cityHW"] = _checked_extent(meta["cityHW"], where)
+    direction = meta.get("wind_dir_deg", 0.0)
+    if not _is_number(direction):
+        raise InputError(f"{where}: meta['wind_dir_deg'] is {shown(direction)}; expected degrees")
+    if meta.get("row_order", ROW_ORDERS[0]) not in ROW_ORDERS:
+        raise InputError(
+            f"{where}: meta['row_order'] is {shown(meta['row_order'])!r}; "
+            f"expected one of {', '.join(ROW_ORDERS)}"
+        )
+    _check_channels(meta.get("channels", names), where, names)
+    return meta
+
+
+def _check_channels(stated: object, where: str, names: tuple[str, ...]) -> None:
+    """Check names that a file gives its channels: those of wind_field, or of base and wind_field.
+
+    Other spellings pass, since files were made by hand; known names in a wrong order do not.
+    """
+    is_list = isinstance(stated, list | tuple) and all(isinstance(name, str) for name in stated)
+    if is_list and len(stated) == len(NAMES[GEOMETRY]) + len(names):
+        stated = stated[len(NAMES[GEOMETRY]) :]
+    if not is_list or len(stated) != len(names):
+        raise InputError(
+            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field"
+        )
+    if set(stated) == set(names) and tuple(stated) != names:
+        raise InputError(f"{where}: channels are in another order; expected {', '.join(names)}")
+
+
+def _checked_extent(value: object, where: str) -> tuple[float, float]:
+    pair = value if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(_is_number(side) and 1 <= side <= 1e6 for side in pair):
+        raise InputError(
+            f"{where}: meta['cityHW'] is {shown(value)}; expected the domain's height and width "
+            "in metres, each between 1 and 1,000,000"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e12 and math.isfinite(value)

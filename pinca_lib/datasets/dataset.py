@@ -22,7 +22,7 @@ from pinca_lib.errors import InputError, shown
 READERS = 8  # threads at most, each of which holds a raw case
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindDataset:
     """Cases of one size.
 
@@ -53,6 +53,34 @@ class WindDataset:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __getitem__(self, which: int | slice | str | Sequence[int]) -> "WindDataset":
+        """Return chosen cases, as a data set of their own.
+
+        Parameters
+        ----------
+        which : int, slice, str or sequence of int
+            Numbers of cases, or the ``city/case`` of one.
+
+        Raises
+        ------
+        IndexError, KeyError
+            If there is no case of that number or name.
+        """
+        if isinstance(which, str):
+            if which not in self.names:
+                raise KeyError(f"no case {which!r}; choose from: {', '.join(self.names)}")
+            which = self.names.index(which)
+        numbers = np.atleast_1d(np.arange(len(self))[which])
+        chosen = torch.from_numpy(numbers)
+        return WindDataset(
+            states=self.states[chosen],
+            extents=self.extents[chosen],
+            has_dwdz=self.has_dwdz[chosen],
+            rows_stated=self.rows_stated[chosen],
+            turnable=self.turnable[chosen],
+            names=tuple(self.names[number] for number in numbers),
+        )
 
     @property
     def is_turnable(self) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from pinca_lib import __version__
 from pinca_lib.automaton import wind_direction
 from pinca_lib.channels import CHANNELS, GEO_MASK, KNOWN_COUNT, PREDICTED_CHANNELS, TOPO
+from pinca_lib.writing import written_whole
 
 STANDARD_NAMES = {"uped": "x_wind", "vped": "y_wind", "Uped": "wind_speed"}
 LONG_NAMES = {
@@ -76,7 +77,6 @@ def to_xarray(state: Tensor, extent, attributes: Mapping[str, str] | None = None
 
 def write_netcdf(path: Path, state: Tensor, extent, attributes=None) -> None:
     """Write ``to_xarray`` to a file, which appears only when it is complete."""
-    partial = path.with_name(path.name + ".part")
     no_gaps = {axis: {"_FillValue": None} for axis in "xy"}  # CF wants none in coordinates
-    to_xarray(state, extent, attributes).to_netcdf(partial, engine="netcdf4", encoding=no_gaps)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        to_xarray(state, extent, attributes).to_netcdf(partial, engine="netcdf4", encoding=no_gaps)

@@ -35,7 +35,7 @@ LARGEST_TURN = 45.0  # degrees between the mean flow and the wind that the name 
 CELL_SIZES = {"float32": 0.5, "float64": 1.0}  # m: idealised, realistic layouts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawCase:
     """One raw case in consistent axes: rows from south to north, v northward.
 

@@ -1,10 +1,13 @@
 """Scores of a predicted field: six in 0…1, 1 best, that can be read beside each other."""
 
+import importlib.util
+from functools import cache
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
 from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED
-from pinca_lib.evaluation.torchvision_operators import declare_missing
 from pinca_lib.physics import (
     ALPHA,
     Extents,
@@ -15,10 +18,35 @@ from pinca_lib.physics import (
     negative_energy,
 )
 
-declare_missing()
-import piq  # noqa: E402  (imports torchvision)
-
 WINDOW = 11  # cells a side, of SSIM; smaller on smaller grids, and always odd
+
+
+@cache
+def declare_torchvision_operators() -> torch.library.Library | None:
+    """Make ``import torchvision``, which piq needs, work beside a torch for the CPU alone.
+
+    PyPI's torchvision for Linux is built for CUDA; beside a CPU-only torch
+    its compiled operators do not load, and its import fails with "operator torchvision::nms does
+    not exist". Nothing here calls them, so it is enough to declare their names. A torchvision that
+    loads is left as it is.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return None
+    for library in Path(spec.origin).parent.glob("_C*"):
+        try:
+            torch.ops.load_library(str(library))
+            return None
+        except OSError:
+            continue
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library  # kept by the cache: its declarations live as long as it does
+
+
+declare_torchvision_operators()
+import piq  # noqa: E402  (imports torchvision)
 
 
 def scaled(value: Tensor, best: Tensor, worst: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import SPEED
 from pinca_lib.plotting.figures import air_plane, colour_range, describe, draw_plane
 from pinca_lib.rollouts import rollout
+from pinca_lib.writing import written_whole
 
 
 def steps_before(frame: int) -> int:
@@ -93,8 +94,8 @@ def draw_film(
 
 def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: int = 30) -> None:
     """Write RGB pictures (height, width, 3), uint8, as an h264 film that browsers play."""
-    partial = path.with_name(path.stem + ".part.mp4")
-    with av.open(str(partial), "w", options={"movflags": "+faststart"}) as container:
+    settings = {"format": "mp4", "options": {"movflags": "+faststart"}}
+    with written_whole(path) as partial, av.open(str(partial), "w", **settings) as container:
         stream = None
         for picture in pictures:
             if stream is None:
@@ -105,4 +106,3 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: in
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    partial.replace(path)

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from pinca_lib.channels import FIELDS, FLUX_Y, STATE_COUNT
 from pinca_lib.errors import InputError, first_line
 from pinca_lib.runs.devices import to_device
 from pinca_lib.runs.parameters import input_path
+from pinca_lib.writing import written_whole
 
 
 def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
@@ -160,14 +160,10 @@ def load_tensors(path: Path) -> Any:
         raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
-def save_atomically(data: Any, path: Path) -> None:
-    """``torch.save`` to a temporary file, flush it to the disk, and rename it into place."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("wb") as file:
-        torch.save(to_device(data, "cpu"), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def save_tensors(data: Any, path: Path) -> None:
+    """Write nested tensors and plain values with ``torch.save``, from the CPU."""
+    with written_whole(path) as partial:
+        torch.save(to_device(data, "cpu"), partial)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

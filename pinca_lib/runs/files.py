@@ -1,16 +1,17 @@
 """The files of a run folder: made anew, written to the disk, read with checks."""
 
-import csv
 import json
-import os
 import subprocess
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pinca_lib.errors import InputError, shown
 from pinca_lib.runs.parameters import PROJECT_ROOT
+from pinca_lib.writing import written_whole
 
 
 def new_folder(output_dir: Path, experiment: str) -> Path:
@@ -52,28 +53,32 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a configuration to the disk."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    flush_to_disk(path)
+    """Write a configuration."""
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def rewrite_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    """Put rows in the place of a log, which vanishes if there are none."""
-    if not rows:
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a log, which begins with the names of its columns."""
+    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+
+
+def cut_log(path: Path, before: int) -> list[dict[str, float]]:
+    """Keep the rows of a log before an iteration, which are complete, and return them.
+
+    A log of which no row is left is removed.
+    """
+    if not path.exists():
+        return []
+    log = pd.read_csv(path, float_precision="round_trip")
+    log = log.apply(pd.to_numeric, errors="coerce").dropna()  # a power cut leaves half a row
+    log = log[log["iteration"] < before]
+    if log.empty:
         path.unlink()
-        return
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, path)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Return when a file is on the disk."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
+        return []
+    with written_whole(path) as partial:
+        log.to_csv(partial, index=False)
+    return log.to_dict("records")
 
 
 def git_revision() -> str | None:

@@ -15,6 +15,7 @@ from typing import Any
 from pinca_lib.errors import InputError, shown
 
 MARKER = Path("notebooks", "jupytext.toml")  # what every checkout of the project has
+EXPERIMENT_SEGMENTS = 16  # of a rollout, with gradient_checkpoints = True
 
 
 def find_project_root(working: Path, package: Path) -> Path:
@@ -127,7 +128,7 @@ PARAMETERS = {
     "recorded": Parameter(int, 1, 100_000),
     "weight_decay": Parameter(float, 0.0, 100.0),
     "average": Parameter(float, 0.0, 0.99999),
-    "gradient_checkpoints": Parameter(bool),
+    "gradient_checkpoints": Parameter(int, 0, 100_000),
     "quick": Parameter(bool),
     "rounds": Parameter(int, 1, 1000),
 }
@@ -162,6 +163,8 @@ def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
         value = namespace[name]
         if name == "resume" and isinstance(value, bool):  # `-p resume True`
             value = "latest" if value else ""
+        if name == "gradient_checkpoints" and isinstance(value, bool):  # the experiment's switch
+            value = EXPERIMENT_SEGMENTS if value else 0
         values[name] = PARAMETERS[name].check(name, value)
     if values.get("min_steps", 0) >= values.get("max_steps", math.inf):
         raise InputError(

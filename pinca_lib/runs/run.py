@@ -9,7 +9,6 @@ A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` holds
     ca_pool_step_<i>.pth     the sample pool that belongs to the newest of them
 """
 
-import csv
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,19 +30,20 @@ from pinca_lib.runs.checkpoints import (
     checkpoints,
     fingerprint_of,
     load_tensors,
-    save_atomically,
+    save_tensors,
 )
 from pinca_lib.runs.files import (
-    flush_to_disk,
+    append_row,
+    cut_log,
     git_revision,
     new_folder,
     read_json,
-    rewrite_csv,
     write_json,
 )
 from pinca_lib.runs.parameters import PARAMETERS, input_path, output_path
 from pinca_lib.runs.progress import Progress
 from pinca_lib.training import Training
+from pinca_lib.writing import flush_to_disk
 
 CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
 CHECKPOINTS_KEPT = 3
@@ -137,13 +137,7 @@ class Run:
         """Append one row to ``rows`` and to ``metrics.csv``; scalars only."""
         scalars = {name: torch.as_tensor(value).item() for name, value in values.items()}
         row = {"iteration": iteration} | scalars
-        path = self.folder / "metrics.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.folder / "metrics.csv", row)
         self.rows.append(row)
 
     def save_figures(self, figures: dict[str, Figure]) -> None:
@@ -175,9 +169,9 @@ class Run:
         if log.exists():
             flush_to_disk(log)
         pool = self.folder / f"ca_pool_step_{done}.pth"
-        save_atomically(training.pool.state_dict(), pool)
+        save_tensors(training.pool.state_dict(), pool)
         saved = training.state_dict() | self.about | {"epoch": done}
-        save_atomically(saved, checkpoint_path(self.folder, done))
+        save_tensors(saved, checkpoint_path(self.folder, done))
         for old in checkpoints(self.folder)[:-CHECKPOINTS_KEPT]:
             old.unlink()
         for old in self.folder.glob("ca_pool_step_*.pth"):
@@ -201,13 +195,7 @@ class Run:
         pool = load_tensors(self.folder / f"ca_pool_step_{done}.pth")
         training.load_state_dict(load_tensors(checkpoint_path(self.folder, done)))
         training.pool.load_state_dict(pool)
-        log = self.folder / "metrics.csv"
-        if log.exists():
-            with log.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if None not in row.values()]
-            rows = [row for row in rows if int(row["iteration"]) < done]
-            self.rows = [{k: float(v) for k, v in row.items()} for row in rows]
-            rewrite_csv(log, rows)
+        self.rows = cut_log(self.folder / "metrics.csv", done)
         return done
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pinca_lib.automaton import MEMORY_LIMIT
+from pinca_lib.automaton import HIDDEN_LIMIT
 from pinca_lib.channels import DYNAMIC, FIELDS, GEO_MASK, KNOWN_COUNT, PREDICTED
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.training.pool import Batch
@@ -88,12 +88,12 @@ def total_overflow(name: str, state: Tensor, held: slice) -> Tensor:
     """Return the overflow that goes with a field loss.
 
     With ``"relative"`` it is the mean over the hidden channels, which no data holds, beyond
-    ``MEMORY_LIMIT``; else, as in the experiment, the sum over the channels ``held``, beyond 1.
+    ``HIDDEN_LIMIT``; else, as in the experiment, the sum over the channels ``held``, beyond 1.
     """
     if name != "relative":
         return overflow(state[:, held]).sum()
     hidden = state[:, KNOWN_COUNT:]
-    return overflow(hidden, MEMORY_LIMIT).mean() if hidden.numel() else state.new_zeros(())
+    return overflow(hidden, HIDDEN_LIMIT).mean() if hidden.numel() else state.new_zeros(())
 
 
 class InitLoss:

@@ -24,7 +24,7 @@ from pinca_lib.training.augmentation import Move
 RUNAWAY = 100.0  # in any channel that a rule writes; fields and memory are of order 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Samples drawn from the pool.
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from pinca_lib.automaton import perceive
 from pinca_lib.channels import FIELDS
 from pinca_lib.errors import InputError
-from pinca_lib.evaluation.torchvision_operators import declare_missing
+from pinca_lib.evaluation.metrics import declare_torchvision_operators
 
 Features = Callable[[Tensor], list[Tensor]]
 
@@ -86,7 +86,7 @@ def vgg_features() -> Features:
             f"init_loss='vgg' needs {VGG_FILE} in {path.parent}: fetch it once with "
             "torchvision.models.vgg16(weights='DEFAULT'), or choose 'filters' or 'pixel'"
         )
-    declare_missing()
+    declare_torchvision_operators()
     from torchvision.models import vgg16  # only here: it takes a second to import
 
     network = vgg16()

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import anywidget
 import ipywidgets as widgets
 import traitlets
+from IPython import get_ipython
 
 from pinca_lib.channels import CHANNELS, PREDICTED_CHANNELS, SPEED
 from pinca_lib.viewer.panels import REFERENCES
@@ -120,3 +122,30 @@ def _slider(text: str, kind: type, **settings) -> widgets.Widget:
 def _tick(text: str) -> widgets.Checkbox:
     layout = widgets.Layout(width="auto", margin="2px 14px 2px 2px")
     return widgets.Checkbox(description=text, indent=False, layout=layout)
+
+
+class Closable(Protocol):
+    """What can be shown in a cell and closed."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+_shown: dict[str, tuple[str, list[Closable]]] = {}  # by cell: a run of it, what it has shown
+
+
+def enter_cell(viewer: Closable) -> None:
+    """Note that the running cell shows a viewer; close those of earlier runs and deleted cells.
+
+    Where cells are not known (a terminal, an older JupyterLab) nothing is noted or closed.
+    """
+    shell = get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    about, run = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
+    cell = about.get("cellId")
+    former = _shown.get(cell, (run, []))[0]
+    gone = [*about.get("deletedCells", ()), *([cell] if former != run else [])]
+    for other in [other for key in gone for other in _shown.pop(key, ("", []))[1]]:
+        other.close()
+    if cell:
+        _shown.setdefault(cell, (run, []))[1].append(viewer)

@@ -24,11 +24,10 @@ from pinca_lib.errors import error_line
 from pinca_lib.evaluation import doubts
 from pinca_lib.plotting import steps_before
 from pinca_lib.runs import Pace
-from pinca_lib.viewer import cells, saving
-from pinca_lib.viewer.controls import DOUBLING, Controls
+from pinca_lib.viewer import saving
+from pinca_lib.viewer.controls import DOUBLING, Controls, enter_cell
 from pinca_lib.viewer.live import LiveRollout
 from pinca_lib.viewer.panels import COLD_START, View, compose
-from pinca_lib.viewer.stills import still_page
 
 FRAMES_PER_SECOND = 30  # at most
 PATIENCE = 5.0  # s, how long the browser may take to draw
@@ -89,11 +88,11 @@ class RolloutViewer:
         self.controls.close()
 
     def _ipython_display_(self) -> None:
-        cells.enter(self)
+        enter_cell(self)
         display(self.controls.bundle(), raw=True)
         c = self.controls
         mark = c.canvas.still
-        display(HTML(still_page(self.live.rules, self.case, c.checkpoint.value, mark)))
+        display(HTML(saving.still_page(self.live.rules, self.case, c.checkpoint.value, mark)))
 
     # What the user can ask for
 

@@ -90,7 +90,7 @@ def test_a_training_that_diverges_has_a_row_without_scores(
         raise PapermillExecutionError(0, 0, "", ename, "the loss is 1e+30", [])
 
     monkeypatch.setattr(compare, "train", fail)
-    own = trainings.Contender("ours", 1, 1), tmp_path, city_folder, 0, "cpu", tmp_path / "below"
+    own = trainings.Recipe("ours", 1, 1), tmp_path, city_folder, 0, "cpu", tmp_path / "below"
     if ename == "KeyError":
         with pytest.raises(PapermillExecutionError):
             compare.train_either(*own)
@@ -126,14 +126,14 @@ def test_a_rival_is_scored_by_its_running_average_and_goes_on_after_a_stop(
     data = project / "data" / "train"
     small = {"unet": {"features": (4,) * 6, "dropout": 0.5},
              "fno": {"n_modes": (4, 4), "hidden_channels": 4}}[rival]  # fmt: skip
-    contender = trainings.Contender("one", 4, rival=rival, network=small)
-    whole = compare.train_rival(contender, tmp_path / "whole", data, 0, "cpu")
+    recipe = trainings.Recipe("one", 4, rival=rival, network=small)
+    whole = compare.train_rival(recipe, tmp_path / "whole", data, 0, "cpu")
     monkeypatch.setattr("pinca_lib.runs.run.CHECKPOINT_EVERY", 2)
     with monkeypatch.context() as cut:
         cut.setattr(compare.PILoss, "__call__", power_cut_after(2, compare.PILoss.__call__))
         with pytest.raises(KeyboardInterrupt):
-            compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")
-    parts = compare.train_rival(contender, tmp_path / "parts", data, 0, "cpu")
+            compare.train_rival(recipe, tmp_path / "parts", data, 0, "cpu")
+    parts = compare.train_rival(recipe, tmp_path / "parts", data, 0, "cpu")
     case = load_dataset(data, 64)
     torch.testing.assert_close(parts.predict(case), whole.predict(case))
     saved = load_tensors(checkpoints(next((tmp_path / "parts").glob(f"{rival}_*")))[-1])
@@ -177,22 +177,22 @@ def test_a_table_keeps_the_newest_rows_of_each_model_seed_and_split_on_the_same_
 def test_times_are_measured_and_nothing_else_changes(city_folder, tmp_path, monkeypatch):
     """Two lengths of training, one rival with a row for its moves; a stranger's row stays."""
 
-    def brief(contender, folder, *rest):
-        assert contender.epochs == 1
-        assert contender.init_epochs == (0 if contender.rival else 1)
-        count = 2 if contender.init_epochs else 1
+    def brief(recipe, folder, *rest):
+        assert recipe.epochs == 1
+        assert recipe.init_epochs == (0 if recipe.rival else 1)
+        count = 2 if recipe.init_epochs else 1
         return compare.Trained(lambda case: case.states[0], 7, [lambda: None] * count)
 
     monkeypatch.setattr(compare, "train_either", brief)
     monkeypatch.setattr(compare, "median_time", lambda work, rounds=7: [work()] and 0.5)
-    contenders = [
-        trainings.Contender("ours", 4, 10),
-        trainings.Contender("theirs", 20, rival="fno"),
+    recipes = [
+        trainings.Recipe("ours", 4, 10),
+        trainings.Recipe("theirs", 20, rival="fno"),
     ]
     names = ("ours", "theirs", "theirs, over 8 moves", "stranger")
     rows = [{"model": name, "error": "0.1", "case_s": "", "training_s": ""} for name in names]
     cases = [load_case(*place) for place in list_cases(city_folder).values()]
-    compare.retime(rows, contenders, city_folder, cases)
+    compare.retime(rows, recipes, city_folder, cases)
     assert [row["training_s"] for row in rows] == [7, 10, 10, ""]
     assert [row["case_s"] for row in rows] == [0.5, 0.5, 0.5, ""]
     assert [row["error"] for row in rows] == ["0.1"] * 4

@@ -6,7 +6,7 @@ from small_rules import city_state
 
 from benchmarks.rivals import NAMES, Rival
 from pinca_lib.automaton.wind_frame import heading
-from pinca_lib.runs.checkpoints import load_tensors, save_atomically
+from pinca_lib.runs.checkpoints import load_tensors, save_tensors
 
 
 def rival(name: str) -> Rival:
@@ -48,7 +48,7 @@ def test_it_sees_mask_heights_and_wind_and_nothing_else(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_checkpoint_brings_it_back(name, tmp_path):
-    save_atomically(rival(name).state_dict(), tmp_path / "rival.pth")
+    save_tensors(rival(name).state_dict(), tmp_path / "rival.pth")
     other = Rival(name, torch.ones(24)).requires_grad_(False)
     other.load_state_dict(load_tensors(tmp_path / "rival.pth"))
     state = city_state(1, height=32, width=32)

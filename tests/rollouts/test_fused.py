@@ -38,7 +38,7 @@ def interpreted():
 @contextmanager
 def kernel_taken():
     """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
-    calls, apply = [], fused.Rule.apply
+    calls, apply = [], fused.RuleOnGPU.apply
 
     def counted(self, own, new, half):
         calls.append(own.shape)
@@ -47,7 +47,7 @@ def kernel_taken():
     with (
         patch.object(rollout_module, "compiled", None),
         patch.object(fused, "runs_on", lambda *about: True),
-        patch.object(fused.Rule, "apply", counted),
+        patch.object(fused.RuleOnGPU, "apply", counted),
     ):
         yield calls
 

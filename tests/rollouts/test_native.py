@@ -1,36 +1,45 @@
 """Machine code is kept for as long as nothing that it is made of changes."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from numba import config
 
-from pinca_lib.rollouts.cpu import grids, kernels, marching, prepared as cities, turns
+import pinca_lib
+from pinca_lib.rollouts.cpu import grids, kernels, marching, turns
 from pinca_lib.rollouts.cpu.native import SOURCES, folder
 
-PACKAGE = Path(cities.__file__).parent
+PACKAGE = Path(pinca_lib.__file__).parent
 
 
 @pytest.mark.parametrize("changed", SOURCES)
 def test_a_change_of_any_file_that_is_compiled_is_a_change_of_folder(changed, tmp_path):
     for name in SOURCES:
-        shutil.copy(PACKAGE / f"{name}.py", tmp_path)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PACKAGE / name, tmp_path / name)
     before = folder(tmp_path)
     assert before.name == folder(PACKAGE).name
-    with (tmp_path / f"{changed}.py").open("a") as file:
+    with (tmp_path / changed).open("a") as file:
         file.write("\n")
     assert folder(tmp_path) != before
 
 
-def test_what_is_compiled_or_makes_compiled_code_is_among_them():
+def test_what_is_compiled_makes_compiled_code_or_lends_it_constants_is_among_them():
     uses = ("import native\n", "intrinsic")
     found = {
-        path.stem
-        for path in PACKAGE.glob("*.py")
+        path
+        for path in PACKAGE.glob("rollouts/cpu/*.py")
         if any(use in path.read_text("utf-8") for use in uses)
     }
-    assert found == set(SOURCES)
+    for path in list(found):
+        for module in re.findall(
+            r"^from pinca_lib\.([\w.]+) import", path.read_text("utf-8"), re.M
+        ):
+            found.add(PACKAGE / f"{module.replace('.', '/')}.py")
+    found.discard(PACKAGE / "rollouts/cpu/native.py")
+    assert {path.relative_to(PACKAGE).as_posix() for path in found} == set(SOURCES)
 
 
 @pytest.mark.parametrize("loop", [marching.march, kernels.step, grids.cut, turns.meet])

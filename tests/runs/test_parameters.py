@@ -16,7 +16,7 @@ min_steps: int = 8
 max_steps: int = 24
 resume: str = ""
 init_loss: str = "pixel"
-gradient_checkpoints: bool = False
+gradient_checkpoints: int = 0
 image_size: int = 64
 """
 
@@ -57,6 +57,13 @@ def test_a_plain_script_without_history_reads_the_same():
     assert read_parameters(namespace).epochs == 40
 
 
+def test_the_switch_of_the_experiment_means_its_sixteen_segments():
+    given = {"False": 0, "True": 16, "4": 4}
+    for value, segments in given.items():
+        p = read_parameters(notebook(f"gradient_checkpoints = {value}"))
+        assert p.gradient_checkpoints is segments
+
+
 def test_an_unknown_parameter_is_an_error_that_names_the_known_ones():
     with pytest.raises(InputError, match=r"unknown parameter 'epoch'; .*epochs"):
         read_parameters(notebook("epoch = 7"))
@@ -85,7 +92,8 @@ def test_a_parameter_of_another_notebook_is_unknown_here():
             "init_loss = 'best'",
             "init_loss='best': expected one of 'relative', 'pixel', 'filters', 'vgg'",
         ),
-        ("gradient_checkpoints = 'yes'", "gradient_checkpoints='yes': expected True or False"),
+        ("gradient_checkpoints = 'yes'", "gradient_checkpoints='yes': expected a whole number"),
+        ("gradient_checkpoints = -1", "gradient_checkpoints='-1': expected a whole number from 0"),
         ("max_steps = 8", r"max_steps=8: expected more than min_steps=8"),
         ("swaps = 7", r"swaps=7: expected at most batch_size=6"),
         ("batch_size = 65", r"batch_size=65: expected at most pool_size=64"),

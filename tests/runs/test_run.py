@@ -20,7 +20,7 @@ from pinca_lib.runs.checkpoints import (
     checkpoints,
     load_rule,
     load_tensors,
-    save_atomically,
+    save_tensors,
     start_from,
 )
 from pinca_lib.runs.run import Run
@@ -375,7 +375,7 @@ def test_a_missing_or_hostile_checkpoint_stops_and_runs_nothing(tmp_path):
 
 def test_checkpoints_are_sorted_by_number_and_written_whole(tmp_path):
     for step in (9, 100, 20):
-        save_atomically({"epoch": step}, tmp_path / f"ca_model_step_{step}.pth")
+        save_tensors({"epoch": step}, tmp_path / f"ca_model_step_{step}.pth")
     (tmp_path / "ca_model_step_best.pth").touch()
     assert [load_tensors(path)["epoch"] for path in checkpoints(tmp_path)] == [9, 20, 100]
     assert not list(tmp_path.glob("*.part"))

@@ -60,7 +60,7 @@ def test_vgg_without_its_weights_says_where_they_belong(tmp_path, monkeypatch):
 def test_vgg_features_are_used_when_the_weights_are_at_hand(tmp_path, monkeypatch):
     """With random weights in the right place: the real ones are half a gigabyte."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    texture.declare_missing()
+    texture.declare_torchvision_operators()
     from torchvision.models import vgg16
 
     torch.manual_seed(0)

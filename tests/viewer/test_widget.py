@@ -18,7 +18,7 @@ from pinca_lib.datasets.dataset import load_case
 from pinca_lib.errors import InputError
 from pinca_lib.viewer import cells, widget as viewer_module
 from pinca_lib.viewer.panels import BUILDING, COLD_START, NOTHING
-from pinca_lib.viewer.stills import still_page
+from pinca_lib.viewer.saving import still_page
 from pinca_lib.viewer.widget import RolloutViewer
 
 RULES = {"two": [calm_rule(), calm_rule()], "one": [calm_rule()]}

@@ -28,31 +28,44 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pinca_lib import physics
-from pinca_lib.automaton import MEMORY_LIMIT, halves
-from pinca_lib.channels import BASE_COUNT, DYNAMIC, FIELDS, KNOWN_COUNT
+from pinca_lib.automaton import CA, halves
+from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
-from pinca_lib.rollouts.cpu.marching import march
-from pinca_lib.rollouts.cpu.prepared import City, Gradient, Rule
+from pinca_lib.rollouts.cpu.marching import Application, march
+from pinca_lib.rollouts.cpu.prepared import CityArrays, LayerGradient, RuleArrays
 from pinca_lib.rollouts.cpu.teams import Team, gathered
-
-if (FIELDS.start, kernels.MARGIN) != (BASE_COUNT, physics.MARGIN) or (
-    (kernels.MEMORY, kernels.MEMORY_LIMIT) != (KNOWN_COUNT - BASE_COUNT - 1, MEMORY_LIMIT)
-):
-    raise AssertionError("kernels.put must do what automaton.bounded does")
 
 CELLS_AT_ONCE = 2**20  # times applications of a rule: some tenths of a second
 TYPES = (torch.float32, torch.float64)  # that BLAS knows
 
 
-def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
+class CompiledRules:
+    """Rules over some cities, as compiled code has them."""
+
+    def __init__(self, rules: Sequence[CA], base: Tensor):
+        self.base = base
+        kinds = {(rule.scale, rule.follows_wind) for rule in rules}
+        own = {kind: CityArrays.of(base, *kind) for kind in kinds}
+        self.rules = [RuleArrays.over(own[rule.scale, rule.follows_wind], rule) for rule in rules]
+
+    def advance(self, dynamic: Tensor, steps: int) -> Tensor:
+        return advance(dynamic.movedim(1, -1), self.rules, steps).movedim(-1, 1)
+
+    def state(self, dynamic: Tensor) -> Tensor:
+        parts = [self.base, dynamic]  # NumPy's to join, too, where no gradient flows (``compiled``)
+        if dynamic.requires_grad:
+            return torch.cat(parts, dim=1)
+        return torch.from_numpy(np.concatenate([part.numpy() for part in parts], axis=1))
+
+
+def advance(dynamic: Tensor, rules: Sequence[RuleArrays], steps: int) -> Tensor:
     """Advance dynamic channels by a number of steps, each applying all rules in turn.
 
     Parameters
     ----------
     dynamic : Tensor of shape (B, H, W, D)
         On the CPU, of one of the ``TYPES``, which is the rules' too. Not changed.
-    rules : sequence of Rule
+    rules : sequence of RuleArrays
         Over the dynamic channels' city.
     steps : int
 
@@ -95,7 +108,7 @@ class _Advance(torch.autograd.Function):
         # Nothing before the first of these is to be differentiated.
         first = 0 if ctx.needs_input_grad[0] else wanted.index(True)
         reached = {i % len(rules) for i in range(first, len(states) - 1)}
-        totals = {i: Gradient.of(rules[i], weights[i]) for i in reached}
+        totals = {i: LayerGradient.of(rules[i], weights[i]) for i in reached}
         by_layers = []
         with gathered() as team:
             for i in reversed(range(first, len(states) - 1)):
@@ -108,9 +121,11 @@ class _Advance(torch.autograd.Function):
         return tuple(part if part is None else torch.from_numpy(part) for part in grads)
 
 
-def _march(team: Team, rules: Sequence[Rule], weights: Sequence[tuple], steps: int, states) -> None:
+def _march(
+    team: Team, rules: Sequence[RuleArrays], weights: Sequence[tuple], steps: int, states
+) -> None:
     """Make the others of the first state, in calls short enough for an interrupt in between."""
-    sequence = [_marching(team, *each, states) for each in zip(rules, weights, strict=True)]
+    sequence = [_application(team, *each, states) for each in zip(rules, weights, strict=True)]
     begins = np.array([team.ends(len(rule.city.cells))[:-1] for rule in rules], np.intp)
     count, cells = steps * len(rules), math.prod(states.shape[1:4])
     alike = len({rule.follows_wind for rule in rules}) == 1  # and so of the same types
@@ -121,16 +136,31 @@ def _march(team: Team, rules: Sequence[Rule], weights: Sequence[tuple], steps: i
         team.meeting(march, first, begins[which], tuple(several), states)
 
 
-def _marching(team: Team, rule: Rule, weights: tuple, states: np.ndarray) -> tuple:
-    """Return a rule as ``marching`` takes it."""
-    city, ends = rule.city, np.array(team.ends(len(rule.city.cells))[1:], np.intp)
-    step = rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights), rule.alpha
-    blocks = np.zeros((3 * (city.scale > 1), *city.shape, states.shape[-1]), states.dtype)
-    return ends, *step, city.scale, city.shares, city.has_air, blocks
+def _application(team: Team, rule: RuleArrays, layers: tuple, states: np.ndarray) -> Application:
+    city = rule.city
+    return Application(
+        ends=np.array(team.ends(len(city.cells))[1:], np.intp),
+        most=rule.most,
+        cells=city.cells,
+        air=city.air,
+        frame=rule.frame,
+        weights=rule.weights(layers),
+        alpha=rule.alpha,
+        scale=city.scale,
+        shares=city.shares,
+        has_air=city.has_air,
+        blocks=np.zeros((3 * (city.scale > 1), *city.shape, states.shape[-1]), states.dtype),
+    )
 
 
 def _step_backward(
-    team: Team, rule: Rule, weights: tuple, states: Sequence, grad, total: Gradient, goes_on: bool
+    team: Team,
+    rule: RuleArrays,
+    weights: tuple,
+    states: Sequence,
+    grad,
+    total: LayerGradient,
+    goes_on: bool,
 ) -> None:
     """Add the gradient by the layers to a total, ``grad`` being that by the second of ``states``.
 
@@ -144,7 +174,7 @@ def _step_backward(
     if city.scale > 1:
         seen, given, passed = _means(team, city, old), _blocks(city, old), _blocks(city, old)
         team(grids.sum_blocks, _rows(given), city.scale, sized, city.has_air, grad, given)
-    work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.with_layers(weights))
+    work = (len(city.cells), rule.most, city.cells, city.air, rule.frame, rule.weights(weights))
     parts = team(kernels.update_backward, *work, seen, given, total.seen, total.constant)
     total.add(parts)
     if goes_on:
@@ -154,12 +184,12 @@ def _step_backward(
         team(kernels.add_blocks, _rows(grad), *work)
 
 
-def _blocks(city: City, state: np.ndarray) -> np.ndarray:
+def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
     """Return zeros for the blocks of a state, (B, h, w, D)."""
     return np.zeros((*city.shape, state.shape[-1]), state.dtype)
 
 
-def _means(team: Team, city: City, state: np.ndarray) -> np.ndarray:
+def _means(team: Team, city: CityArrays, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of blocks, (B, h, w, D)."""
     means = _blocks(city, state)
     work = (city.scale, _sized(state), city.shares, state, means)

@@ -12,27 +12,46 @@ across the wind has alike, and an odd one, which changes its sign there. With e 
 layer makes of them, the hidden layers of the two images are relu(e + o) and relu(e - o), and of
 their sum and difference the second layer makes the halves of the increment. So the two take no more
 products than one does, and all winds the same layers. Channels are in the order of
-``frames.halves``: M even ones, then N odd ones. ``frame`` is (evens, odds, vectors, wind): tuples
-of M and N entries and of as many as vectors begin the two, and the winds, (B, 2), as unit vectors.
-A rule that does not follow the wind has even channels alone, and the wind (1, 0).
+``wind_frame.halves``: M even ones, then N odd ones. A rule that does not follow the wind has even
+channels alone, and the wind (1, 0).
 
 All channels of a cell are taken at once, as ``lanes``.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
+from pinca_lib.automaton.rule import HIDDEN_LIMIT
+from pinca_lib.channels import BASE_COUNT, KNOWN_COUNT
+from pinca_lib.physics import MARGIN
 from pinca_lib.rollouts.cpu.lanes import clamped, head, joined, load, store, tail
 from pinca_lib.rollouts.cpu.native import native
 from pinca_lib.rollouts.cpu.turns import block
 
 U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
-MEMORY = 5  # the first of the others that hold nothing known
-MARGIN = 1e-6  # of ``physics``
-MEMORY_LIMIT = 3.0  # of ``automaton``
+HIDDEN = KNOWN_COUNT - BASE_COUNT - 1  # the first hidden channel
+
+
+class Frame(NamedTuple):
+    """Which channels are even and odd, as lanes, and the winds whose frame they are seen in."""
+
+    evens: tuple[int, ...]  # M entries
+    odds: tuple[int, ...]  # N entries
+    vectors: tuple[int, ...]  # as many as vectors begin either half
+    wind: np.ndarray  # (B, 2), unit vectors
+
+
+class Weights(NamedTuple):
+    """The layers of a rule, of its dynamic channels, in even and odd halves."""
+
+    w1: tuple[np.ndarray, np.ndarray]  # (3 M + N, hidden), (3 N + M, hidden)
+    w2: tuple[np.ndarray, np.ndarray]  # (hidden, M), (hidden, N)
+    constant: np.ndarray  # (1 or 2, N, hidden): what base channels and bias add
 
 
 @native
-def turned(cos, sin, x, y):
+def rotated(cos, sin, x, y):
     """Turn a vector."""
     return cos * x - sin * y, sin * x + cos * y
 
@@ -42,7 +61,7 @@ def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
     """Write a cell's channels, or what a filter sees of them, in halves, to two places."""
     evens, _, vectors, _ = frame
     some, others = head(lanes, evens), tail(lanes, evens)
-    x, y = turned(cos, -sin, head(some, vectors), head(others, vectors))
+    x, y = rotated(cos, -sin, head(some, vectors), head(others, vectors))
     store(even, at, joined(x, tail(some, vectors)))
     store(odd, beside, joined(y, tail(others, vectors)))
 
@@ -52,7 +71,7 @@ def get_halves(frame, cos, sin, even, at, odd, beside):
     """Return what the halves from two places are of, in the frame of the grid."""
     evens, odds, vectors, _ = frame
     some, others = load(evens, even, at), load(odds, odd, beside)
-    x, y = turned(cos, sin, head(some, vectors), head(others, vectors))
+    x, y = rotated(cos, sin, head(some, vectors), head(others, vectors))
     return joined(joined(x, tail(some, vectors)), joined(y, tail(others, vectors)))
 
 
@@ -84,7 +103,7 @@ def look(sized, dynamic, place, cos, sin):
     below = below_west + 2 * below + below_east
     laplacian = above + below + 2 * (west + east) - 12 * own
     slope = above_east + 2 * east + below_east - (above_west + 2 * west + below_west)
-    along, across = turned(cos, -sin, slope, below - above)
+    along, across = rotated(cos, -sin, slope, below - above)
     return own, along, laplacian, across
 
 
@@ -120,7 +139,7 @@ def unperceive(cells, frame, even, odd, grad_p):
         along = get_halves(frame, cos, sin, even, (i, m), odd, (i, n))
         laplacian = get_halves(frame, cos, sin, even, (i, 2 * m), odd, (i, 2 * n))
         across = get_halves(frame, cos, sin, others, (i, last), even, (i, 3 * m))
-        slope_x, slope_y = turned(cos, sin, along, across)
+        slope_x, slope_y = rotated(cos, sin, along, across)
         store(grad_p, (b, y, x, 0), own)
         store(grad_p, (b, y, x, d), slope_x)
         store(grad_p, (b, y, x, 2 * d), slope_y)
@@ -184,7 +203,7 @@ def place_of_v(count):
 def limits(sized, dtype):
     """Return how large each channel may be at most, (D,): no number where there is no limit."""
     limit = np.full(len(sized), np.nan, dtype)
-    limit[MEMORY:] = MEMORY_LIMIT
+    limit[HIDDEN:] = HIDDEN_LIMIT
     limit[place_of_v(len(sized))] = np.nan
     return limit
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from pinca_lib.automaton import ACROSS, CA, FILTERS, halves, heading
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS
 from pinca_lib.rollouts.cpu import kernels
+from pinca_lib.rollouts.cpu.kernels import Frame, Weights
 from pinca_lib.rollouts.cpu.teams import gathered
 
 ROWS = 512  # of hidden layers, which stay in a core's cache
@@ -18,8 +19,8 @@ ROWS = 512  # of hidden layers, which stay in a core's cache
 BLOCK = 96 * 96
 
 
-@dataclass(frozen=True)
-class City:
+@dataclass(frozen=True, eq=False)
+class CityArrays:
     """What the automaton is given and never changes, at the N cells that do change.
 
     Cells are those of a rule, ``scale`` times as wide as the state's (B, H, W).
@@ -53,7 +54,7 @@ class City:
     has_air: np.ndarray
 
     @classmethod
-    def of(cls, base: Tensor, scale: int = 1, follows_wind: bool = False) -> "City":
+    def of(cls, base: Tensor, scale: int = 1, follows_wind: bool = False) -> "CityArrays":
         """Return the city of base channels of shape (B, 6, H, W)."""
         whole = base.numpy()
         blocks = _block_sums(whole, scale) / _block_sums(np.ones_like(whole[:1, :1]), scale)
@@ -82,8 +83,8 @@ class City:
         return cls(scale, air.shape, cells, air[air != 0], wind, perceived, shares, has_air)
 
 
-@dataclass(frozen=True)
-class Rule:
+@dataclass(frozen=True, eq=False)
+class RuleArrays:
     """A rule over a city.
 
     Attributes
@@ -95,19 +96,18 @@ class Rule:
         What base channels and bias add to the halves of the hidden layer of the city's N cells.
     alpha : float
         As in ``CA``; -1 for None.
-    city : City
-    frame : tuple
-        As of ``kernels``.
+    city : CityArrays
+    frame : Frame
     """
 
     layers: tuple[Tensor, ...]
     constant: np.ndarray
     alpha: float
-    city: City
-    frame: tuple
+    city: CityArrays
+    frame: Frame
 
     @classmethod
-    def over(cls, city: City, rule: CA) -> "Rule":
+    def over(cls, city: CityArrays, rule: CA) -> "RuleArrays":
         """Prepare a rule for a city of its cells, once for a rollout."""
         w1, bias, w2 = rule.layers()  # (hidden, C, 4), (hidden,), (C, hidden)
         (even, odd), (base_even, base_odd) = (
@@ -133,18 +133,18 @@ class Rule:
         """How many cells ``kernels`` take at a time."""
         return max(BLOCK // len(self.layers[2]), 1)
 
-    def with_layers(self, layers: Sequence[np.ndarray]) -> tuple:
-        """Return the ``rule`` of ``kernels`` of these layers."""
+    def weights(self, layers: Sequence[np.ndarray]) -> Weights:
+        """Return these layers as ``kernels`` take them."""
         *first, _, even, odd = layers
         own = (
             w1[: len(w1) - seen.shape[1]]
             for w1, seen in zip(first, self.city.perceived, strict=True)
         )
-        return tuple(own), (even, odd), self.constant
+        return Weights(tuple(own), (even, odd), self.constant)
 
 
-@dataclass(frozen=True)
-class Gradient:
+@dataclass(frozen=True, eq=False)
+class LayerGradient:
     """What the gradient by the layers of a rule is summed up in, over the steps of a rollout.
 
     Attributes
@@ -162,9 +162,9 @@ class Gradient:
     seen: np.ndarray
 
     @classmethod
-    def of(cls, rule: Rule, layers: Sequence[np.ndarray]) -> "Gradient":
+    def of(cls, rule: RuleArrays, layers: Sequence[np.ndarray]) -> "LayerGradient":
         """Return zeros."""
-        first, second, constant = rule.with_layers(layers)
+        first, second, constant = rule.weights(layers)
         own = tuple(np.zeros_like(layer) for layer in (*first, *second))
         width = len(FILTERS) * sum(layer.shape[1] for layer in second)
         seen = np.zeros((*rule.city.shape, width), constant.dtype)
@@ -176,7 +176,7 @@ class Gradient:
             for total, part in zip(self.own, share, strict=True):
                 total += part
 
-    def layers(self, city: City) -> list[np.ndarray]:
+    def layers(self, city: CityArrays) -> list[np.ndarray]:
         """Return the gradient by a rule's ``layers``."""
         w1_even, w1_odd, *second = self.own
         base = [seen.T @ half for seen, half in zip(city.perceived, self.constant, strict=False)]
@@ -197,7 +197,7 @@ def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
     return torch.cat([*parts, w1[:, others if own and others else own, ACROSS]], dim=1)
 
 
-def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray:
+def _base_share(city: CityArrays, first: Sequence[Tensor], bias: Tensor) -> np.ndarray:
     """Return what base channels and bias add to the hidden layer, in halves (1 or 2, N, hidden)."""
     weights = [w1.detach().numpy() for w1 in first if len(w1)]
     share = np.empty((len(weights), len(city.cells), len(bias)), weights[0].dtype)
@@ -215,10 +215,9 @@ def _base_share(city: City, first: Sequence[Tensor], bias: Tensor) -> np.ndarray
     return share
 
 
-def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> tuple:
-    """Return the ``frame`` of ``kernels``."""
+def _frame(evens: list[int], odds: list[int], wind: np.ndarray) -> Frame:
     vectors = sum(y in odds for _, y in VECTORS)
-    return (0,) * len(evens), (0,) * len(odds), (0,) * vectors, wind
+    return Frame((0,) * len(evens), (0,) * len(odds), (0,) * vectors, wind)
 
 
 def _block_sums(planes: np.ndarray, scale: int) -> np.ndarray:

@@ -49,8 +49,8 @@ TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
 _compiled: set[tuple] = set()  # kinds of rollouts that graphs can be made of: it compiles nothing
 
 
-@dataclass(frozen=True)
-class Rule:
+@dataclass(frozen=True, eq=False)
+class RuleOnGPU:
     """A rule over some cities, its layers in two parts: as TF32 has them, and what is left over."""
 
     first: Tensor  # (chunks, 1 or 2 halves, 2, PADDED, 4 slots)
@@ -65,7 +65,7 @@ class Rule:
 
     @classmethod
     @torch.no_grad()
-    def over(cls, rule: CA, base: Tensor, wind: Tensor) -> "Rule":
+    def over(cls, rule: CA, base: Tensor, wind: Tensor) -> "RuleOnGPU":
         """Bring a rule to the form of the kernels.
 
         Parameters
@@ -135,13 +135,13 @@ class Rule:
         )  # fmt: skip
 
 
-def over(rules: Sequence[CA], base: Tensor) -> list[Rule]:
+def over(rules: Sequence[CA], base: Tensor) -> list[RuleOnGPU]:
     """Bring rules over cities, (B, 6, H, W), to the form of the kernels."""
     wind = heading(base)
-    return [Rule.over(rule, base, wind) for rule in rules]
+    return [RuleOnGPU.over(rule, base, wind) for rule in rules]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Places:
     """Where the slots and filters of the kernels are among the channels and filters of a rule.
 
@@ -211,7 +211,7 @@ def _capacity(device: torch.device) -> tuple[int, int]:
     return 2 * about.multi_processor_count, about.shared_memory_per_multiprocessor // 2 - 1024
 
 
-def advance(dynamic: Tensor, rules: Sequence[Rule], steps: int) -> Tensor:
+def advance(dynamic: Tensor, rules: Sequence[RuleOnGPU], steps: int) -> Tensor:
     """Apply rules in turn for some steps to dynamic channels (B, D, H, W); return them so."""
     batch, channels, height, width = dynamic.shape
     places = _places(BASE_COUNT + channels, False, dynamic.device)
@@ -284,7 +284,7 @@ def _works(
         with torch.backends.cudnn.flags(allow_tf32=False):
             for _ in range(LEAST_GRAPHED):
                 state = rule(state)
-        kernels = Rule.over(rule, base, heading(base))
+        kernels = RuleOnGPU.over(rule, base, heading(base))
         expected, found = state[:, DYNAMIC], advance(own, [kernels], LEAST_GRAPHED)
         if (error := ((found - expected).norm() / expected.norm()).item()) < TOLERANCE:
             return True

@@ -13,14 +13,14 @@ and ``air`` are those of ``fused.Rule``, ``winds`` (B, 2). FOLLOWS: the rule fol
 import triton
 import triton.language as tl
 
-from pinca_lib.automaton import MEMORY_LIMIT
+from pinca_lib.automaton import HIDDEN_LIMIT
 from pinca_lib.physics import MARGIN
 
 _FLUX, _SPEED, _TKE, _DWDZ = (tl.constexpr(slot) for slot in range(1, 5))  # u and v come first
 _VECTORS = tl.constexpr(2)  # first slots of each half: of x components, and of y components
 KEPT, HALF_KEPT = -(2**13), 2**12  # bits of a float32 that TF32 keeps, half of the last of them
 _KEPT, _HALF_KEPT = tl.constexpr(KEPT), tl.constexpr(HALF_KEPT)
-_MARGIN, _MEMORY_LIMIT = tl.constexpr(MARGIN), tl.constexpr(MEMORY_LIMIT)
+_MARGIN, _HIDDEN_LIMIT = tl.constexpr(MARGIN), tl.constexpr(HIDDEN_LIMIT)
 
 
 @triton.jit
@@ -131,10 +131,10 @@ def _at_least(values, low):
 def _bounded(values, slot, u, v, tke, is_air, HALF: tl.constexpr, ALPHA: tl.constexpr):
     most = (1 - _MARGIN) * ALPHA * _at_least(tke, 0.0)
     is_memory = (slot > _DWDZ) & (slot != HALF)
-    low = tl.where(is_memory, -_MEMORY_LIMIT, float("-inf"))
+    low = tl.where(is_memory, -_HIDDEN_LIMIT, float("-inf"))
     low = tl.where(slot == _SPEED, (1 + _MARGIN) * tl.sqrt(u * u + v * v), low)
     low = tl.where(slot == _FLUX, -most, tl.where(slot == _TKE, 0.0, low))
-    high = tl.where(is_memory, _MEMORY_LIMIT, float("inf"))
+    high = tl.where(is_memory, _HIDDEN_LIMIT, float("inf"))
     high = tl.where(slot == _FLUX, most, high)
     bounded = tl.minimum(_at_least(values, low), high, propagate_nan=tl.PropagateNan.ALL)
     return tl.where(is_air, bounded, values)

@@ -1,0 +1,80 @@
+"""Score the shipped weights on every embedded case.
+
+    python -m benchmarks.accuracy
+
+A row for each case and model goes to ``benchmarks/tables/accuracy_cases.csv``: the PI-NCA, the
+Init-NCA alone, the mean flow of the training data and, where a file holds them, one half average
+of the simulation against the other. Rollouts start at zero and take 64 steps; of the training cases
+the PI-NCA alone is scored. It takes a few minutes on two cores.
+"""
+
+import torch
+
+from benchmarks import TABLES
+from benchmarks.speed import write_csv
+from pinca_lib import evaluation
+from pinca_lib.channels import GEO_MASK, U, V, fresh_states
+from pinca_lib.datasets import list_cases, load_case, read_half_averages
+from pinca_lib.rollouts import rollout
+from pinca_lib.runs import PROJECT_ROOT, load_rule
+
+STEPS = 64
+FIGURES = (
+    "relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped", "r2_Uped",
+    "correlation_dwdz", "broken_TKEped", "broken_Tuwped", "broken_Uped", "broken_energy",
+)  # fmt: skip
+
+
+def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
+    """Return the rows.
+
+    Parameters
+    ----------
+    folder : str
+        Holds ``train``, ``test`` and ``fresh``; a path from the project's root.
+    limit : int, optional
+        Take so many cases of each split.
+    """
+    init_nca = load_rule("init_checkpoint", "data/pretrained/init_nca.pth")
+    pi_nca = load_rule("pi_checkpoint", "data/pretrained/pi_nca.pth", init_nca=init_nca)
+    splits = {split: dict(list(list_cases(PROJECT_ROOT / folder / split).items())[:limit])
+              for split in ("train", "test", "fresh")}  # fmt: skip
+    seen = [load_case(*place).states[0] for place in splits["train"].values()]
+    mean_flow = evaluation.MeanFlow(seen)
+    table = []
+    for split, places in splits.items():
+        for name, place in places.items():
+            case = load_case(*place)
+            target, extent = case.states[0], case.extents[0]
+            start = fresh_states(case.states)
+            pairs = {"PI-NCA": (rollout([init_nca, pi_nca], start, STEPS)[0], target)}
+            healing = {}
+            if split != "train":
+                pairs["Init-NCA alone"] = rollout([init_nca], start, STEPS)[0], target
+                pairs["mean flow"] = mean_flow(target), target
+                halves = read_half_averages(*place)
+                pairs["half averages"] = tuple(map(torch.from_numpy, halves))
+                errors = evaluation.healing_errors([init_nca, pi_nca], target, extent, STEPS, 2)
+                healing = dict(zip(("healing_64", "healing_128"), errors, strict=True))
+            air = target[GEO_MASK] > 0
+            about = {
+                "cells": air.numel(),
+                "built": 1 - float(air.float().mean()),
+                "wind_rms": float(target[[U, V]].square().sum(0)[air].mean().sqrt()),
+            }
+            for model, pair in pairs.items():
+                found = evaluation.evaluate(*pair, extent, True)
+                row = {key: found[key] for key in FIGURES} | about
+                row |= healing if model == "PI-NCA" else {}
+                rounded = {key: round(value, 4) for key, value in row.items()}
+                table.append({"split": split, "case": name, "model": model} | rounded)
+    return table
+
+
+def main() -> None:
+    """Write the table."""
+    write_csv(TABLES / "accuracy_cases.csv", score_cases())
+
+
+if __name__ == "__main__":
+    main()
