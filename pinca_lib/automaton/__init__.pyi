@@ -15,13 +15,13 @@ from .rule import (
 )
 from .wind_frame import (
     ACROSS as ACROSS,
-    against as against,
-    halves as halves,
+    even_and_odd as even_and_odd,
     heading as heading,
     is_odd as is_odd,
     mirrored as mirrored,
     mirrored_perception as mirrored_perception,
-    turned as turned,
-    turned_perception as turned_perception,
+    reverse as reverse,
+    rotated as rotated,
+    rotated_perception as rotated_perception,
     wind_direction as wind_direction,
 )

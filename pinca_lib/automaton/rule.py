@@ -31,12 +31,12 @@ from torch.nn import functional as F
 
 from pinca_lib.automaton.coarse import in_blocks, spread
 from pinca_lib.automaton.wind_frame import (
-    against,
     heading,
     mirrored,
     mirrored_perception,
-    turned,
-    turned_perception,
+    reverse,
+    rotated,
+    rotated_perception,
 )
 from pinca_lib.channels import (
     BASE_COUNT,
@@ -184,10 +184,10 @@ class CA(nn.Module):
 
     def update_along(self, wind: Tensor, perception: Tensor) -> Tensor:
         """Do what ``update`` does in the frame of winds (B, 2), to a city and its mirror image."""
-        seen = turned_perception(perception.unflatten(1, (-1, len(FILTERS))), against(wind), 1)
+        seen = rotated_perception(perception.unflatten(1, (-1, len(FILTERS))), reverse(wind), 1)
         image = mirrored_perception(seen, 1)
         own, images = self.update(seen.flatten(1, 2)), self.update(image.flatten(1, 2))
-        return turned((own + mirrored(images, 1)) / 2, wind, 1)
+        return rotated((own + mirrored(images, 1)) / 2, wind, 1)
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""

@@ -36,12 +36,12 @@ def wind_direction(state: Tensor) -> float:
     return math.degrees(math.atan2(y, x)) % 360
 
 
-def against(wind: Tensor) -> Tensor:
+def reverse(wind: Tensor) -> Tensor:
     """Return what turns by as much the other way, (B, 2)."""
     return wind * wind.new_tensor([1.0, -1.0])
 
 
-def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
+def rotated(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     """Turn the vectors among channels from the frame of the wind into that of the grid.
 
     Parameters
@@ -49,19 +49,19 @@ def turned(values: Tensor, wind: Tensor, dim: int) -> Tensor:
     values : Tensor of shape (B, ...) or (1, ...)
         With channels along the axis ``dim``.
     wind : Tensor of shape (B, 2)
-        The ``heading``; ``against`` it, from that of the grid into that of the wind.
+        The ``heading``; ``reverse`` it, from that of the grid into that of the wind.
     dim : int
 
     Returns
     -------
     Tensor of shape (B, ...)
     """
-    return _turned(values, wind, VECTORS, dim)
+    return _rotated(values, wind, VECTORS, dim)
 
 
-def turned_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
-    """Turn as ``turned`` what the filters see of the channels, filters along the next axis."""
-    return _turned(turned(values, wind, dim), wind, [GRADIENT], dim + 1)
+def rotated_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
+    """Turn as ``rotated`` what the filters see of the channels, filters along the next axis."""
+    return _rotated(rotated(values, wind, dim), wind, [GRADIENT], dim + 1)
 
 
 def is_odd(count: int) -> list[bool]:
@@ -70,7 +70,7 @@ def is_odd(count: int) -> list[bool]:
     return [c in odd for c in range(count)]
 
 
-def halves(count: int, part: slice) -> tuple[list[int], list[int]]:
+def even_and_odd(count: int, part: slice) -> tuple[list[int], list[int]]:
     """Return which of a part of so many channels are even in the mirror image, and which odd.
 
     Vectors' components come first, in the order of ``VECTORS``.
@@ -93,7 +93,7 @@ def mirrored_perception(values: Tensor, dim: int) -> Tensor:
     return mirrored(values, dim) * signs.view(-1, *[1] * (values.ndim - dim - 2))
 
 
-def _turned(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], dim: int) -> Tensor:
+def _rotated(values: Tensor, wind: Tensor, vectors: Sequence[tuple[int, int]], dim: int) -> Tensor:
     cos, sin = (part.view(-1, *[1] * (values.ndim - 2)) for part in wind.unbind(1))
     parts = list(values.expand(len(wind), *values.shape[1:]).unbind(dim))
     for x, y in (pair for pair in vectors if max(pair) < len(parts)):

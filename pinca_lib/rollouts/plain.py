@@ -21,10 +21,10 @@ from pinca_lib.automaton import (
     mirrored,
     mirrored_perception,
     perceive,
+    rotated,
+    rotated_perception,
     shares_of_air,
     spread,
-    turned,
-    turned_perception,
 )
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK
 
@@ -81,7 +81,7 @@ def _layers_over(rule: CA, base: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         wind = heading(base)
         w1, bias = torch.cat([w1, mirrored_perception(w1, 2)], dim=1), bias.repeat(2)
         w2 = torch.cat([w2, mirrored(w2, 1)], dim=2) / 2
-        w1, w2 = turned_perception(w1, wind, 2), turned(w2, wind, 1)
+        w1, w2 = rotated_perception(w1, wind, 2), rotated(w2, wind, 1)
     return w1, bias, w2
 
 

@@ -6,7 +6,7 @@ from reference import rule_step
 from small_rules import bounded_rule, city_state, trained, wide_rule, windward_rule
 
 from pinca_lib.automaton.rule import CA, GAINS, perceive
-from pinca_lib.automaton.wind_frame import turned
+from pinca_lib.automaton.wind_frame import rotated
 
 
 @pytest.mark.parametrize(("channels", "count"), [(12, 5856), (24, 11616)])
@@ -79,8 +79,8 @@ def test_over_a_plain_it_follows_the_wind_by_any_angle():
     state = along.view(1, -1, 1, 1).repeat(7, 1, 4, 4)
     state[:, 2] = 1
     wind = torch.stack([angles.cos(), angles.sin()], dim=1)
-    after = rule(turned(state, wind, 1))
-    torch.testing.assert_close(after, turned(rule(state[:1]), wind, 1))
+    after = rule(rotated(state, wind, 1))
+    torch.testing.assert_close(after, rotated(rule(state[:1]), wind, 1))
     assert not torch.allclose(after[0], after[1])
 
 

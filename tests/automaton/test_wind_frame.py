@@ -4,12 +4,12 @@ import torch
 
 from pinca_lib.automaton.rule import perceive
 from pinca_lib.automaton.wind_frame import (
-    against,
     heading,
     mirrored,
     mirrored_perception,
-    turned,
-    turned_perception,
+    reverse,
+    rotated,
+    rotated_perception,
 )
 
 ANGLES = torch.tensor([0.0, 0.5, 2.0, 4.0])
@@ -28,13 +28,13 @@ def test_into_the_frame_of_the_wind_the_wind_blows_along_x():
     state = torch.rand(4, 24, 3, 5)
     state[:, 4:6] = WIND[:, :, None, None]
     state[:, 6:8] = 3 * WIND[:, :, None, None]
-    seen = turned(state, against(WIND), 1)
+    seen = rotated(state, reverse(WIND), 1)
     for along, across, size in ((4, 5, 1), (6, 7, 3)):
         torch.testing.assert_close(seen[:, along], torch.full((4, 3, 5), float(size)))
         torch.testing.assert_close(seen[:, across], torch.zeros(4, 3, 5), atol=1e-6, rtol=0)
     scalars = [0, 1, 2, 3, 8, 9, 11, *range(13, 24)]
     assert torch.equal(seen[:, scalars], state[:, scalars])
-    torch.testing.assert_close(turned(seen, WIND, 1), state)
+    torch.testing.assert_close(rotated(seen, WIND, 1), state)
 
 
 def test_a_slope_along_the_wind_has_a_gradient_along_it_alone():
@@ -43,10 +43,10 @@ def test_a_slope_along_the_wind_has_a_gradient_along_it_alone():
     state = torch.zeros(4, 24, 9, 9)
     state[:, 3] = cos * x + sin * y
     seen = perceive(state).unflatten(1, (24, 4))
-    along = turned_perception(seen, against(WIND), 1)
+    along = rotated_perception(seen, reverse(WIND), 1)
     slope = along[:, 3, 1:3, 4, 4]
     torch.testing.assert_close(slope, torch.tensor([8.0, 0.0]).expand(4, 2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(turned_perception(along, WIND, 1), seen)
+    torch.testing.assert_close(rotated_perception(along, WIND, 1), seen)
 
 
 def test_a_mirror_image_has_the_other_sign_across_the_wind_and_in_half_of_the_memory():

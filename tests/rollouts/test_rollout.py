@@ -14,7 +14,7 @@ from reference import conv_step
 from small_rules import bounded_rule, city_state, trained, wide_rule, windward_rule
 
 from pinca_lib.automaton.rule import CA
-from pinca_lib.automaton.wind_frame import halves
+from pinca_lib.automaton.wind_frame import even_and_odd
 from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V, fresh_states
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.rollouts import door as rollout_module
@@ -473,7 +473,7 @@ def test_without_numba_plain_pytorch_takes_over():
 
 def test_the_kernels_find_v_among_any_number_of_channels():
     for count in range(6, 41):
-        evens, odds = halves(BASE_COUNT + count, DYNAMIC)
+        evens, odds = even_and_odd(BASE_COUNT + count, DYNAMIC)
         assert kernels.place_of_v(count) == len(evens)
         assert (odds[0], evens[:5]) == (V, [U, FLUX, SPEED, TKE, DWDZ])
         assert evens[kernels.TKE] == TKE

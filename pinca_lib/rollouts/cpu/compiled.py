@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pinca_lib.automaton import CA, halves
+from pinca_lib.automaton import CA, even_and_odd
 from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
 from pinca_lib.rollouts.cpu.marching import Application, march
@@ -213,7 +213,7 @@ def _each(layers: Sequence) -> list[tuple]:
 def _order(dynamic: Tensor) -> list[int]:
     """Return the order of dynamic channels (…, D) in the kernels: even ones, then odd ones."""
     count = BASE_COUNT + dynamic.shape[-1]
-    return [c - BASE_COUNT for half in halves(count, DYNAMIC) for c in half]
+    return [c - BASE_COUNT for half in even_and_odd(count, DYNAMIC) for c in half]
 
 
 def _sized(dynamic: np.ndarray) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pinca_lib.automaton import ACROSS, CA, FILTERS, halves, heading
+from pinca_lib.automaton import ACROSS, CA, FILTERS, even_and_odd, heading
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS
 from pinca_lib.rollouts.cpu import kernels
 from pinca_lib.rollouts.cpu.kernels import Frame, Weights
@@ -65,7 +65,7 @@ class CityArrays:
         cells = np.argwhere(air).astype(np.int32, order="C")
         wind = heading(base) if follows_wind else base.new_tensor([[1.0, 0.0]]).repeat(len(base), 1)
         wind = wind.contiguous().numpy()
-        evens, odds = _halves(BASE_COUNT, BASE, follows_wind)
+        evens, odds = _even_and_odd(BASE_COUNT, BASE, follows_wind)
         planes = np.ascontiguousarray(np.moveaxis(blocks, 1, -1)[..., evens + odds])
         width = 3 * len(evens) + len(odds or evens)
         perceived = tuple(
@@ -111,7 +111,7 @@ class RuleArrays:
         """Prepare a rule for a city of its cells, once for a rollout."""
         w1, bias, w2 = rule.layers()  # (hidden, C, 4), (hidden,), (C, hidden)
         (even, odd), (base_even, base_odd) = (
-            _halves(rule.channels, part, rule.follows_wind) for part in (DYNAMIC, BASE)
+            _even_and_odd(rule.channels, part, rule.follows_wind) for part in (DYNAMIC, BASE)
         )
         first = [
             torch.cat([_perceived(w1, even, odd), _perceived(w1, base_even, base_odd)], dim=1).mT,
@@ -185,9 +185,9 @@ class LayerGradient:
         return [np.concatenate([w1_even, base[0]]), odd, bias, *second]
 
 
-def _halves(count: int, part: slice, follows_wind: bool) -> tuple[list[int], list[int]]:
-    """Return the ``halves`` of channels, or all as even ones."""
-    evens, odds = halves(count, part)
+def _even_and_odd(count: int, part: slice, follows_wind: bool) -> tuple[list[int], list[int]]:
+    """Return the even and odd channels, or all as even ones."""
+    evens, odds = even_and_odd(count, part)
     return (evens, odds) if follows_wind else (evens + odds, [])
 
 

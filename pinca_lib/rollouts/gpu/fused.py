@@ -22,14 +22,14 @@ from pinca_lib.automaton import (
     ACROSS,
     CA,
     FILTERS,
-    against,
     block_means,
-    halves,
+    even_and_odd,
     heading,
     is_odd,
     perceive,
+    reverse,
+    rotated_perception,
     shares_of_air,
-    turned_perception,
 )
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
 from pinca_lib.errors import first_line
@@ -85,7 +85,7 @@ class RuleOnGPU:
         air = own[:, GEO_MASK].contiguous()
         seen = perceive(own).unflatten(1, (-1, len(FILTERS)))
         if follows_wind:
-            seen = turned_perception(seen, against(wind), 1)
+            seen = rotated_perception(seen, reverse(wind), 1)
         w1 = F.pad(w1.flatten(1), [0, 1])  # a last column of zeros
         of_base = w1[:, places.base].movedim(1, 0).flatten(0, 1)  # (N or 2 N, 24)
         bias = F.pad(bias, [0, len(of_base) - len(bias)])
@@ -148,7 +148,7 @@ class Places:
     Attributes
     ----------
     slots : Tensor of shape (D,)
-        The slot of each dynamic channel: those of ``frames.halves``, each filled up to whole parts.
+        The slot of each dynamic channel: those of ``wind_frame.even_and_odd``, each filled up to whole parts.
     half, stride : int
         The first slot of odd channels, and how many slots there are.
     first : Tensor of shape (1 or 2, 4 slots)
@@ -169,7 +169,7 @@ class Places:
 
 @cache
 def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
-    own = halves(channels, DYNAMIC)
+    own = even_and_odd(channels, DYNAMIC)
     half, rest = (-(-len(part) // PART) * PART for part in own)
     evens, odds = (part + [channels] * (half - len(part)) for part in own)
     slots, filters = (evens + odds)[: half + rest], torch.arange(len(FILTERS))
