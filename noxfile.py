@@ -69,6 +69,17 @@ def benchmark(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in build/docs/html; a warning is an error."""
+    _install(session, ".[docs]")
+    session.run("python", "docs/tables.py", "--check")
+    site = Path("build", "docs", "html")
+    options = ["--fail-on-warning", "--keep-going", "--fresh-env", "-d", "build/docs/doctrees"]
+    session.run("sphinx-build", *options, "-c", "docs", ".", str(site), *session.posargs)
+    session.log(f"Done. Open {site / 'docs' / 'index.html'} in a browser.")
+
+
+@nox.session
 def notebooks(session: nox.Session) -> None:
     """Make the committed .ipynb files from their .py, with the outputs of the quick defaults."""
     _install(session, ".[benchmark]")

@@ -4,6 +4,7 @@
     python3 start.py tests     pass all the tests
     python3 start.py lab       open JupyterLab on the notebooks
     python3 start.py viewer    show the viewer alone in the browser
+    python3 start.py docs      build the documentation site
 
 On Windows it is ``py start.py``. The script makes a virtual environment, ``.venv-start``, installs
 nox into it and hands the command on; nox makes an environment for each command (``noxfile.py``).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rewrite the tables of ``data/README.md`` and draw ``data/cases.png`` from the city files.
+"""Draw ``data/cases.png`` from the city files, and read what ``docs/tables.py`` needs of them.
 
 Usage
 -----
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import csv
 from pathlib import Path
 
 import h5py
@@ -61,69 +60,6 @@ def read_cases(folder: Path) -> list[dict]:
                     }
                     cases.append(meta | found)
     return cases
-
-
-def table(header: list[str], rows: list[list]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def summary(cases: list[dict]) -> str:
-    """Return the table of how many cases there are of each kind, and the time they took."""
-    rows = []
-    for split in SPLITS:
-        for kind in ("real", "regular", "irregular"):
-            some = [c for c in cases if (c["split"], c["kind"]) == (split, kind)]
-            if not some:
-                continue
-            hours = sum(c["wall_seconds"] for c in some) / 3600
-            files = len({c["city"] for c in some})
-            rows.append([split, kind, files, len(some), f"{hours:.1f}"])
-    hours = sum(c["wall_seconds"] for c in cases) / 3600
-    rows.append(["all", "all", len({c["city"] for c in cases}), len(cases), f"{hours:.1f}"])
-    return table(["split", "kind", "geometries", "cases", "core hours"], rows)
-
-
-def quality(cases: list[dict]) -> str:
-    """Return the table of the quality figures, a line a case."""
-    header = ["case", "split", "grid", "built", "wind (°)", "form drag", "halves", "stress"]
-    header += ["dw/dz", "2Δ", "averaged (T)", "minutes"]
-    rows = [
-        [
-            c["case"],
-            c["split"],
-            "×".join(str(n) for n in c["size"]),
-            f"{c['built']:.2f}",
-            c["wind_dir_deg"],
-            f"{c['form_drag_share']:.2f}",
-            f"{c['half_correlation']:.3f}",
-            f"{c['stress_balance']:.3f}",
-            f"{c['dwdz_divergence_correlation']:.3f}",
-            f"{c['two_delta_mode']:.3f}",
-            f"{c['averaging_time']:.0f}",
-            f"{c['wall_seconds'] / 60:.1f}",
-        ]
-        for c in cases
-    ]
-    return table(header, rows)
-
-
-def rejected(folder: Path) -> str:
-    """Return the table of the rejected cases."""
-    path = folder / "rejected.csv"
-    if not path.exists():
-        return "None so far."
-    header = ["case", "split", "reason", "form drag", "halves", "stress", "dw/dz", "2Δ"]
-    keys = ("form_drag_share", "half_correlation", "stress_balance")
-    keys += ("dwdz_divergence_correlation", "two_delta_mode")
-    rows = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            figures = ast.literal_eval(line["figures"])
-            values = [f"{figures[key]:.3f}" if key in figures else "–" for key in keys]
-            rows.append([line["case"], line["split"], line["reason"], *values])
-    return table(header, rows) if rows else "None so far."
 
 
 def picture(cases: list[dict], path: Path) -> None:
@@ -183,21 +119,11 @@ def picture(cases: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    """Rewrite the marked parts of the README and the picture."""
-    parser = argparse.ArgumentParser(description="Describe the data set from its files.")
+    """Draw the picture."""
+    parser = argparse.ArgumentParser(description="Draw some cases of the data set.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[1])
     folder = parser.parse_args().folder
-    cases = read_cases(folder)
-    readme = folder / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    parts = {"summary": summary(cases), "quality": quality(cases), "rejected": rejected(folder)}
-    for name, part in parts.items():
-        start, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        head, rest = text.split(start)
-        tail = rest.split(end)[1]
-        text = f"{head}{start}\n{part}\n{end}{tail}"
-    readme.write_text(text, encoding="utf-8")
-    picture(cases, folder / "cases.png")
+    picture(read_cases(folder), folder / "cases.png")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,590 @@
+"""Write the tables of the documentation from the files that hold their numbers.
+
+    python docs/tables.py           rewrite what stands between the markers
+    python docs/tables.py --check   change nothing; fail if a page is out of date
+
+A page marks the place of a table with ``<!-- table: name -->`` and ``<!-- end -->``. The functions
+below make the tables, each named after its function: most read a CSV file in
+``benchmarks/tables/``, those on the embedded data read the city files.
+"""
+
+import argparse
+import ast
+import re
+import runpy
+import sys
+from decimal import ROUND_HALF_UP, Decimal
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/*.md", "data/README.md", "data/*/README.md")
+MARKED = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+ERRORS = {
+    "mean_relative_l2_wind": "(u, v)",
+    "mean_relative_l2_Uped": "mean speed",
+    "mean_relative_l2_TKEped": "TKE",
+    "correlation_dwdz": "r of ∂w/∂z",
+}
+MEDIANS = {
+    "relative_l2_wind": "(u, v)",
+    "relative_l2_Uped": "mean speed",
+    "relative_l2_TKEped": "TKE",
+    "relative_l2_Tuwped": "⟨u′w′⟩",
+    "correlation_dwdz": "r of ∂w/∂z",
+}
+KINDS = {"san_francisco": "San Francisco", "uniform": "equal blocks", "varied": "random rectangles"}
+
+
+@cache
+def read(path: str) -> pd.DataFrame:
+    """Return a CSV file below ``benchmarks/tables``, or at a path from the project's root."""
+    file = ROOT / path if "/" in path else ROOT / "benchmarks" / "tables" / f"{path}.csv"
+    return pd.read_csv(file)
+
+
+def markdown(rows: list[dict]) -> str:
+    """Return rows as a Markdown table, with the keys of the first row as titles."""
+    cells = [[unbroken(str(cell)) for cell in row.values()] for row in rows]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def unbroken(cell: str) -> str:
+    """Return a cell that begins with a number with spaces at which no line breaks."""
+    return (
+        cell.replace(" ", "\N{NO-BREAK SPACE}")
+        if re.match(r"[−\d]\S* [^a-z]|\d+ m$", cell)
+        else cell
+    )
+
+
+def number(value: float, digits: int = 2) -> str:
+    """Return a number with so many decimals, halves rounded up; a dash if it is missing."""
+    if pd.isna(value):
+        return "–"
+    rounded = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    return str(rounded).replace("-", "−")
+
+
+def times(value: float) -> str:
+    """Return a ratio: one decimal below 10, none above."""
+    return number(value, 1 if value < 9.95 else 0)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share in percent."""
+    return f"{number(100 * share, digits)} %"
+
+
+# --- docs/accuracy.md -----------------------------------------------------------------------------
+
+
+def medians() -> list[dict]:
+    """Medians over the cases, of the shipped weights and what stands beside them."""
+    table = read("accuracy_cases")
+    figures = {
+        "relative_l2_wind": "relative L2 error of (u, v)",
+        "relative_l2_Uped": "relative L2 error of mean speed",
+        "relative_l2_TKEped": "relative L2 error of TKE",
+        "r2_Uped": "R² of mean speed",
+        "correlation_dwdz": "correlation of ∂w/∂z",
+        "broken_energy": "share of cells with U² > \\|(u, v)\\|² + 2 TKE",
+    }
+    found = table.groupby(["model", "split"])[list(figures)].median()
+    models = ["PI-NCA", "Init-NCA alone", "mean flow", "half averages"]
+    return [
+        {"median, test / fresh": title}
+        | {
+            model: " / ".join(number(found.loc[(model, s), key]) for s in ("test", "fresh"))
+            for model in models
+        }
+        for key, title in figures.items()
+    ]
+
+
+def kinds() -> list[dict]:
+    """Medians of the PI-NCA over cases of one kind and size."""
+    table = pi_nca_cases("test", "fresh")
+    stem = table["case"].str.extract(r"^(san_francisco|uniform|varied)")[0]
+    rows = []
+    for (_, kind, cells), group in table.groupby([table["split"] == "fresh", stem, "cells"]):
+        error = group["relative_l2_wind"]
+        rows.append(
+            {
+                "split": group["split"].iloc[0],
+                "kind": KINDS[kind],
+                "side": f"{2 * cells**0.5:.0f} m",
+                "cases": len(group),
+                "built": percent(group["built"].median()),
+                "rms wind (m/s)": number(group["wind_rms"].median()),
+                "(u, v)": number(error.median()),
+                "least to most": f"{number(error.min())} to {number(error.max())}",
+                "mean speed": number(group["relative_l2_Uped"].median()),
+                "TKE": number(group["relative_l2_TKEped"].median()),
+            }
+        )
+    return rows
+
+
+def sizes() -> list[dict]:
+    """How much larger the median error is on cities of 256 m."""
+    rows = []
+    for splits in (("test", "fresh"), ("test",), ("fresh",)):
+        table = pi_nca_cases(*splits)
+        keys = list(MEDIANS)[:3]
+        small, large = (group[keys].median() for _, group in table.groupby("cells"))
+        counts = table.groupby("cells").size()
+        rows.append(
+            {"cases": " and ".join(splits), "of 128 m": counts.iloc[0], "of 256 m": counts.iloc[1]}
+            | {MEDIANS[key]: percent(large[key] / small[key] - 1) for key in keys}
+        )
+    return rows
+
+
+def healing() -> list[dict]:
+    """How far a field is off after an edit."""
+    rows = []
+    for split in ("test", "fresh"):
+        table = pi_nca_cases(split)
+        for steps in (64, 128):
+            error = table[f"healing_{steps}"]
+            rows.append(
+                {
+                    "cases": split,
+                    "steps after the edit": steps,
+                    "median": percent(error.median(), 1),
+                    "largest": percent(error.max(), 1),
+                    "within 5 %": f"{(error <= 0.05).sum()} of {len(error)}",
+                }
+            )
+    return rows
+
+
+def pi_nca_cases(*splits: str) -> pd.DataFrame:
+    """Return the rows of the PI-NCA over cases of these splits."""
+    table = read("accuracy_cases")
+    return table[(table["model"] == "PI-NCA") & table["split"].isin(splits)]
+
+
+def rivals_short() -> list[dict]:
+    """Networks beside the automaton after trainings of about equal length, test cases."""
+    return compared(read("rivals"), "test")
+
+
+def rivals_long() -> list[dict]:
+    """The same after longer trainings of the networks."""
+    return compared(read("longer"), "test")
+
+
+def rivals_fresh() -> list[dict]:
+    """The same, on the fresh cases."""
+    return compared(read("longer"), "fresh")
+
+
+def compared(table: pd.DataFrame, split: str) -> list[dict]:
+    """Return each model's means over its seeds."""
+    rows = []
+    for model, group in table[table["held_out"] == split].groupby("model"):
+        rows.append(
+            {
+                "model": model.replace("over 8 moves", "mean of eight"),
+                "seeds": len(group),
+                "parameters": f"{group['parameters'].iloc[0]:,}",
+                "iterations": group["iterations"].iloc[0],
+                "training (min)": f"{group['training_s'].mean() / 60:.0f}",
+                "a case (ms)": f"{1e3 * group['case_s'].mean():.0f}",
+            }
+            | {title: number(group[key].mean()) for key, title in ERRORS.items()}
+        )
+    order = ["PI-NCA", "U-Net", "FNO", "FNO, Tucker"]
+    return sorted(rows, key=lambda row: order.index(row["model"].removesuffix(", mean of eight")))
+
+
+def rivals_apart() -> list[dict]:
+    """Networks beside the automaton on equal blocks, and on cities of 256 m."""
+    table, per_case = read("longer"), read("longer_cases")
+    blocks = per_case[per_case["case"].str.startswith("uniform")]
+    rows = []
+    for shown in compared(table, "test"):
+        name = shown["model"].replace("mean of eight", "over 8 moves")
+        own = blocks[blocks["model"] == name]["relative_l2_wind"]
+        row = {"model": shown["model"], "equal blocks": number(own.mean())}
+        for split in ("test", "fresh"):
+            group = table[(table["model"] == name) & (table["held_out"] == split)]
+            large = [group[f"{key}_large"].mean() for key in list(MEDIANS)[:3]]
+            row[f"256 m, {split}: (u, v) / speed / TKE"] = " / ".join(map(number, large))
+        rows.append(row)
+    return rows
+
+
+def lead() -> list[dict]:
+    """By how much the PI-NCA's error is below that of the best network, field by field."""
+    rows = []
+    for name, split, training in (
+        ("rivals", "test", "short"),
+        ("longer", "test", "long"),
+        ("longer", "fresh", "long"),
+    ):
+        table = read(name)
+        means = table[table["held_out"] == split].groupby("model")[list(ERRORS)].mean()
+        own, others = means.loc["PI-NCA"], means.drop("PI-NCA")
+        is_mean = others.index.str.contains("over 8 moves")
+        for what, group in (("one prediction", others[~is_mean]), ("eight", others[is_mean])):
+            rows.append(
+                {"training": training, "cases": split, "best network, from": what}
+                | {
+                    ERRORS[key]: percent(1 - own[key] / group[key].min())
+                    for key in list(ERRORS)[:3]
+                }
+            )
+    return rows
+
+
+def ablation() -> list[dict]:
+    """What each part of the automaton brings."""
+    labels = {
+        "the experiment, but for the rule's own filters in place of VGG16": "the experiment, with "
+        "the rule's own filters in place of VGG16",
+        "the experiment, but for a pixel loss of the Init-NCA": "the experiment, with a pixel loss "
+        "for the Init-NCA",
+        "ours, of 96 hidden units": "ours, 96 hidden units in both rules",
+        "without following the wind": "… without the wind frame",
+        "without wider cells of the Init-NCA": "… without coarse cells",
+        "gradient of the last step alone": "… with the gradient of the last step alone",
+        "without natural units": "… without natural units",
+        "without the relative loss": "… without the relative loss",
+        "without bounds": "… without bounds",
+        "without swaps": "… without swaps",
+        "192 hidden units of the Init-NCA": "ours, 192 hidden units in the Init-NCA (shipped)",
+        "192 hidden units and rate 4e-3 of the Init-NCA": "… and a learning rate of 4·10⁻³ for the "
+        "Init-NCA",
+    }
+    means = read("ablation").groupby("model")
+    return [
+        {"trained as": label, "seeds": len(means.get_group(model))}
+        | {t: number(means.get_group(model)[key].mean()) for key, t in ERRORS.items()}
+        | {"healing": number(means.get_group(model)["healing"].mean(), 3)}
+        for model, label in labels.items()
+    ]
+
+
+def learning_rate() -> list[dict]:
+    """The faster rate of the Init-NCA, on two cities that were held out."""
+    labels = {"as it ships": "2·10⁻³ (shipped)", "rate 4e-3 of the Init-NCA": "4·10⁻³"}
+    table = read("defaults")
+    return [
+        {"held out": row["held_out"].title(), "cases": row["cases"], "learning rate": labels[model]}
+        | {title: number(row[key]) for key, title in ERRORS.items()}
+        for city in ("florence", "munich")
+        for model in labels
+        for _, row in table[(table["model"] == model) & (table["held_out"] == city)].iterrows()
+    ]
+
+
+# --- docs/speed.md --------------------------------------------------------------------------------
+
+
+def speed(name: str, what: str, column: str, of: str = "ours") -> dict[tuple, float]:
+    """Return a column of one contender, by batch, size and built share."""
+    table = read(name)
+    rows = table[(table["what"] == what) & (table["contender"] == of)]
+    return rows.set_index(["batch", "size", "built"])[column].to_dict()
+
+
+def rollouts() -> list[dict]:
+    """Rollouts of the experiment's rule, as ratios."""
+    ours = speed("speed", "rollout", "ms_per_step")
+    rivals = {
+        "rule as written": "rule as written",
+        "the same, buffers kept": "as written, buffers kept",
+        "CAX": "CAX, tuned",
+    }
+    others = {title: speed("speed", "rollout", "ms_per_step", of) for title, of in rivals.items()}
+    share = speed("speed", "rollout", "ceiling_share")
+    rows = []
+    for batch, size, _ in sorted(key for key in ours if not key[2]):
+        both = (batch, size, 0.0), (batch, size, 0.3)
+        rows.append(
+            {"grid": f"{batch}×{size}²"}
+            | {
+                t: " / ".join(times(other[k] / ours[k]) for k in both)
+                for t, other in others.items()
+            }
+            | {
+                "share of a matrix product (%)": " / ".join(f"{100 * share[k]:.0f}" for k in both),
+                "ns a cell": f"{1e6 * ours[both[0]] / (batch * size**2):.0f}",
+            }
+        )
+    return rows
+
+
+def shipped_rollouts() -> list[dict]:
+    """Rollouts of the shipped rules."""
+    return [
+        {
+            "grid": f"{batch}×{size}²",
+            "ours": times(ratio),
+            "plain PyTorch": times(
+                speed("speed", "both rules", "times_as_fast", "ours, plain PyTorch")[
+                    batch, size, built
+                ]
+            ),
+        }
+        for (batch, size, built), ratio in speed("speed", "both rules", "times_as_fast").items()
+    ]
+
+
+def gradients() -> list[dict]:
+    """An iteration's rollout of 16 steps and its gradient."""
+    whats = {
+        "Init-NCA": "the experiment's Init-NCA, all 16 steps",
+        "PI-NCA": "the experiment's PI-NCA, the last step",
+        "Init-NCA as it ships": "the shipped Init-NCA, all 16 steps",
+        "PI-NCA as it ships": "the shipped PI-NCA, all 16 steps",
+    }
+    rows = []
+    for what, label in whats.items():
+        ratios = speed("speed", f"gradient, {what}", "times_as_fast")
+        memory = {
+            of: speed("speed", f"memory, {what}", "states", of)[6, 64, 0.0]
+            for of in ("ours", "rule as written")
+        }
+        rows.append(
+            {
+                "gradient of": label,
+                "6×64²": times(ratios[6, 64, 0.3]),
+                "6×128²": times(ratios[6, 128, 0.3]),
+                "memory, ours": times(memory["ours"]),
+                "memory, as written": times(memory["rule as written"]),
+            }
+        )
+    return rows
+
+
+def iterations() -> list[dict]:
+    """Whole iterations of the experiment's trainings."""
+    table = read("costs").query("contender == 'ours' and what.str.startswith('iteration')")
+    ratios = table.set_index(["what", "size"])["times_as_fast"]
+    return [
+        {"training": rule, "6×64²": times(ratios[f"iteration, {rule}", 64])}
+        | {"6×128²": times(ratios[f"iteration, {rule}", 128])}
+        for rule in ("Init-NCA", "PI-NCA")
+    ]
+
+
+def memory() -> list[dict]:
+    """Peak memory of rollouts, in sizes of the state."""
+    contenders = {
+        "ours": "ours",
+        "plain PyTorch": "ours, plain PyTorch",
+        "rule as written": "rule as written",
+        "CAX": "CAX, tuned",
+    }
+    rows = []
+    for what, label in (("rollout", "the experiment's rule"), ("both rules", "the shipped rules")):
+        for key in ((6, 128, 0.0), (1, 256, 0.0)):
+            found = {
+                title: times(speed("speed", f"memory, {what}", "states", of).get(key, float("nan")))
+                for title, of in contenders.items()
+            }
+            rows.append({"rollout of": label, "grid": f"{key[0]}×{key[1]}²"} | found)
+    return rows
+
+
+def reading() -> list[dict]:
+    """How long 538 city files take to read."""
+    table = read("costs").query("what == 'reading'")
+    return [
+        {
+            "cells of a file": f"{row['size']}×{row['size']}",
+            "538 cases (s)": f"{row['s_for_urbantales']:.0f}",
+            "peak memory (GB)": number(row["gigabytes"], 1),
+        }
+        for _, row in table.iterrows()
+    ]
+
+
+def gpu() -> list[dict]:
+    """An H200 beside the rule as written on it."""
+    names = {
+        "rollout": "rollout, the experiment's rule",
+        "both rules": "rollout, the shipped rules",
+    }
+    rows = []
+    for _, row in read("speed_gpu").iterrows():
+        least, most = row["times_as_fast_least"], row["times_as_fast_most"]
+        ratio = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        rows.append(
+            {
+                "what": names.get(row["what"], row["what"]),
+                "grid": f"{row['batch']}×{row['size']}²",
+                "times as fast": ratio,
+                "ms a step": "–" if pd.isna(row["ms_per_step"]) else f"{row['ms_per_step']:g}",
+            }
+        )
+    return rows
+
+
+# --- docs/simulation.md ---------------------------------------------------------------------------
+
+
+def wind_tunnel() -> list[dict]:
+    """The solver beside wind-tunnel measurements: mean of the cells at 1 and 3 m."""
+    return tunnel_rows("mean")
+
+
+def wind_tunnel_layers() -> list[dict]:
+    """The same for each of the two layers of cells."""
+    return tunnel_rows("below", "above")
+
+
+def tunnel_rows(*layers: str) -> list[dict]:
+    """Return the rows of ``validation.csv`` for some layers."""
+    settings = {
+        "data": "as the data",
+        "reynolds_2000": "four times the Reynolds number",
+        "smagorinsky": "Smagorinsky model, constant 0.1",
+    }
+    heights = {"below": "1 m", "above": "3 m"}
+    rows = []
+    for _, row in read("data/make/validation.csv").iterrows():
+        if row["layer"] not in layers:
+            continue
+        rows.append(
+            {
+                "setting": settings.get(row["setting"], row["setting"]),
+                "case": f"{row['variant']}, {row['angle']:g}°",
+            }
+            | ({"cells at": heights[row["layer"]]} if len(layers) > 1 else {})
+            | {
+                "r": number(row["r"]),
+                "hit rate": number(row["hit_rate"]),
+                "within a factor of 2": number(row["within_factor_2"]),
+                "slope": number(row["slope"]),
+                "r between halves": number(row["halves_r"]),
+            }
+        )
+    return rows
+
+
+# --- data/README.md, data/pretrained/README.md ----------------------------------------------------
+
+
+@cache
+def city_files() -> list[dict]:
+    """Return the ``meta`` of every embedded case."""
+    return runpy.run_path(str(ROOT / "data" / "make" / "describe.py"))["read_cases"](ROOT / "data")
+
+
+def cases() -> list[dict]:
+    """How many cases there are of each kind, and the time that they took."""
+    table = pd.DataFrame(city_files())
+    order = {name: i for i, name in enumerate(("train", "test", "fresh"))}
+    kinds = {name: i for i, name in enumerate(("real", "regular", "irregular"))}
+    groups = sorted(
+        table.groupby(["split", "kind"]), key=lambda item: (order[item[0][0]], kinds[item[0][1]])
+    )
+    return [
+        {
+            "split": split,
+            "kind": kind,
+            "geometries": group["city"].nunique(),
+            "cases": len(group),
+            "core hours": number(group["wall_seconds"].sum() / 3600, 1),
+        }
+        for (split, kind), group in [*groups, (("all", "all"), table)]
+    ]
+
+
+def quality() -> list[dict]:
+    """The figures of the checks, case by case."""
+    return [
+        {
+            "case": case["case"],
+            "split": case["split"],
+            "grid": "×".join(map(str, case["size"])),
+            "built": number(case["built"]),
+            "wind (°)": case["wind_dir_deg"],
+            "form drag": number(case["form_drag_share"]),
+            "halves": number(case["half_correlation"], 3),
+            "stress": number(case["stress_balance"], 3),
+            "dw/dz": number(case["dwdz_divergence_correlation"], 3),
+            "2Δ": number(case["two_delta_mode"], 3),
+            "averaged (T)": number(case["averaging_time"], 0),
+            "minutes": number(case["wall_seconds"] / 60, 1),
+        }
+        for case in city_files()
+    ]
+
+
+def rejected() -> list[dict]:
+    """The cases that were simulated and not kept."""
+    columns = {
+        "form_drag_share": "form drag",
+        "half_correlation": "halves",
+        "stress_balance": "stress",
+        "dwdz_divergence_correlation": "dw/dz",
+        "two_delta_mode": "2Δ",
+    }
+    rows = []
+    for _, row in read("data/rejected.csv").iterrows():
+        figures = ast.literal_eval(row["figures"])
+        rows.append(
+            {"case": row["case"], "split": row["split"], "reason": row["reason"]}
+            | {title: number(figures.get(key), 3) for key, title in columns.items()}
+        )
+    return rows
+
+
+def scores() -> list[dict]:
+    """Medians of the shipped weights over each split."""
+    return [
+        {"median over": f"{len(pi_nca_cases(split))} {split} cases"}
+        | {title: number(pi_nca_cases(split)[key].median()) for key, title in MEDIANS.items()}
+        for split in ("train", "test", "fresh")
+    ]
+
+
+TABLES = {
+    table.__name__.replace("_", "-"): table
+    for table in (
+        medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
+        ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
+        reading, gpu, wind_tunnel, wind_tunnel_layers, cases, quality, rejected, scores,
+    )
+}  # fmt: skip
+
+
+def filled(text: str) -> str:
+    """Return a page with its tables made anew."""
+    return MARKED.sub(lambda m: m[1] + "\n" + markdown(TABLES[m[2]]()) + "\n" + m[3], text)
+
+
+def main() -> int:
+    """Rewrite or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail if a page is out of date")
+    parser.add_argument("pages", nargs="*", type=Path, help="all of the project by default")
+    given = parser.parse_args()
+    pages = given.pages or [path for pattern in PAGES for path in sorted(ROOT.glob(pattern))]
+    stale = []
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        if (new := filled(text)) != text:
+            stale.append(path)
+            if not given.check:
+                path.write_text(new, encoding="utf-8")
+    for path in stale:
+        print("out of date:" if given.check else "written:", path.resolve().relative_to(ROOT)
+              if path.resolve().is_relative_to(ROOT) else path)  # fmt: skip
+    if given.check and stale:
+        print("run: python docs/tables.py")
+    return int(given.check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
