@@ -1,4 +1,4 @@
-"""A place and its buildings: today, edits of a city in the middle of a rollout."""
+"""Cities and their buildings: so far, edits of a city during a rollout."""
 
 import lazy_loader
 

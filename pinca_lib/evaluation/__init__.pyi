@@ -28,3 +28,8 @@ from .scoring import (
     violations as violations,
     with_median as with_median,
 )
+from .unlikeness import (
+    doubt_table as doubt_table,
+    doubtful as doubtful,
+    unlike_training as unlike_training,
+)

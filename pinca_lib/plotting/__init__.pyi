@@ -31,3 +31,9 @@ from .score_figures import (
     plot_over as plot_over,
     table as table,
 )
+from .maps import (
+    plot_change as plot_change,
+    plot_classes as plot_classes,
+    plot_directions as plot_directions,
+    plot_wind as plot_wind,
+)

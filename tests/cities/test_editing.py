@@ -1,4 +1,4 @@
-"""Edits keep a city whole: base channels consistent, buildings empty, the flow elsewhere kept."""
+"""Edits keep a state consistent: base channels agree, buildings hold zero, other cells stay."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_a_brush_is_a_disc_that_crosses_the_periodic_edges():
                        brush((8, 10), [(3, 3)], 2) | brush((8, 10), [(5, 5)], 2))  # fmt: skip
 
 
-def test_a_building_is_solid_empty_and_leaves_the_rest_alone(state):
+def test_a_building_is_solid_and_changes_no_other_cell(state):
     cells, before = some_cells(state), state.clone()
     edited = build(state, cells, 12.0)
     assert torch.equal(state, before)
@@ -39,7 +39,7 @@ def test_a_building_is_solid_empty_and_leaves_the_rest_alone(state):
     assert torch.equal(edited[..., ~cells], before[..., ~cells])
 
 
-def test_cleared_ground_is_air_of_height_zero_and_keeps_what_blew_there(state):
+def test_cleared_ground_is_air_of_height_zero_and_keeps_the_dynamic_channels(state):
     cells = some_cells(state)
     edited = clear(build(state, cells, 12.0), cells)
     assert (edited[:, GEO_MASK, cells] == 1).all()
@@ -49,7 +49,7 @@ def test_cleared_ground_is_air_of_height_zero_and_keeps_what_blew_there(state):
 
 
 @pytest.mark.parametrize("degrees", [0.0, 30.0, 135.0, 359.0, -90.0, 720.5])
-def test_a_turned_wind_is_as_strong_as_before(state, degrees):
+def test_turning_the_wind_keeps_its_strength(state, degrees):
     strength = torch.hypot(state[:, WIND_X], state[:, WIND_Y])
     edited = turn_wind(state, degrees)
     assert wind_direction(edited[0]) == pytest.approx(degrees % 360, abs=1e-3)
@@ -61,11 +61,11 @@ def test_a_turned_wind_is_as_strong_as_before(state, degrees):
 
 @pytest.mark.parametrize("height", [math.nan, math.inf, -3.0, 0.0, HEIGHTS[1] + 1])
 def test_an_impossible_height_is_refused(state, height):
-    with pytest.raises(InputError, match="m high"):
+    with pytest.raises(InputError, match="building height"):
         build(state, some_cells(state), height)
 
 
-def test_the_last_air_is_not_built_over(state):
+def test_the_last_cell_of_air_cannot_be_built_over(state):
     with pytest.raises(InputError, match="no air"):
         build(state, torch.ones(state.shape[-2:], dtype=torch.bool), 10.0)
 
@@ -73,17 +73,17 @@ def test_the_last_air_is_not_built_over(state):
 @pytest.mark.parametrize(
     ("points", "radius"), [([(99, 0)], 1), ([(0, -1)], 1), ([(0, 0)], math.nan), ([(0, 0)], -1)]
 )
-def test_a_brush_that_misses_the_city_is_refused(points, radius):
+def test_a_brush_outside_the_city_or_of_invalid_radius_is_refused(points, radius):
     with pytest.raises(InputError):
         brush((8, 8), points, radius)
 
 
-def test_a_wind_to_nowhere_is_refused(state):
+def test_an_infinite_wind_direction_is_refused(state):
     with pytest.raises(InputError, match="blow"):
         turn_wind(state, math.inf)
 
 
-def test_edits_touch_no_base_channel_but_their_own(state):
+def test_an_edit_of_buildings_changes_neither_coordinates_nor_wind(state):
     cells = some_cells(state)
     for edited in (build(state, cells, 9.0), clear(state, cells)):
         coordinates_and_wind = [0, 1, WIND_X, WIND_Y]

@@ -1,0 +1,186 @@
+"""Maps as files that lie where the buildings lie: GeoTIFF, CF-NetCDF and GeoPackage.
+
+In all of them north is up and coordinates are those of the place. Files of places without a
+coordinate reference system keep their local coordinates, and say so.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xarray
+
+from pinca_lib import __version__
+from pinca_lib.channels import CHANNELS, DWDZ, PREDICTED_CHANNELS
+from pinca_lib.cities.place import Place
+from pinca_lib.cities.prediction import WindMaps
+from pinca_lib.datasets.netcdf import LONG_NAMES, STANDARD_NAMES, UNITS
+from pinca_lib.errors import InputError
+from pinca_lib.writing import written_whole
+
+
+def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarray]) -> None:
+    """Write planes of a site as the bands of a cloud-optimised GeoTIFF.
+
+    Parameters
+    ----------
+    path : Path or str
+    place : Place
+    layers : mapping of str to ndarray of shape (h, w)
+        By what each band shows, with its unit; row 0 south, NaN where there is nothing.
+
+    Raises
+    ------
+    InputError
+        If rasterio is missing.
+    """
+    rasterio = _needed("rasterio", "a GeoTIFF")
+    from rasterio.io import MemoryFile
+    from rasterio.shutil import copy
+    from rasterio.transform import from_origin
+
+    grid = place.site_grid
+    planes = [np.asarray(plane, np.float32)[::-1] for plane in layers.values()]
+    about = {
+        "driver": "GTiff", "count": len(planes), "dtype": "float32", "nodata": np.nan,
+        "height": grid.shape[0], "width": grid.shape[1], "crs": place.crs,
+        "transform": from_origin(grid.west, grid.bounds.north, grid.cell, grid.cell),
+    }  # fmt: skip
+    with MemoryFile() as memory:
+        with memory.open(**about) as file:
+            for number, (name, plane) in enumerate(zip(layers, planes, strict=True), 1):
+                file.write(plane, number)
+                file.set_band_description(number, name)
+            file.update_tags(source=_source(), remarks=" ".join(place.remarks))
+        with memory.open() as file, written_whole(path) as partial, rasterio.Env():
+            copy(file, partial, driver="COG", compress="deflate")
+
+
+def to_xarray(maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]]) -> xarray.Dataset:
+    """Return maps as a data set with coordinates, after the CF conventions 1.11.
+
+    Parameters
+    ----------
+    maps : WindMaps
+    planes : mapping of str to (ndarray of shape (h, w), str)
+        Further planes and what each shows, such as comfort classes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Fields by ``wind_from``, ``y`` and ``x`` (centres of the cells, y to the north); the grid
+        mapping is in ``crs`` where the place has one.
+    """
+    place, grid = maps.place, maps.place.site_grid
+    variables = {}
+    for channel in PREDICTED_CHANNELS:
+        name, unit = CHANNELS[channel].name, UNITS[CHANNELS[channel].unit]
+        about = {"long_name": LONG_NAMES[name], "units": unit}
+        if name in STANDARD_NAMES:
+            about["standard_name"] = STANDARD_NAMES[name]
+        if channel != DWDZ:
+            about["cell_methods"] = "time: mean"
+        variables[name] = (("wind_from", "y", "x"), maps.plane(channel), about)
+    heights = {"long_name": LONG_NAMES["topo"], "units": "m"}
+    variables["topo"] = (("y", "x"), place.on_site(place.heights), heights)
+    for name, (plane, meaning) in planes.items():
+        variables[name] = (("y", "x"), plane, {"long_name": meaning})
+    coordinates = {
+        "wind_from": (
+            "wind_from",
+            np.asarray(maps.wind_from, float),
+            {
+                "standard_name": "wind_from_direction",
+                "units": "degree",
+                "long_name": "direction that the wind comes from",
+            },  # fmt: skip
+        )
+    }
+    for axis, first, cells in zip("yx", (grid.south, grid.west), grid.shape, strict=True):
+        about = {"units": "m", "long_name": f"{axis} coordinate"}
+        if place.crs is not None:
+            about |= {"standard_name": f"projection_{axis}_coordinate", "axis": axis.upper()}
+        coordinates[axis] = (axis, first + (np.arange(cells) + 0.5) * grid.cell, about)
+    dataset = xarray.Dataset(variables, coordinates, _about(place))
+    if place.crs is not None:
+        dataset["crs"] = ((), 0, place.crs.to_cf())
+        for name in variables:
+            dataset[name].attrs["grid_mapping"] = "crs"
+    return dataset
+
+
+def write_maps(
+    path: Path | str, maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]] | None = None
+) -> None:
+    """Write ``to_xarray`` as NetCDF."""
+    dataset = to_xarray(maps, planes or {})
+    no_gaps = {axis: {"_FillValue": None} for axis in ("x", "y", "wind_from")}
+    with written_whole(path) as partial:
+        dataset.to_netcdf(partial, engine="netcdf4", encoding=no_gaps)
+
+
+def write_polygons(
+    path: Path | str, place: Place, classes: np.ndarray, labels: Sequence[str], layer: str
+) -> None:
+    """Write classes of a site as polygons of a GeoPackage.
+
+    Parameters
+    ----------
+    path : Path or str
+    place : Place
+    classes : ndarray of shape (h, w), int
+        Number of the class of each cell, row 0 south; -1 for none.
+    labels : sequence of str
+        Of the classes.
+    layer : str
+        Name of the layer.
+
+    Raises
+    ------
+    InputError
+        If geopandas or rasterio is missing.
+    """
+    geopandas = _needed("geopandas", "a GeoPackage")
+    _needed("rasterio", "a GeoPackage")
+    from rasterio.features import shapes
+    from rasterio.transform import from_origin
+    from shapely.geometry import shape
+
+    grid = place.site_grid
+    north_up = np.ascontiguousarray(classes[::-1].astype(np.int16))
+    transform = from_origin(grid.west, grid.bounds.north, grid.cell, grid.cell)
+    outlines = shapes(north_up, north_up >= 0, transform=transform)
+    found = [(shape(outline), int(number)) for outline, number in outlines]
+    frame = geopandas.GeoDataFrame(
+        {"class": [labels[number] for _, number in found],
+         "area_m2": [outline.area for outline, _ in found]},
+        geometry=[outline for outline, _ in found], crs=place.crs,
+    )  # fmt: skip
+    with written_whole(path) as partial:
+        frame.to_file(partial, layer=layer, driver="GPKG", engine="pyogrio")
+
+
+def _about(place: Place) -> dict[str, str]:
+    local = "" if place.crs is not None else "Coordinates are local: the file named no system. "
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"Mean wind at pedestrian level: {place.name}",
+        "source": _source(),
+        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} computed",
+        "comment": (local + " ".join(place.remarks)).strip() or "none",
+    }
+
+
+def _source() -> str:
+    return f"neural cellular automaton, pinca_lib {__version__}"
+
+
+def _needed(library: str, what: str):
+    """Import a library, or say in one line how to get it."""
+    import importlib
+
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise InputError(f"writing {what} needs {library}: pip install 'pinca[places]'") from error

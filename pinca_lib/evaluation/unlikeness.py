@@ -1,0 +1,80 @@
+"""Where a place is unlike all that the shipped rules were trained on, from its buildings alone."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from pinca_lib.automaton import CA
+from pinca_lib.cities import Place
+
+NARROWEST = 8.0  # m: the narrowest lane of the training data
+DENSEST = 0.5  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
+NEIGHBOURHOOD = 128.0  # m: the side of their domains
+TALLEST = 28.0  # m: their tallest building, for rules that do not say
+REACH = 2.0  # heights of a building: how far around a taller one the wind is in doubt
+
+
+def unlike_training(place: Place, rules: Sequence[CA]) -> dict[str, np.ndarray]:
+    """Return the cells of a site that are unlike the training data, by what is unlike.
+
+    Parameters
+    ----------
+    place : Place
+    rules : sequence of CA
+        Of which each may say how tall the buildings were that it was trained on.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (h, w), bool
+        Cells of the site, row 0 south, in air:
+
+        - ``"near tall buildings"``: within twice the height of a building that is more than a tenth
+          taller than any of the training data;
+        - ``"narrow lanes"``: where no square of ``NARROWEST`` metres fits between the buildings;
+        - ``"courtyards"``: enclosed by buildings;
+        - ``"dense"``: more than ``DENSEST`` of the ground around is built over;
+        - ``"height assumed"``: within the height of a building whose height was not given.
+    """
+    cell, air = place.grid.cell, place.heights == 0
+    known = min((rule.tallest for rule in rules if rule.tallest is not None), default=TALLEST)
+    tall = place.heights > 1.1 * known
+    wide = ndimage.binary_opening(np.pad(air, 8, mode="edge"), _square(NARROWEST / cell))
+    courts, _ = ndimage.label(air)
+    outside = np.unique(np.concatenate([courts[0], courts[-1], courts[:, 0], courts[:, -1]]))
+    around = max(1, round(NEIGHBOURHOOD / cell))
+    density = ndimage.uniform_filter((~air).astype(float), around, mode="constant")
+    found = {
+        "near tall buildings": _within(tall, place.heights, REACH, cell),
+        "narrow lanes": ~wide[8:-8, 8:-8],
+        "courtyards": ~np.isin(courts, outside),
+        "dense": density > DENSEST,
+        "height assumed": _within(place.assumed, place.heights, 1.0, cell),
+    }
+    return {name: place.on_site(cells & air) for name, cells in found.items()}
+
+
+def doubtful(found: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the cells that are unlike the training data in any way, (h, w), bool."""
+    return np.any(list(found.values()), axis=0)
+
+
+def doubt_table(place: Place, found: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Return which share of the site's open ground is unlike the training data, by what is."""
+    air = place.on_site(place.heights) == 0
+    rows = found | {"any of these": doubtful(found)}
+    shares = [cells[air].mean() for cells in rows.values()]
+    return pd.DataFrame({"unlike the training data": list(rows), "share of open ground": shares})
+
+
+def _square(side: float) -> np.ndarray:
+    return np.ones((max(1, round(side)),) * 2, bool)
+
+
+def _within(cells: np.ndarray, heights: np.ndarray, times: float, cell: float) -> np.ndarray:
+    """Return what lies within so many times their height of some cells."""
+    if not cells.any():
+        return np.zeros_like(cells)
+    distance, nearest = ndimage.distance_transform_edt(~cells, cell, return_indices=True)
+    return distance <= times * heights[tuple(nearest)]

@@ -1,0 +1,200 @@
+"""Maps of a place: wind, comfort and change, in the place's own coordinates, north up."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from pinca_lib.cities import Place, WindMaps
+from pinca_lib.cities.place import towards
+from pinca_lib.plotting.figures import BUILDING
+
+ASSUMED = "#c9a27a"  # buildings whose height was assumed
+
+
+def plot_wind(
+    maps: WindMaps,
+    number: int = 0,
+    doubtful: np.ndarray | None = None,
+    title: str = "",
+    axes: Axes | None = None,
+    norm: Normalize | None = None,
+) -> Figure:
+    """Draw mean speed with streamlines under one wind.
+
+    Parameters
+    ----------
+    maps : WindMaps
+    number : int
+        Which of its winds.
+    doubtful : ndarray of shape (h, w), bool, optional
+        Cells that are unlike the training data; they are hatched.
+    title : str
+        What stands above; the wind's direction without it.
+    axes : Axes, optional
+        To draw into; a figure of its own without it.
+    norm : Normalize, optional
+        Range of the colours, m/s; from zero to the 99.5th percentile without it.
+    """
+    speed, place = maps.speed[number], maps.place
+    norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
+    axes = axes or Figure(figsize=(8, 7), layout="constrained").subplots()
+    image = _plane(axes, place, speed, colormaps["viridis"], norm)
+    _streamlines(axes, maps, number)
+    _buildings(axes, place)
+    _hatch(axes, place, doubtful)
+    _north_scale_and_wind(axes, place, maps.wind_from[number])
+    direction = f"wind from {maps.wind_from[number]:.0f}°"
+    axes.set_title(title or f"{place.name}: {direction}")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mean speed at 2 m (m/s)")
+    return _figure(axes)
+
+
+def plot_directions(maps: WindMaps) -> Figure:
+    """Draw mean speed under every wind, in one range of colours."""
+    count = len(maps.wind_from)
+    columns = min(4, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(2.9 * columns + 0.8, 2.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    norm = Normalize(0, float(np.nanpercentile(maps.speed, 99.5)))
+    image: Any = None
+    for number, axes in enumerate(grid[:count]):
+        image = _plane(axes, maps.place, maps.speed[number], colormaps["viridis"], norm)
+        _buildings(axes, maps.place)
+        _arrow(axes, maps.wind_from[number])
+        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        axes.set_title(f"from {maps.wind_from[number]:.0f}°", fontsize=9)
+    for axes in grid[count:]:
+        axes.remove()
+    figure.colorbar(image, ax=list(grid[:count]), shrink=0.6, label="mean speed at 2 m (m/s)")
+    return figure
+
+
+def plot_classes(
+    place: Place,
+    classes: np.ndarray,
+    labels: Sequence[str],
+    title: str,
+    doubtful: np.ndarray | None = None,
+    axes: Axes | None = None,
+) -> Figure:
+    """Draw comfort classes, calmest first.
+
+    Parameters
+    ----------
+    place : Place
+    classes : ndarray of shape (h, w), int
+        Number of the class of each cell of the site; -1 in buildings.
+    labels : sequence of str
+        Of the classes, for the legend.
+    title : str
+    doubtful : ndarray of shape (h, w), bool, optional
+        Cells that are unlike the training data; they are hatched.
+    axes : Axes, optional
+    """
+    axes = axes or Figure(figsize=(8, 7), layout="constrained").subplots()
+    colours = colormaps["cividis"](np.linspace(0, 1, len(labels)))
+    norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
+    plane = np.where(classes < 0, np.nan, classes.astype(float))
+    _plane(axes, place, plane, ListedColormap(colours), norm)
+    _buildings(axes, place)
+    _hatch(axes, place, doubtful)
+    _north_scale_and_wind(axes, place)
+    patches = [Patch(color=c, label=label) for c, label in zip(colours, labels, strict=True)]
+    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    axes.set_title(title)
+    return _figure(axes)
+
+
+def plot_change(before: WindMaps, after: WindMaps, number: int = 0) -> Figure:
+    """Draw mean speed before and after a proposal, and the difference, under one wind."""
+    figure = Figure(figsize=(16, 5.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    norm = Normalize(0, float(np.nanpercentile(before.speed[number], 99.5)))
+    plot_wind(before, number, title="today", axes=left, norm=norm)
+    plot_wind(after, number, title="with the proposal", axes=middle, norm=norm)
+    change = after.speed[number] - before.speed[number]
+    most = max(float(np.nanpercentile(np.abs(change), 99.5)), 1e-3)
+    image = _plane(right, after.place, change, colormaps["RdBu_r"], Normalize(-most, most))
+    _buildings(right, after.place)
+    _north_scale_and_wind(right, after.place, after.wind_from[number])
+    right.set_title("change")
+    figure.colorbar(image, ax=right, shrink=0.8, label="change of mean speed at 2 m (m/s)")
+    return figure
+
+
+def _plane(axes: Axes, place: Place, plane: np.ndarray, colours, norm) -> Any:
+    west, south, east, north = place.site_grid.bounds
+    # Large coordinates leave no room for labels, so axes count from the site's corner.
+    image = axes.imshow(
+        plane,
+        cmap=colours.with_extremes(bad=BUILDING),
+        norm=norm,
+        origin="lower",
+        extent=(0, east - west, 0, north - south),
+        interpolation="nearest",
+    )
+    axes.set(xlabel=f"east of {west:,.0f} (m)", ylabel=f"north of {south:,.0f} (m)")
+    return image
+
+
+def _centres(place: Place) -> tuple[np.ndarray, np.ndarray]:
+    height, width = place.site_grid.shape
+    return (np.arange(width) + 0.5) * place.grid.cell, (np.arange(height) + 0.5) * place.grid.cell
+
+
+def _buildings(axes: Axes, place: Place) -> None:
+    """Fill the buildings in grey, those of assumed height in another colour."""
+    west, south, east, north = place.site_grid.bounds
+    built = place.on_site(place.heights) > 0
+    kinds = np.where(built, np.where(place.on_site(place.assumed), 1.0, 0.0), np.nan)
+    axes.imshow(kinds, cmap=ListedColormap([BUILDING, ASSUMED]), vmin=0, vmax=1, origin="lower",
+                extent=(0, east - west, 0, north - south), interpolation="nearest")  # fmt: skip
+
+
+def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
+    wind = np.nan_to_num(maps.wind[number])
+    if np.hypot(*wind).max() > 0:
+        axes.streamplot(*_centres(maps.place), *wind, color=(1, 1, 1, 0.55), linewidth=0.6,
+                        density=2, arrowsize=0.6)  # fmt: skip
+
+
+def _hatch(axes: Axes, place: Place, cells: np.ndarray | None) -> None:
+    if cells is None or not cells.any():
+        return
+    axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5], colors="none",
+                  hatches=["////"])  # fmt: skip
+    axes.annotate("hatched: unlike the training data, do not rely on it", (0, -0.11),
+                  xycoords="axes fraction", fontsize=8, va="top")  # fmt: skip
+
+
+def _arrow(axes: Axes, wind_from: float) -> None:
+    x, y = towards(wind_from)
+    centre = np.array([0.12, 0.12])
+    axes.annotate("", centre + 0.08 * np.array([x, y]), centre - 0.08 * np.array([x, y]),
+                  xycoords="axes fraction", arrowprops={"arrowstyle": "-|>", "color": "crimson",
+                                                        "lw": 2})  # fmt: skip
+
+
+def _north_scale_and_wind(axes: Axes, place: Place, wind_from: float | None = None) -> None:
+    axes.annotate("N", (0.95, 0.97), (0.95, 0.88), xycoords="axes fraction", ha="center",
+                  fontsize=9, arrowprops={"arrowstyle": "<-", "lw": 1.5})  # fmt: skip
+    width = place.site_grid.shape[1] * place.grid.cell
+    length = max((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+                  if step <= width / 4), default=width / 4)  # fmt: skip
+    axes.plot([0.97 * width - length, 0.97 * width], [0.03 * width] * 2, "k-", lw=3)
+    axes.text(0.97 * width - length / 2, 0.045 * width, f"{length:g} m", ha="center", fontsize=8)
+    if wind_from is not None:
+        _arrow(axes, wind_from)
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    return figure
