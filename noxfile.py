@@ -44,6 +44,7 @@ def tests(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("mypy")
     session.run("pytest", "--nbval-lax", "tests", "notebooks", *session.posargs)
 
 

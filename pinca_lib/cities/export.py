@@ -7,6 +7,7 @@ coordinate reference system keep their local coordinates, and say so.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray
@@ -73,7 +74,7 @@ def to_xarray(maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]]) -> x
         mapping is in ``crs`` where the place has one.
     """
     place, grid = maps.place, maps.place.site_grid
-    variables = {}
+    variables: dict[str, Any] = {}
     for channel in PREDICTED_CHANNELS:
         name, unit = CHANNELS[channel].name, UNITS[CHANNELS[channel].unit]
         about = {"long_name": LONG_NAMES[name], "units": unit}

@@ -10,8 +10,8 @@ from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pinca_lib.cities import Place, WindMaps
-from pinca_lib.cities.place import towards
+from pinca_lib.cities.place import Place, towards
+from pinca_lib.cities.prediction import WindMaps
 from pinca_lib.plotting.figures import BUILDING
 
 ASSUMED = "#c9a27a"  # buildings whose height was assumed
@@ -99,7 +99,7 @@ def plot_classes(
     axes : Axes, optional
     """
     axes = axes or Figure(figsize=(8, 7), layout="constrained").subplots()
-    colours = colormaps["cividis"](np.linspace(0, 1, len(labels)))
+    colours = colormaps["viridis"](np.linspace(0, 1, len(labels)))
     norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
     plane = np.where(classes < 0, np.nan, classes.astype(float))
     _plane(axes, place, plane, ListedColormap(colours), norm)
@@ -161,7 +161,8 @@ def _buildings(axes: Axes, place: Place) -> None:
 def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
     wind = np.nan_to_num(maps.wind[number])
     if np.hypot(*wind).max() > 0:
-        axes.streamplot(*_centres(maps.place), *wind, color=(1, 1, 1, 0.55), linewidth=0.6,
+        x, y = _centres(maps.place)
+        axes.streamplot(x, y, wind[0], wind[1], color=(1, 1, 1, 0.55), linewidth=0.6,
                         density=2, arrowsize=0.6)  # fmt: skip
 
 
@@ -176,15 +177,14 @@ def _hatch(axes: Axes, place: Place, cells: np.ndarray | None) -> None:
 
 def _arrow(axes: Axes, wind_from: float) -> None:
     x, y = towards(wind_from)
-    centre = np.array([0.12, 0.12])
-    axes.annotate("", centre + 0.08 * np.array([x, y]), centre - 0.08 * np.array([x, y]),
-                  xycoords="axes fraction", arrowprops={"arrowstyle": "-|>", "color": "crimson",
-                                                        "lw": 2})  # fmt: skip
+    head, tail = ((0.12 + way * x, 0.12 + way * y) for way in (0.08, -0.08))
+    style = {"arrowstyle": "-|>", "color": "crimson", "lw": 2}
+    axes.annotate("", head, tail, xycoords="axes fraction", arrowprops=style)
 
 
 def _north_scale_and_wind(axes: Axes, place: Place, wind_from: float | None = None) -> None:
-    axes.annotate("N", (0.95, 0.97), (0.95, 0.88), xycoords="axes fraction", ha="center",
-                  fontsize=9, arrowprops={"arrowstyle": "<-", "lw": 1.5})  # fmt: skip
+    axes.annotate("N", (0.95, 0.98), (0.95, 0.89), xycoords="axes fraction", ha="center",
+                  va="center", fontsize=9, arrowprops={"arrowstyle": "-|>", "lw": 1.5})  # fmt: skip
     width = place.site_grid.shape[1] * place.grid.cell
     length = max((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
                   if step <= width / 4), default=width / 4)  # fmt: skip

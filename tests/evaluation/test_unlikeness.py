@@ -1,0 +1,78 @@
+"""Where a place is unlike the training: seen from its buildings alone."""
+
+import numpy as np
+import pytest
+
+from pinca_lib.automaton import CA
+from pinca_lib.cities.place import Grid, Place
+from pinca_lib.evaluation import doubt_table, doubtful, unlike_training
+
+
+def place_of(heights, assumed=None):
+    heights = np.asarray(heights, np.float32)
+    assumed = np.zeros(heights.shape, bool) if assumed is None else assumed
+    whole = slice(0, heights.shape[0]), slice(0, heights.shape[1])
+    return Place("town", Grid(0, 0, 2.0, heights.shape), heights, assumed, whole)
+
+
+def open_ground():
+    return np.zeros((100, 100))
+
+
+def only(found):
+    """Return the name of the one thing that is unlike, and where."""
+    ((name, cells),) = [(name, cells) for name, cells in found.items() if cells.any()]
+    return name, cells
+
+
+def test_open_ground_and_usual_houses_are_like_the_training():
+    heights = open_ground()
+    heights[40:50, 40:50] = 15
+    assert not doubtful(unlike_training(place_of(heights), [CA()])).any()
+
+
+@pytest.mark.parametrize(("gap", "is_unlike"), [(2, True), (3, True), (4, False)])
+def test_a_lane_narrower_than_eight_metres_is_unlike(gap, is_unlike):
+    heights = open_ground()
+    heights[40:60, 30:40] = heights[40:60, 40 + gap : 50 + gap] = 12
+    found = unlike_training(place_of(heights), [CA()])
+    assert found["narrow lanes"].any() == is_unlike
+    if is_unlike:
+        rows, columns = np.nonzero(found["narrow lanes"])
+        assert set(columns) == set(range(40, 40 + gap))
+        assert set(rows) == set(range(40, 60))
+
+
+def test_a_courtyard_is_unlike_and_the_street_around_it_is_not():
+    heights = open_ground()
+    heights[40:60, 40:60] = 12
+    heights[45:55, 45:55] = 0
+    name, cells = only(unlike_training(place_of(heights), [CA()]))
+    assert name == "courtyards"
+    assert cells.sum() == 100
+
+
+def test_around_a_tower_the_wind_is_in_doubt_as_far_as_twice_its_height():
+    heights = open_ground()
+    heights[50, 50] = 40
+    name, cells = only(unlike_training(place_of(heights), [CA()]))
+    assert name == "near tall buildings"
+    assert cells[50, 50 + 40]
+    assert not cells[50, 50 + 41]
+    tall = CA()
+    tall.tallest = 60.0
+    assert not doubtful(unlike_training(place_of(heights), [tall])).any()
+
+
+def test_assumed_heights_and_dense_ground_are_counted():
+    heights = open_ground()
+    heights[::2] = 10  # half is built over, in rows
+    heights[1::8] = 10
+    assumed = np.zeros(heights.shape, bool)
+    assumed[0] = True
+    place = place_of(heights, assumed)
+    found = unlike_training(place, [CA()])
+    assert found["dense"][51, 51]
+    assert found["height assumed"][3, 5]
+    table = doubt_table(place, found).set_index("unlike the training data")
+    assert table.loc["any of these", "share of open ground"] > 0.9  # the edge is less dense
