@@ -35,8 +35,8 @@ def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
     limit : int, optional
         Take so many cases of each split.
     """
-    init_nca = load_rule("init_checkpoint", "data/pretrained/init_nca.pth")
-    pi_nca = load_rule("pi_checkpoint", "data/pretrained/pi_nca.pth", init_nca=init_nca)
+    init_nca = load_rule("data/pretrained/init_nca.pth")
+    pi_nca = load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)
     splits = {split: dict(list(list_cases(PROJECT_ROOT / folder / split).items())[:limit])
               for split in ("train", "test", "fresh")}  # fmt: skip
     seen = [load_case(*place).states[0] for place in splits["train"].values()]

@@ -97,8 +97,8 @@ def train_automaton(
         below.mkdir(parents=True, exist_ok=True)
         init = train("init_nca", below, recipe.init_epochs, **of_init)
         run = train("pi_nca", folder, recipe.epochs, **of_pi, init_checkpoint=str(init))
-    init_nca = load_rule("init", str(init))
-    rules = [init_nca, load_rule("run", str(run), init_nca=init_nca)]
+    init_nca = load_rule(str(init))
+    rules = [init_nca, load_rule(str(run), init_nca=init_nca)]
     pool = SamplePool(dataset, 64, np.random.default_rng(0))
 
     def iteration(
@@ -162,7 +162,7 @@ def train_rival(recipe: Recipe, folder: Path, data_dir: Path, seed: int, device:
         network = Rival(recipe.rival, units, **recipe.network).to(hardware)
         pool = SamplePool(dataset, 6, random, hardware, channels=12, augment=True)
         loss = LOSS(lambda_pinn=recipe.lambda_pinn)
-        training = Training(network, pool, recipe.learning_rate, memory=0.99,
+        training = Training(network, pool, learning_rate=recipe.learning_rate, ema_decay=0.99,
                             iterations=recipe.epochs if recipe.anneal else None,
                             weight_decay=recipe.weight_decay, is_normalised=False)  # fmt: skip
 

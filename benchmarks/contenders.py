@@ -4,6 +4,7 @@ The rule as written is there twice: with the system's allocator as it is, and as
 large buffers of a step for the next.
 """
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -209,13 +210,15 @@ def gradient(name: str, what: str, device: torch.device) -> Callable[[Tensor, in
 def names(device: torch.device, what: str = "rollout") -> list[str]:
     """Return who a machine may have for what is timed, the reference first.
 
-    CAX has none of what the rules do beyond the experiment, and no gradient here.
+    CAX has none of what the rules do beyond the experiment, and no gradient here. It takes all
+    cores, so it is left out where the others have one thread.
     """
     is_cpu, is_rollout = device.type == "cpu", what not in TRAININGS
     kept = [KEPT] if is_cpu and platform.libc_ver()[0] == "glibc" else []
     is_fast = (door.compiled if is_cpu else door.fused) is not None
     plain = [PLAIN] if is_fast and is_rollout else []
-    cax = [CAX] if is_cpu and what == "rollout" else []
+    is_shared = torch.get_num_threads() > 1 or os.cpu_count() == 1
+    cax = [CAX] if is_cpu and what == "rollout" and is_shared else []
     return [REFERENCE, *kept, OURS, *plain, *cax]
 
 

@@ -54,11 +54,13 @@ def experiment_rule(seed: int) -> CA:
 def train(iterations: int = 6) -> CA:
     """Train a PI-NCA on top of the shipped Init-NCA for some iterations, as notebook 02 does."""
     random = seed_everything(0)
-    init_nca = load_rule("init_checkpoint", "data/pretrained/init_nca.pth")
+    init_nca = load_rule("data/pretrained/init_nca.pth")
     dataset = load_dataset(Path("data", "train"), 64)
     rule = CA(units=channel_units(dataset.states, follows_wind=True), alpha=2.25, follows_wind=True)
     pool = SamplePool(dataset, 64, random, torch.device("cpu"), augment=True)
-    training = Training(rule, pool, 2e-3, 0.99, 0.1, iterations=iterations)
+    training = Training(
+        rule, pool, learning_rate=2e-3, ema_decay=0.99, weight_decay=0.1, iterations=iterations
+    )
     loss = PILoss("relative", 2.25, 1.0, 10.0, 1.0, 50.0)
     for _ in range(iterations):
         batch = pool.sample(6, 1, 1)
@@ -73,7 +75,7 @@ def train(iterations: int = 6) -> CA:
 def main() -> None:
     """Print all fingerprints."""
     torch.set_num_threads(2)
-    shipped = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    shipped = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
     cases = load_dataset(Path("data", "test"), 64).states
     for name, rules in {"shipped": shipped, "experiment": [experiment_rule(0)]}.items():
         state = fresh_states(cases[:4])

@@ -7,6 +7,7 @@ is timed.
 """
 
 import argparse
+import csv
 import itertools
 import math
 import os
@@ -23,7 +24,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -44,10 +44,9 @@ from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.errors import InputError
 from pinca_lib.rollouts.door import compiled
 from pinca_lib.runs import choose_device
-from pinca_lib.writing import written_whole
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256), (6, 512)]
-QUICK_GRIDS = [(1, 64), (1, 128), (1, 256), (6, 64), (6, 128)]
+QUICK_GRIDS = [(1, 64), (6, 64)]
 BOTH_GRIDS = [(1, 64), (6, 64), (6, 128)]
 MEMORY_GRIDS = [(6, 128), (1, 256)]
 TOLERANCE = 1e-4  # of the largest value
@@ -84,7 +83,7 @@ def processes(found: Iterable[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
         for name in found:
             own[name] = stack.enter_context(new())
             with patch.dict(os.environ, ENVIRONMENTS.get(name, {})):
-                own[name].submit(int)  # which starts it
+                own[name].submit(torch.get_num_threads)  # start it, and import torch there
         yield own
 
 
@@ -149,13 +148,16 @@ def rows(what: str, times: dict[str, list[float]], **about) -> list[dict]:
 
 
 def time_rollouts(
-    device: torch.device, grids: Iterable[tuple[int, int]], rounds: int
+    device: torch.device,
+    grids: Iterable[tuple[int, int]],
+    rounds: int,
+    grounds: Iterable[float] = (0.0, BUILT),
 ) -> Iterator[dict]:
-    """Yield rows of rollouts over open ground and over cities.
+    """Yield rows of rollouts over open ground and over cities, or other shares of buildings.
 
     ``ceiling_share`` is the least work of a step over what a matrix product would do in its time.
     """
-    for built, (batch, size) in itertools.product((0.0, BUILT), grids):
+    for built, (batch, size) in itertools.product(grounds, grids):
         task = Task("rollout", batch, size, built, str(device))
         with processes(names(device)) as own:
             times = take_turns(own, task, rounds)
@@ -174,9 +176,14 @@ def time_both_rules(
         yield from rows("both rules", times, batch=batch, size=size, built=BUILT)
 
 
-def time_training(device: torch.device, sizes: Iterable[int], rounds: int) -> Iterator[dict]:
+def time_training(
+    device: torch.device,
+    sizes: Iterable[int],
+    rounds: int,
+    trainings: Iterable[str] = TRAININGS,
+) -> Iterator[dict]:
     """Yield rows of an iteration's rollout and gradient, of the experiment and as it ships."""
-    for what, size in itertools.product(TRAININGS, sizes):
+    for what, size in itertools.product(trainings, sizes):
         with processes(names(device, what)) as own:
             times = take_turns(own, Task(what, 6, size, BUILT, str(device)), rounds)
         yield from rows(f"gradient, {what}", times, batch=6, size=size, built=BUILT)
@@ -240,20 +247,42 @@ def line(row: dict) -> str:
 
 
 def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict]:
-    """Measure everything, printing each row when it is there; return the rows."""
+    """Measure everything, printing each row when it is there; return the rows.
+
+    ``quick`` times rollouts and a gradient over small cities in a minute or two. Each contender has
+    one thread, so that a machine that does other things, too, gives nearly the same ratios.
+    """
+    threads = torch.get_num_threads()
+    try:
+        if quick:
+            torch.set_num_threads(1)
+        return _run(device, quick, rounds)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(device: torch.device, quick: bool, rounds: int) -> list[dict]:
     print(machine(device))
     if not torch.cuda.is_available():
         print("GPU: not measured: no CUDA device")
     if compiled is None:
         print("compiled code: not measured: it needs Numba, SciPy and threadpoolctl")
+    if quick:
+        parts = (
+            time_rollouts(device, QUICK_GRIDS, rounds, (BUILT,)),
+            time_both_rules(device, QUICK_GRIDS[-1:], rounds),
+            time_training(device, (64,), rounds, TRAININGS[-1:]),
+        )
+    else:
+        parts = (
+            time_rollouts(device, GRIDS, rounds),
+            time_both_rules(device, BOTH_GRIDS, rounds),
+            time_training(device, (64, 128), rounds),
+            measure_memory(MEMORY_GRIDS, ("rollout", "both rules")),
+            measure_memory([(6, 64)], TRAININGS),  # which take gigabytes as written at 6×128²
+        )
     table = []
-    for row in itertools.chain(
-        time_rollouts(device, QUICK_GRIDS if quick else GRIDS, rounds),
-        time_both_rules(device, BOTH_GRIDS, rounds),
-        time_training(device, (64,) if quick else (64, 128), rounds),
-        measure_memory(MEMORY_GRIDS, ("rollout", "both rules")),
-        measure_memory([(6, 64)], TRAININGS),  # which take gigabytes as written at 6×128²
-    ):
+    for row in itertools.chain(*parts):
         print(line(row), flush=True)
         table.append({"machine": machine(device)} | row)
     return table
@@ -262,14 +291,17 @@ def run(device: torch.device, quick: bool = False, rounds: int = 5) -> list[dict
 def write_csv(path: Path, table: list[dict]) -> None:
     """Write the rows as CSV; a column that a row lacks stays empty."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
-        pd.DataFrame(table).to_csv(partial, index=False)
+    columns = dict.fromkeys(column for row in table for column in row)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns))  # pandas is not on a bare machine
+        writer.writeheader()
+        writer.writerows(table)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small grids only")
+    parser.add_argument("--quick", action="store_true", help="small cities and few measurements")
     parser.add_argument("--rounds", type=int, default=5, choices=range(1, 1001), metavar="N",
                         help="timings of each contender")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")

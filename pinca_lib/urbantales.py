@@ -1,4 +1,4 @@
-"""The command ``python -m pinca_lib.urbantales``; what it does is in ``datasets.urbantales``."""
+"""Run ``python -m pinca_lib.urbantales``; the converter is in ``datasets.urbantales``."""
 
 from pinca_lib.datasets.urbantales import main
 

@@ -148,7 +148,7 @@ class Hand:
 
 
 def check_viewer(page: Page, saved: Path, name: str) -> None:
-    """Play, look back, switch the field, build, undo, turn the wind, and save in each format."""
+    """Play, go back in the history, switch the field, build, undo, turn the wind, and save."""
     hand = Hand(page)
     still = page.locator("[data-pinca]").first
     hand.wait_until(lambda: not still.is_visible(), "the still figure is not covered")
@@ -162,10 +162,10 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
     assert rolled != empty
     keep_screenshot(page, f"{name}_played")
 
-    handle = page.locator(".widget-slider", has_text="look back").locator(".noUi-handle")
+    handle = page.locator(".widget-slider", has_text="history").locator(".noUi-handle")
     handle.focus()
     page.keyboard.press("Home")
-    hand.wait_until(lambda: hand.steps() == 0, "it does not look back")
+    hand.wait_until(lambda: hand.steps() == 0, "it does not go back in the history")
     assert hand.picture() == empty
     for _ in range(60):
         page.keyboard.press("PageUp")
@@ -184,7 +184,7 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
     hand.wait_until(lambda: len(set(hand.pixel(*place)[:3])) == 1, "no grey building is there")
     beside = [(0.4, 0.5), (0.62, 0.52), (0.5, 0.62)]  # in the street around it
     before = [hand.pixel(*point) for point in beside]
-    hand.choose("steps a frame", "32")
+    hand.choose("steps per frame", "32")
     hand.press("step")
     hand.wait_until(lambda: hand.steps() == late + 32, "no step")
     assert [hand.pixel(*point) for point in beside] != before, "the field does not heal"

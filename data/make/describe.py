@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Draw ``data/cases.png`` from the city files, and read what ``docs/tables.py`` needs of them.
+"""Draw ``data/cases.png`` from the city files, and read the ``meta`` that ``docs/tables.py`` shows.
 
 Usage
 -----
 python data/make/describe.py
 
-It needs numpy, h5py and matplotlib only.
+It needs only numpy, h5py and matplotlib.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-CELL = 2.0  # m
+CELL = 2.0  # side of a cell, m
 SPLITS = ("train", "test", "fresh")
-# Channel of wind_field, title, unit, signed
+# Channel of wind_field, title, unit, whether it is signed
 PLANES = (
     (2, r"$\langle u \rangle$", "m/s", True),
     (3, r"$\langle v \rangle$", "m/s", True),
-    (4, r"$\langle U \rangle$", "m/s", False),
+    (4, "mean speed", "m/s", False),
     (5, "TKE", "m²/s²", False),
     (6, r"$\langle u'w' \rangle$", "m²/s²", True),
     (7, r"$\partial \langle w \rangle / \partial z$", "1/s", True),
@@ -40,8 +40,8 @@ def read_cases(folder: Path) -> list[dict]:
     Returns
     -------
     list of dict
-        The ``meta`` of each case with ``path``, ``split``, ``city``, ``case``, ``built`` (built
-        fraction) and ``size`` (rows, columns) added.
+        The ``meta`` of each case, with ``path``, ``split``, ``city``, ``case``, ``built`` (share
+        of cells in buildings) and ``size`` (rows, columns) added.
     """
     cases = []
     for split in SPLITS:
@@ -63,14 +63,14 @@ def read_cases(folder: Path) -> list[dict]:
 
 
 def picture(cases: list[dict], path: Path) -> None:
-    """Draw the height map and the target planes of one case of each kind."""
+    """Draw building heights and fields of one case of each kind, with one row for each case."""
     wanted = [("paris", "train"), ("munich", "train"), ("florence", "train")]
     wanted += [("uniform", "train"), ("varied", "train")]
     wanted += [("san_francisco_c", "test"), ("san_francisco_l", "test")]
     chosen = []
     for stem, split in wanted:
-        some = [c for c in cases if c["city"].startswith(stem) and c["split"] == split]
-        chosen += some[:1]
+        matches = [c for c in cases if c["city"].startswith(stem) and c["split"] == split]
+        chosen += matches[:1]
     if not chosen:
         return
     figure, axes = plt.subplots(
@@ -83,7 +83,7 @@ def picture(cases: list[dict], path: Path) -> None:
         air = base[2] > 0
         rows, columns = air.shape
         extent = (0, columns * CELL, 0, rows * CELL)
-        panels = [(np.where(air, np.nan, base[3]), "height", "m", False, "cividis")]
+        panels = [(np.where(air, np.nan, base[3]), "building height", "m", False, "cividis")]
         for channel, title, unit, signed in PLANES:
             plane = np.where(air, field[channel], np.nan)
             panels.append((plane, title, unit, signed, "RdBu_r" if signed else "viridis"))
@@ -98,7 +98,7 @@ def picture(cases: list[dict], path: Path) -> None:
                 vmax=top,
                 interpolation="nearest",
             )
-            axis.set_facecolor("white" if title == "height" else "0.55")
+            axis.set_facecolor("white" if title == "building height" else "0.55")
             axis.set_title(title)
             axis.set_xticks([0, columns * CELL])
             axis.set_yticks([0, rows * CELL])
@@ -119,7 +119,7 @@ def picture(cases: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    """Draw the picture."""
+    """Draw the figure."""
     parser = argparse.ArgumentParser(description="Draw some cases of the data set.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[1])
     folder = parser.parse_args().folder

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""From flow statistics to the stored fields: units, acceptance checks and the city files.
+"""Convert flow statistics to the stored fields, check them and write the city files.
 
-The solver hands over, for each half of the averaging time, the time-means of eight products of
-the velocity in the two cells on either side of the pedestrian plane z = 2 m. This module turns
-them into the six target fields in SI units, judges the case and writes it.
+For each half of the averaging time, the solver returns the time means of eight moments of the
+velocity, in the cells below and above the pedestrian plane z = 2 m. This module converts them to
+the six target fields in SI units, checks the case and writes it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import h5py
 import numpy as np
 from layouts import CELL, Case
 
-U_TAU = 0.21  # friction velocity to which the fields are scaled, m/s
+U_TAU = 0.21  # m/s, friction velocity to which the fields are scaled
 MOMENTS = ("u", "v", "w", "s", "uu", "vv", "ww", "uw")  # s = sqrt(u^2 + v^2)
 TARGETS = ("uped", "vped", "Uped", "TKEped", "Tuwped", "dwdz")
 CHANNELS = ("windInitX", "windInitY", *TARGETS)
 UNITS = ("m/s", "m/s", "m/s", "m2/s2", "m2/s2", "1/s")
 
 # Limits of the acceptance checks.
-FORM_DRAG = 0.70  # least share of the body force that form drag must carry
-HALF_CORRELATION = 0.93  # least correlation of (u, v) between the two halves
+FORM_DRAG = 0.70  # smallest share of the body force that form drag balances
+HALF_CORRELATION = 0.93  # smallest correlation of (u, v) between the two halves
 STRESS_BALANCE = 0.10  # largest relative error of the stress balance above the roofs
-DIVERGENCE = 0.85  # least correlation of dw/dz with -(du/dx + dv/dy)
+DIVERGENCE = 0.85  # smallest correlation of dw/dz with -(du/dx + dv/dy)
 TWO_DELTA = 0.25  # largest share of the two-cell mode in u and v
 
 
 def targets(moments: np.ndarray, u_tau: float) -> np.ndarray:
-    """Turn moments into the six target fields.
+    """Convert moments to the six target fields.
 
     Parameters
     ----------
     moments : numpy.ndarray
-        Time-means of `MOMENTS` in lattice units in the cells below and above the pedestrian
+        Time means of `MOMENTS` in lattice units, in the cells below and above the pedestrian
         plane, shape (2, 8, H, W); 0 in buildings.
     u_tau : float
         Friction velocity in lattice units.
@@ -45,9 +45,9 @@ def targets(moments: np.ndarray, u_tau: float) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        `TARGETS` in m/s, m2/s2 and 1/s, shape (6, H, W). All but dw/dz, which is the difference
-        of the two cells, are the mean of the two cells; the turbulent kinetic energy and the
-        stress <u'w'> are the resolved ones.
+        `TARGETS` in m/s, m2/s2 and 1/s, shape (6, H, W). dw/dz is the difference of the two
+        cells; the other fields are their mean. Turbulent kinetic energy and stress <u'w'> are the
+        resolved parts.
     """
     u, v, w, s, uu, vv, ww, uw = np.moveaxis(moments, 1, 0)
     energy = 0.5 * (uu - u**2 + vv - v**2 + ww - w**2)
@@ -60,7 +60,7 @@ def targets(moments: np.ndarray, u_tau: float) -> np.ndarray:
 
 
 def to_half(fields: np.ndarray) -> np.ndarray:
-    """Round the six targets to float16 such that the physical bounds hold for the rounded values.
+    """Round the six targets to float16 so that the rounded values keep the physical bounds.
 
     The bounds are U >= |(u, v)|, TKE >= 0 and |Tuw| <= 2.25 TKE.
 
@@ -72,7 +72,7 @@ def to_half(fields: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        The same as float16.
+        The rounded `TARGETS`, float16, shape (6, H, W).
     """
     half = fields.astype(np.float16)
     half[3] = np.maximum(half[3], 0)
@@ -90,7 +90,7 @@ def to_half(fields: np.ndarray) -> np.ndarray:
 
 
 def divergence_correlation(half: np.ndarray, air: np.ndarray) -> float:
-    """Correlate dw/dz with -(du/dx + dv/dy) over air cells whose four neighbours are air.
+    """Correlate dw/dz with -(du/dx + dv/dy) over the air cells whose four neighbours are air.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def divergence_correlation(half: np.ndarray, air: np.ndarray) -> float:
     Returns
     -------
     float
-        Pearson's correlation; derivatives are central differences, periodic, on 2 m cells.
+        Pearson's correlation. Derivatives are periodic central differences on cells of 2 m.
     """
     u, v, dwdz = (half[k].astype(float) for k in (0, 1, 5))
     neighbours = [np.roll(air, shift, axis) for axis in (0, 1) for shift in (1, -1)]
@@ -113,7 +113,7 @@ def divergence_correlation(half: np.ndarray, air: np.ndarray) -> float:
 
 
 def half_correlation(halves: np.ndarray, air: np.ndarray) -> float:
-    """Correlate the vector (u, v) of the two half-averages, shape (2, 6, H, W), over the air."""
+    """Correlate (u, v) between the two half averages, shape (2, 6, H, W), over the cells in air."""
     first, second = (h[:2, air].astype(float) for h in halves)
     first = first - first.mean(axis=1, keepdims=True)
     second = second - second.mean(axis=1, keepdims=True)
@@ -121,10 +121,10 @@ def half_correlation(halves: np.ndarray, air: np.ndarray) -> float:
 
 
 def two_delta_mode(half: np.ndarray, air: np.ndarray) -> float:
-    """Return the largest share of the two-cell mode in u and v along either axis.
+    """Return the share of the two-cell mode, the largest of u and v along x and y.
 
-    The share is the root mean square of (2 a_i - a_{i-1} - a_{i+1}) / 4 over that of a, taken
-    where all three cells are air; a pure checkerboard has 1.
+    The share is the root mean square of (2 a_i - a_{i-1} - a_{i+1}) / 4 where all three cells are
+    air, divided by that of a over all cells in air. It is 1 for a pure checkerboard.
     """
     worst = 0.0
     for field in half[:2].astype(float):
@@ -137,39 +137,40 @@ def two_delta_mode(half: np.ndarray, air: np.ndarray) -> float:
 
 
 def stress_balance(ratio: np.ndarray) -> float:
-    """Return the worst ratio of measured to expected stress above the roofs.
+    """Return the ratio of measured to expected stress above the roofs that is farthest from 1.
 
-    A lattice Boltzmann scheme conserves momentum on the even and the odd levels apart as well
-    (its staggered invariants), so that the flux taken at cell centres carries an offset of
-    alternating sign. The weights (1, 2, 1) / 4 remove just that.
+    A lattice Boltzmann scheme also conserves momentum on the even and on the odd levels separately
+    (its staggered invariants). This adds an offset of alternating sign to the flux at cell centres.
+    Smoothing with the weights (1, 2, 1) / 4 removes exactly this offset.
 
     Parameters
     ----------
     ratio : numpy.ndarray
-        Ratio in each level above the roofs, shape (K,).
+        Ratio at each level above the roofs, shape (K,).
     """
     smooth = (ratio[:-2] + 2 * ratio[1:-1] + ratio[2:]) / 4
     return float(smooth[np.abs(smooth - 1).argmax()])
 
 
 def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
-    """Build the stored fields of a case and judge it.
+    """Compute the stored fields of a case and check it.
 
     Parameters
     ----------
     case : Case
         The case.
     raw : dict
-        What the solver returned: ``moments`` (2, 2, 8, H, W) (halves, cells, moments), their
-        ``counts`` (2,), the scalars ``u_tau`` and ``form_drag_share``, and the profile
-        ``stress_ratio`` (measured over expected stress, level by level above the roofs).
+        Result of `simulate.Solver.run`: ``moments`` (2, 2, 8, H, W) (halves, cells, moments), the
+        number of samples of each half ``counts`` (2,), the scalars ``u_tau`` and
+        ``form_drag_share``, and the profile ``stress_ratio`` (measured over expected stress at
+        each level above the roofs).
 
     Returns
     -------
     fields : numpy.ndarray
-        float16 (6, H, W).
+        `TARGETS`, averaged over the whole time, float16 (6, H, W).
     halves : numpy.ndarray
-        float16 (2, 6, H, W).
+        `TARGETS`, averaged over each half, float16 (2, 6, H, W).
     figures : dict
         Quality figures.
     reason : str
@@ -178,7 +179,7 @@ def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
     air = case.layout.heights == 0
     moments = raw["moments"]
     shifts = case.layout.repeats
-    if len(shifts) > 1:  # mean over the repeats of a regular array
+    if len(shifts) > 1:  # average over the repeats of a regular array
         moments = np.mean(
             [np.roll(moments, (-dy, -dx), axis=(-2, -1)) for dy, dx in shifts], axis=0
         )
@@ -210,22 +211,22 @@ def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
 
 
 def city_file(folder: Path, case: Case) -> Path:
-    """Return the path of the city file of a case below ``folder``."""
+    """Return the path of the city file of a case in ``folder``."""
     return folder / case.layout.split / f"{case.layout.name}.h5"
 
 
 def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta: dict) -> None:
-    """Add a case to its city file, which is replaced as a whole so that it is never half-written.
+    """Add a case to its city file. The file is replaced as a whole, so it is never incomplete.
 
     Parameters
     ----------
     folder : Path
-        The folder that holds ``train/`` and ``test/``.
+        The folder that holds ``train/``, ``test/`` and ``fresh/``.
     case : Case
         The case.
     fields, halves : numpy.ndarray
-        float16 (6, H, W) and (2, 6, H, W); the latter is kept of test cases alone, of which it is
-        a ceiling, and would make training files thrice as large.
+        float16 (6, H, W) and (2, 6, H, W). The halves show the noise of the simulation, and are
+        not stored for training cases: they would make these files three times as large.
     meta : dict
         Plain values, stored as the text of a Python dict literal.
     """
@@ -240,7 +241,7 @@ def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta
     wind = [np.full(layout.heights.shape, f(angle)) for f in (np.cos, np.sin)]
 
     def put(group: h5py.Group, name: str, data: np.ndarray) -> None:
-        """Store an array as one chunk: many, and the older format, take a quarter more."""
+        """Store an array as one chunk; several chunks and the older format need 25 % more space."""
         packed = {"compression": "gzip", "compression_opts": 9, "shuffle": True}
         group.create_dataset(name, data=data, chunks=data.shape, track_times=False, **packed)
 
@@ -263,7 +264,7 @@ def store(folder: Path, case: Case, fields: np.ndarray, halves: np.ndarray, meta
 
 
 def reject(folder: Path, case: Case, reason: str, figures: dict) -> None:
-    """Append a case to ``rejected.csv``."""
+    """Add a case to ``rejected.csv``."""
     path = folder / "rejected.csv"
     new = not path.exists()
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -274,7 +275,7 @@ def reject(folder: Path, case: Case, reason: str, figures: dict) -> None:
 
 
 def done(folder: Path, case: Case) -> bool:
-    """Tell whether a case is already in its city file or in the list of the rejected."""
+    """Return whether a case is already in its city file or in ``rejected.csv``."""
     path = city_file(folder, case)
     if path.exists():
         with h5py.File(path, "r") as file:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Geometry of the data set: building heights, wind directions and the plan of cases.
+"""Geometry of the data set: building heights, wind directions and the list of cases.
 
-Every layout is a map of building heights in whole cells of 2 m, periodic in both horizontal
+A layout is a map of building heights in whole cells of 2 m. It is periodic in both horizontal
 directions, with row 0 in the south and columns along x. Real layouts are square crops of four
-city models that come inside the wheel of ``sionna-rt`` 2.2.0 (meshes (c) OpenStreetMap
-contributors, ODbL); regular arrays and irregular blocks are drawn here.
+city models from the wheel of ``sionna-rt`` 2.2.0 (meshes (c) OpenStreetMap contributors, ODbL).
+Regular arrays and irregular blocks are generated here.
 
-Three rules make a layout fit for the simulation, which needs some cells per street and per
-building: buildings one cell high are raised to two, so that the pedestrian plane at z = 2 m never
-cuts a roof; buildings thinner than two cells are removed; and the air is opened morphologically
-with a square of 4 x 4 cells, which fills every lane or pocket narrower than that. What is left of
-the air is one connected piece.
+The simulation needs several cells per street and per building, so a layout is prepared:
+
+- Buildings that are one cell high are raised to two cells, so that the pedestrian plane at
+  z = 2 m never lies at roof height.
+- Buildings thinner than two cells are removed.
+- The air is opened morphologically with a square of 4 x 4 cells: narrower streets and courtyards
+  are filled.
+- Only the largest connected piece of the air remains.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-CELL = 2.0  # size of a cell, m
+CELL = 2.0  # side of a cell, m
 MAX_CELLS = 14  # highest building allowed, cells (28 m)
 STREET = 4  # narrowest street allowed, cells
 BUILT = (0.12, 0.50)  # smallest and largest built fraction of a layout
@@ -48,8 +51,8 @@ class Layout:
     name : str
         Name of the city file.
     split : str
-        ``"train"``, ``"test"`` or ``"fresh"`` (simulated when all that is shipped was settled);
-        a geometry is in one of them only.
+        ``"train"``, ``"test"`` or ``"fresh"`` (simulated when the shipped weights were final). A
+        geometry is in only one of them.
     kind : str
         ``"real"``, ``"regular"`` or ``"irregular"``.
     heights : numpy.ndarray
@@ -58,7 +61,7 @@ class Layout:
         Where the layout comes from, its licence and a description.
     repeats : tuple of (int, int)
         Shifts in (rows, columns) that map the layout onto itself; the flow statistics are
-        averaged over them. ``((0, 0),)`` where there is none.
+        averaged over them. ``((0, 0),)`` if there are none.
     origin : tuple of (int, int)
         South-west corner of a real crop in the city model, (y, x) in m; (0, 0) otherwise.
     """
@@ -76,7 +79,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Case:
-    """One layout under one wind direction (degrees, towards, counter-clockwise from +x)."""
+    """One layout under one wind direction.
+
+    ``degrees`` is the direction towards which the wind blows, counter-clockwise from +x.
+    """
 
     layout: Layout
     degrees: int
@@ -100,11 +106,11 @@ def _read_mesh(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rasterise(points: np.ndarray, triangles: np.ndarray, top: np.ndarray, corner) -> None:
-    """Raise ``top`` (rows, columns of 1 m, row 0 south) to the triangles above its cells."""
+    """Raise ``top``, a raster of 1 m with row 0 in the south, to the triangles above its cells."""
     rows, columns = top.shape
     for a, b, c in points[triangles] - np.array([corner[0], corner[1], 0.0]):
         area = (b[1] - c[1]) * (a[0] - c[0]) + (c[0] - b[0]) * (a[1] - c[1])
-        if abs(area) < 1e-9:  # a wall
+        if abs(area) < 1e-9:  # a vertical triangle, part of a wall
             continue
         low = np.minimum(np.minimum(a, b), c)
         high = np.maximum(np.maximum(a, b), c)
@@ -124,7 +130,7 @@ def _rasterise(points: np.ndarray, triangles: np.ndarray, top: np.ndarray, corne
 
 
 def city_heights(wheel: Path, city: str) -> np.ndarray:
-    """Rasterise a city model to building heights above the ground.
+    """Rasterise a city model to building heights above ground.
 
     Parameters
     ----------
@@ -160,7 +166,7 @@ def city_heights(wheel: Path, city: str) -> np.ndarray:
 
 
 def _periodic(operation, mask: np.ndarray, size: int) -> np.ndarray:
-    """Apply a morphological operation with a square element as if the mask were periodic."""
+    """Apply a morphological operation with a square element to a periodic mask."""
     pad = 2 * size
     wide = operation(np.pad(mask, pad, mode="wrap"), np.ones((size, size), bool))
     return wide[pad:-pad, pad:-pad]
@@ -198,7 +204,7 @@ def _largest_air(air: np.ndarray) -> np.ndarray:
 
 
 def prepare(heights: np.ndarray) -> np.ndarray:
-    """Make a map of heights fit for the simulation by the rules of this module.
+    """Prepare a height map for the simulation, as the module's docstring describes.
 
     Parameters
     ----------
@@ -220,14 +226,14 @@ def prepare(heights: np.ndarray) -> np.ndarray:
 
 
 def turned(height: np.ndarray, degrees: int) -> np.ndarray:
-    """Turn a city's raster; what its corners leave empty is too high for any crop."""
+    """Rotate the raster of a city; empty corners get a height that excludes them from crops."""
     if degrees == 0:
         return height
     return ndimage.rotate(height, degrees, order=0, cval=CELL * (MAX_CELLS + 2))
 
 
 def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
-    """List the crops of a city that fit the rules, those least changed by the preparation first.
+    """List the suitable crops of a city, those that the preparation changes least first.
 
     Parameters
     ----------
@@ -236,13 +242,13 @@ def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
     metres : int
         Side of the square crop, m.
     step : int
-        Raster of the offsets that are tried, m.
+        Spacing of the crops that are tried, m.
 
     Returns
     -------
     list of (float, int, int, numpy.ndarray)
-        Share of the cells that the preparation changed from air to building or back; the crop's
-        origin (y, x) in m; its prepared heights in cells.
+        For each crop: the share of cells that the preparation changed from air to building or
+        back, the origin y and x in m, and the prepared heights in cells.
     """
     size = int(metres / CELL)
     found = []
@@ -258,23 +264,23 @@ def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
             quarters = built.reshape(2, size // 2, 2, size // 2).mean(axis=(1, 3))
             if not BUILT[0] <= built.mean() <= BUILT[1] or quarters.min() < 0.03:
                 continue
-            if cells[built].mean() < 3:  # sheds only
+            if cells[built].mean() < 3:  # only very low buildings
                 continue
             found.append(((built != (raw > 0)).mean(), y, x, cells))
     return sorted(found, key=lambda c: c[:3])
 
 
 def choose(candidates: list[tuple], metres: int, count: int, taken: list[tuple]) -> list[tuple]:
-    """Take crops in order, each clear of those taken before.
+    """Choose crops in order, skipping those that overlap with crops chosen before.
 
     Parameters
     ----------
     candidates : list
         As returned by `crops`.
     metres, count : int
-        Side of a crop in m, and how many to take at most.
+        Side of a crop in m, and the largest number of crops to choose.
     taken : list of (int, int, int)
-        Origins (y, x) and sides, m, of crops taken before; the chosen ones are appended.
+        Origin y and x and side, in m, of crops chosen before; the new ones are appended.
 
     Returns
     -------
@@ -294,7 +300,7 @@ def choose(candidates: list[tuple], metres: int, count: int, taken: list[tuple])
     return chosen
 
 
-# Real crops per city: (split, name stem, side in m, how many, degrees by which the city is turned).
+# Real crops of each city: (split, name stem, side in m, number, rotation of the city in degrees).
 REAL = {
     "paris": [
         ("train", "paris_c", 128, 8, 0),
@@ -321,9 +327,9 @@ REAL = {
         ("fresh", "san_francisco_m", 256, 3, 30),
     ],
 }
-# Pairs of wind directions folded into 0..45 degrees, that is modulo the square's symmetry.
+# Pairs of wind directions, reduced to 0 to 45 degrees by the symmetry of the square.
 FOLDED = ((0, 30), (15, 45), (45, 0), (30, 15), (15, 0), (30, 45))
-# Regular arrays of square blocks 16 m high on a grid of 64 x 64 cells:
+# Regular arrays of square blocks, 16 m high, on a grid of 64 x 64 cells:
 # (arrangement, pitch in cells, block in cells, split, wind directions).
 REGULAR = (
     ("aligned", 16, 8, "train", (0, 45)),
@@ -339,7 +345,7 @@ REGULAR = (
     ("aligned", 32, 8, "train", (45,)),
     ("aligned", 32, 19, "train", (0, 45)),
 )
-# Irregular blocks: (built fraction aimed at, sides in cells, split, wind directions).
+# Irregular blocks: (intended built fraction, range of sides in cells, split, wind directions).
 IRREGULAR = (
     (0.20, (6, 14), "train", (15, 300)),
     (0.30, (8, 16), "train", (120, 225)),
@@ -362,14 +368,14 @@ IRREGULAR = (
     (0.28, (14, 28), "train", (150,)),
     (0.20, (6, 20), "train", (30,)),
 )
-DRAWN = 24  # how many of the 60 layouts that `drawn` describes are in training
-DRAWN_FRESH = 2  # how many of those after them are fresh
+DRAWN = 24  # the first 24 of the 60 layouts that `drawn` describes are training data
+DRAWN_FRESH = 2  # the next two are fresh; the others are not used
 
 
 def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64) -> Layout:
-    """Draw a regular array of square blocks of 16 m height.
+    """Return a regular array of square blocks, 16 m high.
 
-    In a staggered array every second column along x is shifted by half a pitch along y.
+    In a staggered array every second column of blocks is shifted by half a pitch along y.
     """
     heights = np.zeros((size, size), int)
     repeats = []
@@ -397,7 +403,11 @@ def regular(arrangement: str, pitch: int, block: int, split: str, size: int = 64
 
 
 def drawn() -> list[tuple]:
-    """Draw rows like those of `IRREGULAR`: built fractions from 0.10 to 0.42, winds in turn."""
+    """Return more rows like those of `IRREGULAR`, drawn at random.
+
+    Built fractions are spread evenly from 0.10 to 0.42, and wind directions over all multiples of
+    15 degrees.
+    """
     rng, count = np.random.default_rng(0), 60
     built = rng.permutation(np.linspace(0.10, 0.42, count)).round(3).tolist()
     winds = rng.permutation(15 * (np.arange(count) % 24)).tolist()
@@ -411,7 +421,10 @@ def drawn() -> list[tuple]:
 
 
 def irregular(number: int, density: float, sides: tuple, split: str, size: int = 64) -> Layout:
-    """Place rectangles of random sides and heights (8 to 28 m), none nearer than four cells."""
+    """Return a layout of rectangles with random sides and heights (8 to 28 m).
+
+    They are placed at least four cells apart.
+    """
     rng = np.random.default_rng(number)
     heights = np.zeros((size, size), int)
     for _ in range(20000):
@@ -445,12 +458,12 @@ def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
     wheel : Path
         The wheel of sionna-rt 2.2.0.
     work : Path
-        Folder in which the rasters of the cities are kept between runs.
+        Folder that stores the rasters of the cities between runs.
 
     Returns
     -------
     dict of str to list of Layout
-        For each name stem of `REAL`, its layouts.
+        The layouts of each name stem in `REAL`.
     """
     result = {}
     for city, groups in REAL.items():
@@ -484,10 +497,10 @@ def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
 
 
 def directions(number: int) -> tuple[int, int]:
-    """Return the two wind directions of the ``number``-th real layout, in degrees.
+    """Return the two wind directions of a real layout, in degrees.
 
-    The two differ modulo the square's symmetry; quadrant and mirror image vary from one layout
-    to the next, so that all 24 multiples of 15 degrees occur.
+    The symmetry of the square does not map one to the other. Quadrant and mirror image change from
+    one layout to the next, so that all 24 multiples of 15 degrees occur.
     """
     pair = FOLDED[number % len(FOLDED)]
     return tuple(
@@ -497,10 +510,10 @@ def directions(number: int) -> tuple[int, int]:
 
 
 def plan(wheel: Path, work: Path) -> list[Case]:
-    """List the cases in the order in which they are run.
+    """List the cases in the order in which they are simulated.
 
-    The first four are two real training cases, an idealised one and a real test case; then the
-    groups take turns, so that a run that is stopped early leaves a balanced set. The crops that
+    The first four are two real training cases, an idealised case and a real test case. After that
+    the groups alternate, so that a run that is stopped early leaves a balanced data set. Crops that
     were added later come last.
     """
     crop = real(wheel, work)

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Building-resolving large-eddy simulation of the layouts, and the command that runs it.
+"""Run building-resolving large-eddy simulations of the layouts.
 
-This script uses lbmpy, which is under the GPL; therefore it is under the GPL itself and stands
-outside the package. The data that it makes are not affected by that.
+This script uses lbmpy, which is under the GPL. The script is therefore under the GPL as well, and
+not part of the package. The licence of the resulting data is not affected.
 
 Method. The flow over a doubly periodic layout is solved with a lattice Boltzmann method: D3Q27
 stencil, cumulant collision with a fourth-order correction limited by 0.01, no subgrid model,
 compressible and zero-centred populations in single precision, half-way bounce-back at the ground
 and the walls, a free-slip lid at 64 m. Cells are cubes of 2 m; the reference height is
 H = 16 m = 8 cells. The lattice viscosity is 0.01 H / 500. A uniform body force along the wind
-(Guo's scheme) is controlled such that the bulk velocity is 0.07 in lattice units; its time-mean F
-gives the friction velocity, u_tau^2 = F V_air / A. Time is counted in T = H / u_tau. The flow
-starts from a rough logarithmic profile with noise, is spun up for 10 T and averaged for 50 T
-(30 T for regular arrays, whose statistics are averaged over their repeats as well), with a sample
-every 0.04 T.
+(Guo's scheme) is controlled such that the bulk velocity is 0.07 in lattice units. Its time mean F
+gives the friction velocity, u_tau^2 = F V_air / A. The unit of time is T = H / u_tau. The flow
+starts from the logarithmic profile of a rough wall with noise. The spin-up takes 10 T and the
+averaging 50 T, with a sample every 0.04 T. Regular arrays are averaged for 30 T and also over
+their repeats.
 
 Usage
 -----
 python data/make/simulate.py [--sionna-wheel PATH] [--workers 2] [--gpu] [--only NAME ...]
 
-A run that was stopped goes on where it was: cases in a city file or in the list of the rejected
-are skipped, and the moments of cases that were simulated are kept in ``data/work/``. To judge
-simulated cases again after a change of the checks, remove ``rejected.csv`` (and the city files)
-and run with ``--judge``, which writes every case whose moments are there and simulates nothing.
+A run that was stopped can be continued with the same command: cases in a city file or in
+``rejected.csv`` are skipped, and the moments of simulated cases are stored in ``data/work/``. To
+check simulated cases again, after the checks were changed, remove ``rejected.csv`` (and the city
+files) and run with ``--judge``. This writes every case whose moments are stored and simulates
+nothing.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # one process a core
+os.environ["OMP_NUM_THREADS"] = "1"  # each core runs one process
 
 import argparse  # noqa: E402
 import multiprocessing  # noqa: E402
@@ -50,7 +51,7 @@ from tqdm import tqdm  # noqa: E402
 REFERENCE = 16.0  # reference height H, m
 PLANE = 2.0  # height of the pedestrian plane, m
 BULK = 0.07  # bulk velocity, lattice units
-FASTEST = 0.45  # a cell faster than this (lattice units) is taken as divergence
+FASTEST = 0.45  # lattice units; a simulation with a faster cell counts as diverged
 SAMPLE = 0.04  # time between two samples, T
 SPIN_UP = 10.0  # T
 AVERAGING = {"real": 50.0, "irregular": 50.0, "regular": 30.0}  # T
@@ -59,7 +60,7 @@ PACKAGES = ("lbmpy", "pystencils", "sympy", "numpy")
 
 @dataclass(frozen=True)
 class Numerics:
-    """What a simulation resolves, and how; the defaults are those of the data.
+    """Resolution and numerical settings of a simulation; the defaults are those of the data.
 
     Attributes
     ----------
@@ -68,9 +69,9 @@ class Numerics:
     lid : float
         Height of the free-slip lid, m.
     reynolds : float
-        H u_tau / viscosity at the first guess of u_tau, BULK / 7 = 0.01.
+        Reynolds number H u_tau / viscosity for the first guess of u_tau, BULK / 7 = 0.01.
     smagorinsky : float
-        Constant of a Smagorinsky model; 0 for none.
+        Constant of a Smagorinsky model; 0 for no model.
     """
 
     cell: float = CELL
@@ -101,15 +102,16 @@ class Numerics:
 
 
 class Solver:
-    """The generated lattice Boltzmann kernel of one grid; it serves any layout of that grid.
+    """Lattice Boltzmann solver for one grid, which can simulate any layout on this grid.
 
     Parameters
     ----------
     shape : tuple of (int, int)
-        Cells along x and y.
+        Number of cells along x and y.
     numerics : Numerics, optional
+        By default the settings of the data.
     gpu : bool
-        Step on a CUDA GPU, with cupy, instead of a core.
+        Run on a CUDA GPU (with cupy) instead of one CPU core.
     """
 
     def __init__(self, shape: tuple[int, int], numerics: Numerics = Numerics(), gpu: bool = False):
@@ -168,7 +170,8 @@ class Solver:
             name="lbm",
             kernel_params={"F_x": 0.0, "F_y": 0.0},
         )
-        # A run would upload the populations twice, which only `start` changes.
+        # lbmpy uploads the populations before every run. Only `start` changes them on the host, so
+        # they are uploaded there.
         self.upload, self.step.pre_run = self.step.pre_run, lambda: None
         self.forces = []
         self.walls = NoSlip()
@@ -182,7 +185,7 @@ class Solver:
         self.density = density.T[1:-1, 1:-1, 1:-1]
 
     def set_geometry(self, heights: np.ndarray) -> None:
-        """Set walls and lid for a map of building heights in cells, shape (y, x)."""
+        """Set walls and lid for building heights in cells, shape (y, x)."""
         nx, ny, nz = self.shape
         self.solid = np.arange(nz)[:, None, None] < heights  # (z, y, x)
         wall = np.zeros((nx + 2, ny + 2, nz + 2), bool)
@@ -194,7 +197,7 @@ class Solver:
         handling.set_boundary(self.lid, self.lid_slice)
 
     def start(self, wind: np.ndarray, seed: int) -> None:
-        """Set a rough logarithmic profile along ``wind`` (2,) plus 15 % of noise."""
+        """Set a logarithmic profile along ``wind`` (2,), with noise of 15 % of the bulk speed."""
         nx, ny, nz = self.shape
         z = (np.arange(nz) + 0.5) / self.numerics.height
         profile = np.log(np.maximum(z - 0.7, 0.07) / 0.06) / np.log(3.3 / 0.06)
@@ -208,9 +211,10 @@ class Solver:
         self.upload()
 
     def push(self, force: float, wind: np.ndarray) -> None:
-        """Let a force in lattice units act along ``wind`` (2,).
+        """Set the body force along ``wind`` (2,), in lattice units.
 
-        The numbers are kept: pystencils knows the arguments of a GPU kernel by their identity.
+        All values are kept in a list, because pystencils caches the arguments of a GPU kernel by
+        the identity of the objects: a new number must not reuse the address of an old one.
         """
         self.forces.append({"F_x": force * wind[0], "F_y": force * wind[1]})
         self.step.kernel_params.update(self.forces[-1])
@@ -221,7 +225,7 @@ class Solver:
         Parameters
         ----------
         density : numpy.ndarray
-            Time-mean density, shape (z, y, x); the pressure is a third of it.
+            Time mean of the density, shape (z, y, x). The pressure is (density - 1) / 3.
         wind : numpy.ndarray
             Unit vector of the wind, shape (2,).
 
@@ -258,10 +262,12 @@ class Solver:
         Returns
         -------
         dict
-            ``moments`` (2, 2, 8, H, W): time-means of `fields.MOMENTS` for each half of the
-            averaging time in the layers below and above the pedestrian plane; ``counts`` (2,)
-            samples in each; ``u_tau``; ``form_drag_share``; ``stress_ratio`` above the roofs;
-            ``steps``; ``averaging_time`` in T; ``wall_seconds``.
+            In lattice units: ``moments`` (2, 2, 8, H, W), the time means of `fields.MOMENTS` for
+            each half of the averaging time, in the layers below and above the pedestrian plane;
+            ``counts`` (2,), the number of samples in each half; ``u_tau``; ``form_drag_share``, of
+            the body force; ``stress_ratio``, measured over expected stress at each level above the
+            roofs; ``profile``, the mean velocity along the wind at each level; ``steps``;
+            ``averaging_time`` in T; ``wall_seconds``.
 
         Raises
         ------
@@ -280,8 +286,8 @@ class Solver:
         self.push(applied, wind)
         self.start(wind, seed)
 
-        # Steps between samples: an odd number, so that the lattice's staggered invariants, which
-        # change sign with every step and from cell to cell, cancel in the time-means.
+        # The staggered invariants of the lattice change sign with every step. With an odd number
+        # of steps between samples they cancel in the time means.
         chunk = 2 * round(SAMPLE * H / u_tau / 2) + 1
         moments = np.zeros((2, 2, len(store.MOMENTS), ny, nx))
         counts = np.zeros(2, int)
@@ -302,7 +308,7 @@ class Solver:
             fastest = max(float(flow.max()), -float(flow.min()))
             if not fastest <= FASTEST:  # true for NaN as well
                 raise FloatingPointError(f"velocity {fastest:.3g} after {steps} steps")
-            # Control: the drag is what the applied force did not turn into acceleration.
+            # Control: the drag is the part of the applied force that did not accelerate the flow.
             drag = applied - (bulk - bulk_before) / chunk
             bulk_before = bulk
             share = min(1.0, chunk * u_tau / H / (1.0 if clock < spin_up else 5.0))
@@ -324,7 +330,8 @@ class Solver:
 
         samples = counts.sum()
         force = force_sum / samples
-        # Above the roofs the resolved and viscous stress must carry the force on the air above.
+        # Above the roofs, resolved and viscous stress together must balance the body force on the
+        # air above.
         top = int(heights.max())
         velocity, flux = profiles / samples / area
         stress = self.numerics.viscosity * np.gradient(velocity) - flux
@@ -348,7 +355,7 @@ _solvers: dict[tuple, Solver] = {}
 
 
 def _start_worker() -> None:
-    """Lower the worker's priority, and end it when its parent ends."""
+    """Lower the priority of a worker process, and end it when its parent ends."""
     os.nice(10)
 
     def follow() -> None:
@@ -359,12 +366,12 @@ def _start_worker() -> None:
 
 
 def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool) -> str:
-    """Simulate a case in a worker and write what `Solver.run` returns to ``file`` (npz).
+    """Simulate a case in a worker process and write the result of `Solver.run` to ``file`` (npz).
 
     Returns
     -------
     str
-        Empty, or why the case diverged.
+        Empty, or a message that the simulation diverged; then no file is written.
     """
     heights = case.layout.heights
     shape = (heights.shape[1], heights.shape[0])
@@ -410,7 +417,7 @@ def describe(case: Case, raw: dict, figures: dict, spin_up: float) -> dict:
 
 
 def finish(case: Case, file: Path, reason: str, out: Path, spin_up: float) -> str:
-    """Judge a simulated case, write it or list it as rejected, and return a line for the log."""
+    """Check a simulated case, store or reject it, and return a line for the log."""
     if reason:
         store.reject(out, case, reason, {})
         return f"{case.name}: rejected, {reason}"
@@ -429,7 +436,7 @@ def finish(case: Case, file: Path, reason: str, out: Path, spin_up: float) -> st
 
 
 def fetch_wheel(work: Path) -> Path:
-    """Return the wheel of sionna-rt 2.2.0 in ``work``, downloaded from PyPI if it is missing."""
+    """Return the wheel of sionna-rt 2.2.0 in ``work``; download it from PyPI if it is missing."""
     pattern = "sionna_rt-2.2.0-*.whl"
     if not list(work.glob(pattern)):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", str(work)]
@@ -438,18 +445,20 @@ def fetch_wheel(work: Path) -> Path:
 
 
 def main() -> None:
-    """Run the cases that are still missing."""
+    """Run the command: simulate the missing cases."""
     parser = argparse.ArgumentParser(description="Simulate the cases of the data set.")
     parser.add_argument("--sionna-wheel", type=Path, help="wheel of sionna-rt 2.2.0")
-    parser.add_argument("--workers", type=int, default=2, help="processes, one a core")
-    parser.add_argument("--gpu", action="store_true", help="step on a CUDA GPU (needs cupy)")
-    parser.add_argument("--only", nargs="+", default=[], help="beginnings of case names")
-    parser.add_argument("--limit", type=int, help="run at most so many cases")
-    parser.add_argument("--judge", action="store_true", help="simulate nothing, only judge")
-    parser.add_argument("--list", action="store_true", help="list the plan and stop")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of processes, one for each core"
+    )
+    parser.add_argument("--gpu", action="store_true", help="simulate on a CUDA GPU (needs cupy)")
+    parser.add_argument("--only", nargs="+", default=[], help="run only cases whose names begin so")
+    parser.add_argument("--limit", type=int, help="largest number of cases to run")
+    parser.add_argument("--judge", action="store_true", help="only check simulated cases")
+    parser.add_argument("--list", action="store_true", help="list all cases and exit")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1])
-    parser.add_argument("--spin-up", type=float, default=SPIN_UP, help="time in H/u_tau")
-    parser.add_argument("--averaging", type=float, help="time in H/u_tau, for trials")
+    parser.add_argument("--spin-up", type=float, default=SPIN_UP, help="spin-up time in H/u_tau")
+    parser.add_argument("--averaging", type=float, help="averaging time in H/u_tau, for tests")
     options = parser.parse_args()
 
     work = options.out / "work"
@@ -469,7 +478,7 @@ def main() -> None:
         futures = {}
         for case in pending:
             file = work / f"{case.name}.npz"
-            if file.exists():  # simulated before
+            if file.exists():  # simulated in an earlier run
                 bar.write(finish(case, file, "", options.out, options.spin_up))
                 bar.update()
                 continue
@@ -482,7 +491,7 @@ def main() -> None:
             case, file = futures[future]
             try:
                 bar.write(finish(case, file, future.result(), options.out, options.spin_up))
-            except Exception as error:  # noqa: BLE001  the other cases go on
+            except Exception as error:  # noqa: BLE001  the other cases continue
                 bar.write(f"{case.name}: failed, {error!r}")
             bar.update()
     bar.close()

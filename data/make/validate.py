@@ -1,25 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Simulate blocks that were measured in a wind tunnel, changing one thing of the solver at a time.
+"""Compare the solver with a wind tunnel, also with one setting of the solver changed at a time.
 
-The data teach the automaton what the solver says; this script finds out what the solver is worth.
-It simulates case C of the Architectural Institute of Japan: 3 × 3 cubes of 20 m, 20 m apart, whose
-middle one is absent (0H), as high (1H) or twice as high (2H), under three wind directions, in the
-middle of a periodic square.
+The automaton learns from the solver, so it cannot be better than the solver. This script simulates
+case C of the Architectural Institute of Japan: 3 × 3 cubes of 20 m, 20 m apart. The middle cube is
+absent (0H), as high as the others (1H) or twice as high (2H). There are three wind directions. The
+blocks stand in the middle of a periodic square.
 
 Usage
 -----
 python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H 2H] [--gpu]
 
-Each case becomes ``<setting>_<variant>_<angle>.npz``, what `simulate.Solver.run` returns. A run
-that was stopped goes on with the case that it was at; a case that diverged is written as ``.txt``.
-With ``--score`` nothing is simulated: what is there is held against the measurements, and the
-figures are written to ``validation.csv`` beside this script.
+The result of `simulate.Solver.run` for each case is written to ``<setting>_<variant>_<angle>.npz``;
+for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
+with the same command: existing cases are skipped. With ``--score`` nothing is simulated. The
+existing cases are compared with the measurements, and ``validation.csv`` is written next to this
+script.
 
-Scores. A probe is read in the cell that it lies in. The tunnel's speeds are of its inflow at the
-probes' height, which a periodic domain does not have, so the simulated ones of a case are scaled to
-the mean of the measured: r, hit rate (within 25 %, VDI 3783-9), share within a factor of two and
-the slope of simulated over measured speak of the pattern alone. ``factor`` is what they were scaled
-by, of u_tau.
+Scores. The simulated speed at a probe is that of the cell in which the probe lies. The tunnel's
+speeds are relative to the inflow at the height of the probes. A periodic domain has no inflow, so
+the simulated speeds of a case are scaled to the mean of the measured speeds. The scores therefore
+describe only the pattern of speeds: Pearson's correlation r, the hit rate (within 25 %,
+VDI 3783-9), the share within a factor of two, and the slope of simulated over measured speed.
+``factor`` is the scaling factor for simulated speeds in units of u_tau.
 """
 
 from __future__ import annotations
@@ -36,17 +38,17 @@ from fields import MOMENTS
 from simulate import Numerics, Solver
 
 CUBE = 20.0  # side of a cube, and width of a street, m
-ANGLES = (0.0, 22.5, 45.0)  # of the wind in the tunnel, towards -y from +x, degrees
+ANGLES = (0.0, 22.5, 45.0)  # wind directions of the tunnel, degrees from +x towards -y
 VARIANTS = {"0H": 0.0, "1H": CUBE, "2H": 2 * CUBE}  # height of the middle block, m
 SPIN_UP = 10.0  # T
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A way of simulating: the numerics, the domain's length and width in m, and the average."""
+    """A variant of the simulation: numerics, length and width of the domain, averaging time."""
 
     numerics: Numerics = field(default_factory=Numerics)
-    domain: tuple[float, float] = (256.0, 256.0)
+    domain: tuple[float, float] = (256.0, 256.0)  # m
     averaging: float = 25.0  # T
 
 
@@ -61,7 +63,7 @@ SETTINGS = {
 
 
 def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarray:
-    """Return the heights of the nine blocks in cells, shape (H, W), in the middle of the domain.
+    """Return building heights in cells, shape (H, W), with nine blocks in the middle.
 
     Parameters
     ----------
@@ -85,7 +87,7 @@ def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarra
 
 
 def probes(measured: Path, angle: float, variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the probes of a case are, (N, 2) in m, and what they measured, (N,)."""
+    """Return the positions (x, y) of the probes of a case, (N, 2) in m, and their speeds, (N,)."""
     directions = json.loads(measured.read_text(encoding="utf-8"))["directions"]
     found = next(d for d in directions if d["sourceAngleDegrees"] == angle)["probes"]
     places = 100 * np.array([(probe["x"], probe["y"]) for probe in found])  # the model is 1:100
@@ -93,7 +95,7 @@ def probes(measured: Path, angle: float, variant: str) -> tuple[np.ndarray, np.n
 
 
 def score(simulated: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """Return the figures of a case from speeds at its probes, (N,) each."""
+    """Return the scores of a case from simulated and measured speeds at its probes, (N,) each."""
     factor = measured.mean() / simulated.mean()
     ratio = factor * simulated / measured
     return {
@@ -106,9 +108,9 @@ def score(simulated: np.ndarray, measured: np.ndarray) -> dict[str, float]:
 
 
 def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
-    """Score all simulated cases, with the layers below and above the plane and their mean.
+    """Score all simulated cases, for the layers below and above the plane and for their mean.
 
-    ``halves_r`` is the correlation at the probes between the two halves of the average.
+    ``halves_r`` is the correlation between the two halves of the averaging time at the probes.
     """
     rows = []
     for file in sorted(folder.glob("*.npz")):
@@ -118,8 +120,8 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
         with np.load(file) as raw:
             halves = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (2, 2, H, W)
         sides = np.array(setting.domain)[:, None] / 2
-        columns, rows_of = ((places.T + sides) // setting.numerics.cell).astype(int)
-        halves = halves[:, :, rows_of, columns]  # (half, layer, probe)
+        x, y = ((places.T + sides) // setting.numerics.cell).astype(int)  # cells of the probes
+        halves = halves[:, :, y, x]  # (half, layer, probe)
         below, above = halves.mean(axis=0)
         agreement = np.corrcoef(halves.mean(axis=1))[0, 1]
         for layer, read in (("mean", (below + above) / 2), ("below", below), ("above", above)):
@@ -129,15 +131,15 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
 
 
 def main() -> None:
-    """Simulate the cases that are still missing."""
+    """Run the command: simulate the missing cases, or score those that exist."""
     parser = argparse.ArgumentParser(description="Simulate case C of the AIJ.")
     parser.add_argument("--out", type=Path, default=Path("data/work/validation"))
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--angles", nargs="+", type=float, choices=ANGLES, default=list(ANGLES))
-    parser.add_argument("--gpu", action="store_true", help="step on a CUDA GPU (needs cupy)")
+    parser.add_argument("--gpu", action="store_true", help="simulate on a CUDA GPU (needs cupy)")
     parser.add_argument(
-        "--score", action="store_true", help="simulate nothing, score what is there"
+        "--score", action="store_true", help="score the existing cases, simulate nothing"
     )
     options = parser.parse_args()
     here = Path(__file__).resolve().parent

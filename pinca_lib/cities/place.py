@@ -58,6 +58,10 @@ class Grid(NamedTuple):
         return Bounds(self.west, self.south, self.west + width, self.south + height)
 
 
+def _same(x, y):
+    return x, y
+
+
 class Drawing(NamedTuple):
     """Buildings drawn on a grid."""
 
@@ -81,6 +85,8 @@ class Source:
         Takes a ``Grid`` and returns a ``Drawing``.
     remarks : tuple of str
         What its user should know, a sentence each.
+    to_metres, from_metres : callable
+        Take x, y as the file has them (perhaps degrees) to those of the source, and back.
     """
 
     name: str
@@ -88,6 +94,8 @@ class Source:
     crs: Any
     draw: Callable[[Grid], Drawing]
     remarks: tuple[str, ...] = ()
+    to_metres: Callable = _same
+    from_metres: Callable = _same
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,12 @@ class WindMaps:
         """Turbulent kinetic energy, m²/s²: (N, h, w)."""
         return self.plane(TKE)
 
+    def only(self, wind_from: Sequence[float]) -> "WindMaps":
+        """Return the maps of some of the winds, in the order given."""
+        numbers = [self.wind_from.index(direction) for direction in wind_from]
+        scale = tuple(self.scale[number] for number in numbers)
+        return replace(self, wind_from=tuple(wind_from), fields=self.fields[numbers], scale=scale)
+
     def scaled(self, factors: float | Sequence[float]) -> "WindMaps":
         """Return the maps of winds that are stronger by a factor, one for each direction.
 

@@ -1,4 +1,4 @@
-"""Simulated cases: city files and their checks, many cases as one tensor, UrbanTALES, NetCDF."""
+"""Simulated cases: city files and their checks, data sets, the UrbanTALES converter, NetCDF."""
 
 import lazy_loader
 

@@ -1,16 +1,16 @@
-"""City files: the HDF5 layout in which cities and their simulated wind are kept, and its checks.
+"""Read, check and write city files: the HDF5 files that hold a city and its simulated wind.
 
-One file a city (one geometry), any number of cases (wind directions) in it:
+A file holds one city (one geometry) and any number of cases (wind directions):
 
     city_base                (4, H, W)       coord_y, coord_x, geo_mask, topo
     cases/<case>/wind_field  (7 or 8, H, W)  windInitX, windInitY, uped, vped, Uped, TKEped,
                                              Tuwped and, if it was simulated, dwdz
     cases/<case>             attribute meta: text of a Python dict literal
 
-Of ``meta`` the reader uses ``cityHW`` (height and width of the domain in metres), ``row_order``
-(``"south_first"`` or ``"north_first"``) and ``channels``; the rest is kept for people. A file is
-not trusted: nothing in it is evaluated, links out of the file are refused, and every array is
-checked before it is used.
+The reader uses three entries of ``meta``: ``cityHW`` (height and width of the domain in metres),
+``row_order`` (``"south_first"`` or ``"north_first"``) and ``channels``. It keeps the other entries
+for information. Files are not trusted: nothing in them is evaluated, links to other files are
+refused, and every array is checked before it is used.
 """
 
 import ast
@@ -44,28 +44,29 @@ GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
 LONGEST_META = 65_536  # characters
 ROW_ORDERS = ("south_first", "north_first")
-CELL_SIZE = 1.0  # m, of cases whose meta lacks `cityHW`: that of UrbanTALES's real cities
+CELL_SIZE = 1.0  # m, used if meta lacks `cityHW`: the cell size of UrbanTALES's real cities
 
 
 @dataclass(frozen=True, eq=False)
 class WindCase:
-    """One city under one wind, at the resolution of its file.
+    """One city under one wind, on the grid of its file.
 
     Attributes
     ----------
     city, name : str
-        Stem of the file, and name of the case in it.
+        Name of the file without ``.h5``, and name of the case in the file.
     state : ndarray of shape (12, H, W), float32
-        Channels 0-11 in the order and units of ``pinca_lib.channels``; the fields are zero in
-        buildings, and channel 11 is zero throughout where ``has_dwdz`` is false.
+        Channels 0-11 in the order and units of ``pinca_lib.channels``. The fields are zero in
+        buildings. Channel 11 is zero everywhere if ``has_dwdz`` is False.
     extent : tuple of float
         Height and width of the domain, m.
     has_dwdz : bool
         Whether the file holds the simulated d<w>/dz.
     row_order : str or None
-        How the file's rows run, if it or the caller says so; here they run as v does.
+        Row order of the file, if the file or the caller states it. The rows of ``state`` are
+        already flipped if it is ``"north_first"``.
     meta : dict
-        The case's ``meta`` as it stands.
+        The case's ``meta``, unchanged except that ``cityHW`` is a pair of floats.
     """
 
     city: str
@@ -78,12 +79,12 @@ class WindCase:
 
 
 def case_names(path: Path | str) -> list[str]:
-    """Return the names of the cases in a city file, without reading their fields.
+    """Return the names of the cases in a city file without reading their fields.
 
     Raises
     ------
     InputError
-        If the file is not HDF5, or holds no case.
+        If the file is not an HDF5 file or holds no case.
     """
     with hdf5.open_file(path := Path(path)) as file:
         return list(_cases(path, file))
@@ -97,17 +98,22 @@ def read_city(
     Parameters
     ----------
     path : Path or str
-        The file.
-    names : sequence of str, optional
-        The cases to read; all without it.
+        The city file.
     row_order : {"south_first", "north_first"}, optional
-        How to read cases whose ``meta`` does not say. Without it they are read as they stand.
-        North-first cases are turned upside down, so that v and the y derivative run one way.
+        Row order of the cases whose ``meta`` does not state it. By default their rows are read
+        unchanged. The rows of north-first cases are flipped, so that y increases with the row
+        number and v is positive in that direction.
+    names : sequence of str, optional
+        The cases to read; all by default.
+
+    Returns
+    -------
+    list of WindCase
 
     Raises
     ------
     InputError
-        If the file is not a sound city file; the message names file, case and fault.
+        If the file is not a valid city file. The message names the file, the case and the fault.
     """
     with hdf5.open_file(path := Path(path)) as file:
         base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
@@ -119,17 +125,27 @@ def read_city(
 def read_half_averages(
     path: Path | str, name: str, row_order: str | None = None
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return a case averaged over either half of the simulated time, if the file has that.
+    """Return the averages of a case over the first and the second half of the simulated time.
+
+    Parameters
+    ----------
+    path : Path or str
+        The city file.
+    name : str
+        The case.
+    row_order : {"south_first", "north_first"}, optional
+        As in ``read_city``.
 
     Returns
     -------
-    two ndarrays of shape (12, H, W), or None
-        As ``WindCase.state``, of which channels 6-11 differ.
+    two ndarrays of shape (12, H, W), float32, or None
+        Like ``WindCase.state``, with channels 6-11 from each half; None if the file does not
+        hold half averages.
 
     Raises
     ------
     InputError
-        If the file, the case or its half averages are not sound.
+        If the file, the case or its half averages are not valid.
     """
     with hdf5.open_file(path := Path(path)) as file:
         base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
@@ -140,7 +156,8 @@ def read_half_averages(
         where = f"{path.name}: case {shown(name)!r}: half_averages"
         data = hdf5.dataset(path, cases[name], "half_averages", sides=4)
         if data.shape != (2, *case.state[PREDICTED].shape):
-            raise InputError(f"{where} is {data.shape}, not {(2, *case.state[PREDICTED].shape)}")
+            expected = (2, *case.state[PREDICTED].shape)
+            raise InputError(f"{where} has shape {data.shape}; expected {expected}")
         planes = np.stack([hdf5.checked_array(half, where, NAMES[PREDICTED])
                            for half in hdf5.numbers(data)])  # fmt: skip
     rows = slice(None, None, -1 if case.row_order == "north_first" else 1)
@@ -150,18 +167,20 @@ def read_half_averages(
     return first, second
 
 
-def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]):
-    """Write a city file; one of the same name is replaced only when the new one is complete.
+def write_city(
+    path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.ndarray, dict]]
+) -> None:
+    """Write a city file. An existing file is replaced only when the new one is complete.
 
     Parameters
     ----------
     path : Path or str
         File to write.
     base : ndarray of shape (4, H, W)
-        coord_y, coord_x (-1…1), geo_mask (1 air, 0 building) and topo (m).
+        coord_y and coord_x (-1 to 1), geo_mask (1 in air, 0 in buildings) and topo (m).
     cases : dict of str to (wind_field, meta)
-        ``wind_field`` of shape (7 or 8, H, W), in m/s, m²/s² and 1/s; ``meta`` a dict of plain
-        Python values.
+        For each case its ``wind_field``, an ndarray of shape (7 or 8, H, W) in m/s, m²/s² and
+        1/s, and its ``meta``, a dict of plain Python values. Arrays are stored as float16.
     """
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
         file.create_dataset("city_base", data=base.astype(np.float16), compression="gzip")
@@ -175,7 +194,7 @@ def write_city(path: Path | str, base: np.ndarray, cases: dict[str, tuple[np.nda
 def _cases(path: Path, file: h5py.File) -> h5py.Group:
     cases = hdf5.child(path, file, "cases", h5py.Group)
     if not len(cases):
-        raise InputError(f"{path.name}: 'cases' is empty; expected one group per case")
+        raise InputError(f"{path.name}: 'cases' is empty; expected a group for each case")
     return cases
 
 
@@ -190,24 +209,26 @@ def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
         if np.abs(base[index]).max() > 1.001:
             raise InputError(f"{where}: {NAMES[index]} must lie between -1 and 1")
     if not np.isin(base[GEO_MASK], (0, 1)).all():
-        raise InputError(f"{where}: geo_mask must be 1 in air and 0 in buildings, nothing else")
+        raise InputError(f"{where}: geo_mask must be 1 in air and 0 in buildings")
     if not base[GEO_MASK].any():
-        raise InputError(f"{where}: geo_mask is 0 everywhere; no air is left to simulate")
+        raise InputError(
+            f"{where}: geo_mask is 0 everywhere, so there is no air; expected 1 in air"
+        )
     if base[TOPO].min() < 0:
         raise InputError(f"{where}: topo holds negative building heights; expected metres, >= 0")
     return base
 
 
 def _warn_of_impossible(state: np.ndarray, where: str) -> None:
-    """Warn of numbers that no mean flow has, and of coordinates that tell no place."""
+    """Warn if speed or TKE is negative, or if a coordinate does not change along its axis."""
     for index in (SPEED, TKE):
         low = state[index].min()
         if low < -1e-3 * max(state[index].max(), 1e-3):
-            warnings.warn(f"{where}: {NAMES[index]} falls to {low:g}; it cannot be negative",
+            warnings.warn(f"{where}: {NAMES[index]} goes down to {low:g}; it cannot be negative",
                           stacklevel=2)  # fmt: skip
-    for index, axis, line in ((COORD_Y, 0, "row to row"), (COORD_X, 1, "column to column")):
+    for index, axis, lines in ((COORD_Y, 0, "row to row"), (COORD_X, 1, "column to column")):
         if not np.ptp(state[index], axis=axis).all():
-            warnings.warn(f"{where}: {NAMES[index]} does not change from {line}", stacklevel=2)
+            warnings.warn(f"{where}: {NAMES[index]} does not change from {lines}", stacklevel=2)
 
 
 def _read_case(
@@ -224,7 +245,7 @@ def _read_case(
     if data.shape[1:] != base.shape[1:]:
         raise InputError(
             f"{where}: wind_field is {data.shape[1]}×{data.shape[2]} cells, but city_base is "
-            f"{base.shape[1]}×{base.shape[2]}; both must be on one grid"
+            f"{base.shape[1]}×{base.shape[2]}; both must have the same grid"
         )
     names = WIND_NAMES[: data.shape[0]]
     meta = _read_meta(group, where, names)
@@ -234,12 +255,17 @@ def _read_case(
     state[WIND_FIELD][: len(names)] = planes
     state[PREDICTED] *= base[GEO_MASK]
     if not state[PREDICTED].any():
-        raise InputError(f"{where}: all fields are 0 in air; is geo_mask (1 = air) inverted?")
+        raise InputError(
+            f"{where}: all fields are 0 in air; check whether geo_mask is inverted (expected 1 in "
+            "air, 0 in buildings)"
+        )
     _warn_of_impossible(state, where)
     if (order := meta.get("row_order", row_order)) == "north_first":
-        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # all but the coordinates
+        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # not the coordinates
     if "cityHW" not in meta:
-        warnings.warn(f"{where}: meta lacks cityHW; taking cells of {CELL_SIZE:g} m", stacklevel=2)
+        warnings.warn(
+            f"{where}: meta has no cityHW; assuming cells of {CELL_SIZE:g} m", stacklevel=2
+        )
     height, width = base.shape[1:]
     return WindCase(
         city=path.stem,
@@ -253,7 +279,7 @@ def _read_case(
 
 
 def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
-    """Parse a case's ``meta`` as a literal and check the entries that matter.
+    """Parse a case's ``meta`` as a Python literal and check the entries that the reader uses.
 
     Parameters
     ----------
@@ -262,12 +288,12 @@ def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
     where : str
         File and case, for messages.
     names : tuple of str
-        The channels that its wind_field has.
+        The channels of the case's wind_field.
 
     Raises
     ------
     InputError
-        If it is missing, no dict literal, or one of its entries cannot be used.
+        If ``meta`` is missing, is not a dict literal, or has an invalid entry.
     """
     if "meta" not in group.attrs:
         raise InputError(f"{where}: attribute 'meta' is missing; expected a Python dict literal")
@@ -279,7 +305,7 @@ def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
         meta = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise InputError(
-            f"{where}: meta is no Python literal ({first_line(error)}); "
+            f"{where}: meta is not a Python literal ({first_line(error)}); "
             "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
         ) from error
     if not isinstance(meta, dict):
@@ -299,19 +325,24 @@ def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
 
 
 def _check_channels(stated: object, where: str, names: tuple[str, ...]) -> None:
-    """Check names that a file gives its channels: those of wind_field, or of base and wind_field.
+    """Check the channel names in ``meta``: those of wind_field, or of city_base and wind_field.
 
-    Other spellings pass, since files were made by hand; known names in a wrong order do not.
+    Unknown names are accepted, because people write these files by hand. The known names in a
+    wrong order are not.
     """
-    is_list = isinstance(stated, list | tuple) and all(isinstance(name, str) for name in stated)
-    if is_list and len(stated) == len(NAMES[GEOMETRY]) + len(names):
-        stated = stated[len(NAMES[GEOMETRY]) :]
-    if not is_list or len(stated) != len(names):
+    listed = tuple(stated) if isinstance(stated, list | tuple) else ()
+    are_names = all(isinstance(name, str) for name in listed)
+    if len(listed) == len(GEOMETRY_NAMES) + len(names):
+        listed = listed[len(GEOMETRY_NAMES) :]
+    if not are_names or len(listed) != len(names):
         raise InputError(
-            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field"
+            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field; "
+            f"expected {', '.join(names)}"
         )
-    if set(stated) == set(names) and tuple(stated) != names:
-        raise InputError(f"{where}: channels are in another order; expected {', '.join(names)}")
+    if set(listed) == set(names) and listed != names:
+        raise InputError(
+            f"{where}: meta['channels'] is in the wrong order; expected {', '.join(names)}"
+        )
 
 
 def _checked_extent(value: object, where: str) -> tuple[float, float]:

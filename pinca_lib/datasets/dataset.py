@@ -1,12 +1,13 @@
-"""Data sets: a folder of city files as one tensor, at one size, with each case's extent."""
+"""Data sets: all cases of a folder of city files in one tensor, resized to one grid."""
 
 import hashlib
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,29 +20,31 @@ from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WI
 from pinca_lib.datasets.city_files import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, shown
 
-READERS = 8  # threads at most, each of which holds a raw case
+READERS = 8  # most threads that read files; each holds one case on the grid of its file
 
 
 @dataclass(frozen=True, eq=False)
 class WindDataset:
-    """Cases of one size.
+    """Cases on grids of the same size.
 
     Attributes
     ----------
     states : Tensor of shape (N, 12, H, W), float32
-        Channels 0-11 (``pinca_lib.channels``), the fields zero in buildings.
+        Channels 0-11 in the order and units of ``pinca_lib.channels``; the fields are zero in
+        buildings.
     extents : Tensor of shape (N, 2), float32
         Height and width of each case's domain, m.
     has_dwdz : Tensor of shape (N,), bool
-        Whether channel 11 was simulated; elsewhere it is zero.
+        Whether channel 11 was simulated. If not, it is zero everywhere.
     rows_stated : Tensor of shape (N,), bool
-        Whether it is known that the rows run the way in which v is positive.
+        Whether the row order is stated, so that y is known to increase with the row number.
     turnable : Tensor of shape (N,), bool
-        Whether rows, v and the driving wind are known to agree, so that directions and mirror
-        images mean what they should: the case's row order is stated, and in most cases of the set
-        the mean flow lies within 45° of the wind (in a dense quarter it may even turn back).
+        Whether the case may be rotated and mirrored together with its wind, because rows, v and
+        the driving wind are known to agree. This is so if the case's row order is stated and, as
+        the median over the data set, the mean flow is within 45° of the driving wind. (A single
+        case may deviate: in a dense quarter the mean flow can even reverse.)
     names : tuple of str
-        ``city/case`` of each.
+        ``city/case`` of each case.
     """
 
     states: Tensor
@@ -55,31 +58,31 @@ class WindDataset:
         return len(self.names)
 
     def __getitem__(self, which: int | slice | str | Sequence[int]) -> "WindDataset":
-        """Return chosen cases, as a data set of their own.
+        """Return the selected cases as a new data set.
 
         Parameters
         ----------
         which : int, slice, str or sequence of int
-            Numbers of cases, or the ``city/case`` of one.
+            Indices of cases, or the ``city/case`` of one case.
 
         Raises
         ------
         IndexError, KeyError
-            If there is no case of that number or name.
+            If there is no case with that index or name.
         """
         if isinstance(which, str):
             if which not in self.names:
                 raise KeyError(f"no case {which!r}; choose from: {', '.join(self.names)}")
             which = self.names.index(which)
-        numbers = np.atleast_1d(np.arange(len(self))[which])
-        chosen = torch.from_numpy(numbers)
+        indices = np.atleast_1d(np.arange(len(self))[which])
+        chosen = torch.from_numpy(indices)
         return WindDataset(
             states=self.states[chosen],
             extents=self.extents[chosen],
             has_dwdz=self.has_dwdz[chosen],
             rows_stated=self.rows_stated[chosen],
             turnable=self.turnable[chosen],
-            names=tuple(self.names[number] for number in numbers),
+            names=tuple(self.names[index] for index in indices),
         )
 
     @property
@@ -89,11 +92,11 @@ class WindDataset:
 
     @property
     def cell_sizes(self) -> Tensor:
-        """Height and width of a cell of each case, m: (N, 2)."""
+        """Height and width of the cells of each case, m; shape (N, 2)."""
         return self.extents / torch.tensor(self.states.shape[-2:])
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over names, extents and fields: equal for equal data only."""
+        """Return the SHA-256 of names, extents and states; it changes if any of them changes."""
         digest = hashlib.sha256("\n".join(self.names).encode())
         for tensor in (self.extents, self.states):
             digest.update(str(tuple(tensor.shape)).encode())
@@ -107,26 +110,30 @@ def load_dataset(
     case: str | None = None,
     row_order: str | None = None,
 ) -> WindDataset:
-    """Read every city file of a folder and bring all cases to one size.
+    """Read the city files of a folder and resize all cases to one grid.
 
     Parameters
     ----------
     folder : Path or str
-        Holds ``<city>.h5`` files; a ``GlobalMetaData.h5`` is passed over.
+        Folder with ``<city>.h5`` files. ``GlobalMetaData.h5`` is skipped.
     image_size : int or (int, int)
-        Cells of the target grid: one number for a square, or height and width; 0 keeps the
-        cases' own grid, which must then be the same for all.
+        Size of the grid in cells: one number for a square, or height and width. 0 keeps the
+        grids of the files, which must then all have the same size.
     case : str, optional
-        Take this case alone: its ``city/case``, or a part that no other contains; the first of
-        all if empty.
+        Load only this case: its ``city/case``, or a part of it that occurs in no other name.
+        The first case if empty.
     row_order : {"south_first", "north_first"}, optional
-        Row order of the cases that do not state it; see ``cityfiles.read_city``.
+        Row order of the cases that do not state it; see ``city_files.read_city``.
+
+    Returns
+    -------
+    WindDataset
 
     Raises
     ------
     InputError
-        If the folder holds no city file, one of them is unsound, the case is not there, or the
-        sizes differ and none is given.
+        If the folder holds no city file, a file is not valid, the case does not exist, or
+        ``image_size`` is 0 and the grids differ in size.
     """
     if case is None:
         places = [(path, name) for path in city_paths(folder) for name in case_names(path)]
@@ -138,25 +145,30 @@ def load_dataset(
         path, name = place
         return read_city(path, row_order, [name])[0]
 
-    # Cases are resized as they come, since all together the raw ones may not fit memory, and by
-    # one thread, since a team of OpenMP's would wait for cores in the readers' way.
+    # Each case is resized as soon as it is read, because all cases at their original size may not
+    # fit in memory. Resizing uses one thread: a team of OpenMP threads would wait for the cores
+    # that the readers use.
     threads = min(torch.get_num_threads(), READERS)
     with (
         ThreadPoolExecutor(threads) as readers,
         threadpool_limits(1, "openmp"),
-        closing(readers.map(read, places)) as raw,  # so that Ctrl-C stops the readers, too
+        # Closing the generator cancels the remaining reads, for example after Ctrl-C.
+        closing(cast(Generator[WindCase, None, None], readers.map(read, places))) as raw,
     ):
         bar = tqdm(raw, desc="cases", total=len(places), unit="case", delay=2)
         cases = [_resized(case, image_size) for case in bar]
-    sizes = {found.state.shape[1:] for found in cases}
+    sizes = {loaded.state.shape[1:] for loaded in cases}
     if len(sizes) > 1:
-        listed = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
-        raise InputError(f"{folder}: grids of {listed} cells; set image_size to bring all to one")
+        grids = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
+        raise InputError(
+            f"{folder}: the cases have grids of {grids} cells; set image_size to resize all to "
+            "one grid"
+        )
     return _stacked(cases)
 
 
 def load_case(path: Path, name: str, image_size: int | tuple[int, int] = 0) -> WindDataset:
-    """Read one case of a city file; see ``load_dataset``."""
+    """Read one case of a city file, as a data set of one case; see ``load_dataset``."""
     (case,) = read_city(path, names=[name])
     return _stacked([_resized(case, image_size)])
 
@@ -190,20 +202,27 @@ def _turnable(cases: Sequence[WindCase]) -> Tensor:
 
 
 def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Path, str]]:
-    """Return the file and the name in it of every case of a folder, by ``city/case``.
+    """Return where each case of a folder is stored.
 
     Parameters
     ----------
     folder : Path or str
+        Folder with city files.
     lenient : bool
-        Pass unreadable files over with a warning, if there are others.
+        Skip unreadable files with a warning, if at least one file can be read.
+
+    Returns
+    -------
+    dict of str to (Path, str)
+        For each ``city/case``, the city file and the name of the case in it.
 
     Raises
     ------
     InputError
-        If the folder holds no city file, or one of them has no cases.
+        If the folder holds no city file, or a file cannot be read or has no cases.
     """
-    found, errors = {}, []
+    found: dict[str, tuple[Path, str]] = {}
+    errors: list[InputError] = []
     for path in city_paths(folder):
         try:
             names = case_names(path)
@@ -213,8 +232,8 @@ def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Pat
         found |= {_full_name(path.stem, name): (path, name) for name in names}
     if errors and not (lenient and found):
         raise errors[0]
-    for error in errors:
-        warnings.warn(f"passed over: {error}", stacklevel=2)
+    for skipped in errors:
+        warnings.warn(f"skipped: {skipped}", stacklevel=2)
     return found
 
 
@@ -223,21 +242,33 @@ def _full_name(city: str, case: str) -> str:
 
 
 def find_case(cases: Collection[str], name: str) -> str:
-    """Return the case of that name, the only one that contains it, or the first if it is empty.
+    """Find a case by its name or by a part of its name.
+
+    Parameters
+    ----------
+    cases : collection of str
+        Names ``city/case``.
+    name : str
+        One of them, or a part that occurs in only one of them. The first case if empty.
+
+    Returns
+    -------
+    str
+        The full name.
 
     Raises
     ------
     InputError
-        If none fits, or more than one.
+        If no case matches, or more than one.
     """
-    fitting = [full for full in cases if name in full]
+    matches = [full for full in cases if name in full]
     if name in cases:
         return name
-    if len(fitting) == 1 or not name:
-        return fitting[0]
-    what = "no case" if not fitting else f"{len(fitting)} cases"
-    choice = ", ".join(fitting or cases)
-    raise InputError(f"parameter case={shown(name)!r} fits {what}; choose from: {choice}")
+    if len(matches) == 1 or not name:
+        return matches[0]
+    count = "no case" if not matches else f"{len(matches)} cases"
+    choice = ", ".join(matches or cases)
+    raise InputError(f"parameter case={shown(name)!r} fits {count}; choose from: {choice}")
 
 
 def city_paths(folder: Path | str) -> list[Path]:
@@ -246,7 +277,7 @@ def city_paths(folder: Path | str) -> list[Path]:
     Raises
     ------
     InputError
-        If there is no such folder, or no city file in it.
+        If the folder does not exist or holds no city file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -254,19 +285,32 @@ def city_paths(folder: Path | str) -> list[Path]:
     paths = sorted(path for path in folder.glob("[!.]*.h5") if path.name != NOT_A_CITY)
     if not paths:
         raise InputError(
-            f"{folder}: no city files (<city>.h5) in this folder; to make them of raw UrbanTALES "
+            f"{folder}: no city files (<city>.h5) in this folder; to make them from raw UrbanTALES "
             "folders, run: python -m pinca_lib.urbantales RAW_FOLDER CITY_FOLDER"
         )
     return paths
 
 
 def resize_state(state: Tensor, size: Sequence[int]) -> Tensor:
-    """Resample a state of shape (12, H, W) to (12, *size).
+    """Resample a state to another grid.
 
-    Mask, heights and wind take the nearest cell, coordinates keep their ends, and the fields
-    are interpolated bilinearly (averaged where the grid gets coarser) and set to zero in
-    buildings. Weights are positive and sum to one, so every convex bound survives: TKE >= 0,
-    |flux| <= alpha TKE, speed >= |(u, v)|.
+    Air mask, building heights and driving wind take the value of the nearest cell. Coordinates
+    are interpolated such that their first and last values stay. The fields and dw/dz are
+    interpolated bilinearly (averaged if the new grid is coarser) and set to zero in buildings.
+    All weights are positive and sum to one, so the convex bounds still hold afterwards:
+    TKE >= 0, |flux| <= alpha TKE, speed >= |(u, v)|.
+
+    Parameters
+    ----------
+    state : Tensor of shape (12, H, W)
+        In the units of ``pinca_lib.channels``; not changed.
+    size : (height, width)
+        New size in cells.
+
+    Returns
+    -------
+    Tensor of shape (12, height, width)
+        The same object if the size does not change.
     """
     size = tuple(size)
     if tuple(state.shape[-2:]) == size:

@@ -1,15 +1,16 @@
-"""UrbanTALES in, city files out: ``python -m pinca_lib.urbantales RAW_FOLDER CITY_FOLDER``.
+"""Convert UrbanTALES: ``python -m pinca_lib.urbantales RAW_FOLDER CITY_FOLDER``.
 
-A raw folder holds one folder a case, named e.g. ``CH-BAS-V1_d00``, with ``<case>_ped.nc`` (planes
-``uped, vped, Uped, TKEped, Tuwped`` at 1.75 m above ground, NaN in buildings) and ``<case>_topo``
-(a text matrix of building heights in metres). Cases that differ in their wind direction alone go
-into one city file. UrbanTALES (Nazarian et al. 2025) is licensed CC BY-NC 4.0; it is downloaded
-by its users and never shipped with this project.
+A raw folder holds one folder for each case, for example ``CH-BAS-V1_d00``. It contains
+``<case>_ped.nc`` (planes ``uped, vped, Uped, TKEped, Tuwped`` at 1.75 m above ground, NaN in
+buildings) and ``<case>_topo`` (a text matrix of building heights in metres). Cases that differ only
+in their wind direction go into one city file. UrbanTALES (Nazarian et al. 2025) is licensed
+CC BY-NC 4.0; users download it themselves, and this project does not include it.
 
-What the raw files leave open is decided from the data and reported: which way the rows of the
-heights run (by the overlap of buildings with NaN), and how the direction in the name turns into a
-vector (by the mean flow). Output is ``row_order: south_first``, with the wind as the unit vector
-(cos, sin) in the file's own axes.
+Two things are not stated in the raw files. The converter decides them from the data and reports
+the decision: the row order of the heights (from the overlap of buildings with NaN), and how the
+angle in the name becomes a vector (from the mean flow). City files are written with ``row_order:
+south_first``; their driving wind is the unit vector (cos, sin) of an angle counter-clockwise
+from +x.
 """
 
 import argparse
@@ -29,32 +30,32 @@ from pinca_lib.datasets.hdf5 import LARGEST_VALUE
 from pinca_lib.errors import InputError, shown
 
 PLANE_NAMES = NAMES[FIELDS]
-PLANE_HEIGHT = 1.75  # m
-LEAST_OVERLAP = 0.6  # of buildings and NaN (intersection over union), for the better orientation
-LARGEST_TURN = 45.0  # degrees between the mean flow and the wind that the name states
-CELL_SIZES = {"float32": 0.5, "float64": 1.0}  # m: idealised, realistic layouts
+PLANE_HEIGHT = 1.75  # height of the planes above ground, m
+LEAST_OVERLAP = 0.6  # intersection over union of buildings and NaN, for the better row order
+LARGEST_TURN = 45.0  # degrees, most between the mean flow and the wind direction in the name
+CELL_SIZES = {"float32": 0.5, "float64": 1.0}  # m; idealised and realistic layouts
 
 
 @dataclass(frozen=True, eq=False)
 class RawCase:
-    """One raw case in consistent axes: rows from south to north, v northward.
+    """One raw case in consistent axes: rows run from south to north, v is positive northwards.
 
     Attributes
     ----------
     name : str
         ``<city>_d<degrees>``.
     planes : ndarray of shape (5, H, W)
-        uped … Tuwped, m/s and m²/s²; zero in buildings.
+        uped, vped, Uped (m/s), TKEped and Tuwped (m²/s²); zero in buildings.
     air : ndarray of shape (H, W), bool
-        Where every variable has a value.
+        True where all planes have a value.
     topo : ndarray of shape (H, W)
-        Building heights, m, as in the raw file.
+        Building heights of the raw file, m, with rows from south to north.
     degrees : float
-        Direction that the wind blows to, counter-clockwise from +x.
+        Direction towards which the wind blows, 0 to 360 degrees counter-clockwise from +x.
     cell_size : float
-        m.
+        Side of a cell, m.
     report : str
-        What was decided, in one line.
+        One line that says what was decided.
     """
 
     name: str
@@ -66,28 +67,30 @@ class RawCase:
     report: str
 
 
-def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | None = None):
-    """Turn a folder of raw cases into city files.
+def convert(
+    raw_folder: Path | str, city_folder: Path | str, cell_size: float | None = None
+) -> list[str]:
+    """Convert a folder of raw cases to city files.
 
     Parameters
     ----------
     raw_folder : Path or str
-        Holds one folder a case.
+        Holds one folder for each case.
     city_folder : Path or str
-        Where ``<city>.h5`` files are written; made if missing. Existing files are not touched.
+        Folder for the ``<city>.h5`` files; created if missing. Existing files are not changed.
     cell_size : float, optional
-        Of the grid, m; by default 0.5 where the planes are float32 (idealised layouts) and 1.0
-        where they are float64 (realistic ones).
+        Side of a cell, m. By default 0.5 if the planes are float32 (idealised layouts) and 1.0
+        if they are float64 (realistic layouts).
 
     Returns
     -------
     list of str
-        One line a case: what was decided.
+        For each case, one line that says what was decided.
 
     Raises
     ------
     InputError
-        If a case is unsound or its city file exists; nothing is written then.
+        If a case is not valid or its city file exists; then nothing is written.
     """
     if cell_size is not None and not 0 < cell_size < np.inf:
         raise InputError(f"cell size {cell_size:g}: expected metres, more than 0")
@@ -95,7 +98,7 @@ def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | 
     for city in sorted({_city(folder.name) for folder in folders}):
         if (city_folder / f"{city}.h5").exists():
             raise InputError(
-                f"{city_folder / city}.h5 exists already; move it away, or name another folder"
+                f"{city_folder / city}.h5 exists already; move it away or name another folder"
             )
     by_city = defaultdict(list)
     for folder in tqdm(folders, desc="raw cases", unit="case", delay=2):
@@ -110,17 +113,17 @@ def convert(raw_folder: Path | str, city_folder: Path | str, cell_size: float | 
 
 
 def _city(case: str) -> str:
-    """Return the name of the geometry: the case's without its direction."""
+    """Return the name of a case without its wind direction."""
     return case.rpartition("_d")[0]
 
 
 def case_folders(raw_folder: Path | str) -> list[Path]:
-    """Return the folders of a raw folder that hold a ``*_ped.nc``, sorted.
+    """Return the folders in a raw folder that hold a ``*_ped.nc``, sorted.
 
     Raises
     ------
     InputError
-        If there is none.
+        If the raw folder does not exist or holds no such folder.
     """
     raw_folder = Path(raw_folder)
     if not raw_folder.is_dir():
@@ -132,28 +135,48 @@ def case_folders(raw_folder: Path | str) -> list[Path]:
 
 
 def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase:
-    """Read one raw case, decide its orientation and convention, and check it.
+    """Read and check one raw case, and decide its row order and its convention for angles.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Folder of the case.
+    cell_size : float, optional
+        As in ``convert``.
+
+    Returns
+    -------
+    RawCase
 
     Raises
     ------
     InputError
-        If a part is missing or unsound; the message names case and fault.
+        If a part is missing or not valid. The message names the case and the fault.
     """
     folder, name = Path(folder), Path(folder).name
     if not re.fullmatch(r".+_d\d+(\.\d+)?", name):
-        raise InputError(f"{shown(name)}: expected a name that ends in its direction, e.g. _d45")
+        raise InputError(
+            f"{shown(name)}: expected a name that ends in the wind direction, for example _d45"
+        )
     planes, stored_as = _read_planes(folder / f"{name}_ped.nc")
     topo = _read_topo(folder / f"{name}_topo", planes.shape[1:])
     if np.isinf(planes).any():
-        raise InputError(f"{name}: planes hold infinite values; only buildings lack one, as NaN")
+        raise InputError(
+            f"{name}: planes hold infinite values; expected numbers, or NaN in buildings"
+        )
     air = np.isfinite(planes).all(0)
     if not air.any():
-        raise InputError(f"{name}: no cell has a value in all of {', '.join(PLANE_NAMES)}")
+        raise InputError(
+            f"{name}: no cell has a value in all of {', '.join(PLANE_NAMES)}; expected NaN in "
+            "buildings only"
+        )
     topo, orientation = _oriented(name, topo, air)
     planes = np.where(air, planes, 0.0)
     largest = np.abs(planes).max()
     if largest > LARGEST_VALUE:
-        raise InputError(f"{name}: values reach {largest:g}; is a fill value not marked as NaN?")
+        raise InputError(
+            f"{name}: values reach {largest:g}; check whether a fill value is not marked as NaN"
+        )
     degrees, convention = _direction(name, planes, air)
     cell_size = cell_size or CELL_SIZES[stored_as]
     height, width = (side * cell_size for side in air.shape)
@@ -176,10 +199,12 @@ def _read_planes(path: Path) -> tuple[np.ndarray, str]:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path.name}: not a readable NetCDF file ({shown(error)})") from error
-    arrays = [np.squeeze(array) for array in arrays]  # a time axis of one is common
+    arrays = [np.squeeze(array) for array in arrays]  # files often have a time axis of length 1
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1 or arrays[0].ndim != 2 or min(arrays[0].shape) < 3:
-        raise InputError(f"{path.name}: planes have shapes {sorted(shapes)}; expected one, 2-D")
+        raise InputError(
+            f"{path.name}: planes have shapes {sorted(shapes)}; expected one common 2-D shape"
+        )
     if stored_as not in CELL_SIZES:
         raise InputError(f"{path.name}: planes are {stored_as}; expected float32 or float64")
     return np.stack(arrays), stored_as
@@ -201,18 +226,19 @@ def _read_topo(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _oriented(name: str, topo: np.ndarray, air: np.ndarray) -> tuple[np.ndarray, str]:
-    """Turn the heights so that buildings lie where the planes have none.
+    """Flip the rows of the heights if needed, so that buildings lie where the planes have NaN.
 
-    Where both ways fit alike (a symmetric array), the documented one is taken: north first.
+    If both row orders fit equally well (a symmetric array), the heights are taken as north first,
+    which is what UrbanTALES documents.
     """
     choices = {"flipped": topo[::-1], "as stored": topo}
     overlaps = {how: _overlap(t > PLANE_HEIGHT, ~air) for how, t in choices.items()}
-    how = max(overlaps, key=overlaps.get)
+    how = max(overlaps, key=overlaps.__getitem__)
     both = ", ".join(f"{overlap:.2f} {key}" for key, overlap in overlaps.items())
     if overlaps[how] < LEAST_OVERLAP:
         raise InputError(
             f"{name}: heights and planes do not fit each other: buildings overlap with NaN by "
-            f"{both}; expected at least {LEAST_OVERLAP} one way or the other"
+            f"{both}; expected at least {LEAST_OVERLAP} for one of the two"
         )
     return choices[how], f"heights {how} (overlap {both})"
 
@@ -223,19 +249,28 @@ def _overlap(buildings: np.ndarray, holes: np.ndarray) -> float:
 
 
 def _direction(name: str, planes: np.ndarray, air: np.ndarray) -> tuple[float, str]:
-    """Find how the name's angle turns into a vector, and return it counter-clockwise from +x."""
+    """Decide which convention the angle in the name follows.
+
+    Returns
+    -------
+    degrees : float
+        Direction towards which the wind blows, counter-clockwise from +x.
+    report : str
+        The convention and the direction of the mean flow.
+    """
     stated = float(name.rpartition("_d")[2])
     u, v = planes[0][air].mean(), planes[1][air].mean()
     flow = float(np.rad2deg(np.arctan2(v, u)))
     conventions = {"(cos, sin)": stated % 360, "(sin, cos)": (90 - stated) % 360}
     turns = {key: abs((flow - angle + 180) % 360 - 180) for key, angle in conventions.items()}
-    # Streets turn the flow: the documented convention stands unless the flow rules it out.
+    # Streets deflect the flow, so the documented convention, (cos, sin), is kept unless the mean
+    # flow deviates from it by more than LARGEST_TURN.
     found = next((key for key, turn in turns.items() if turn <= LARGEST_TURN), None)
     if found is None:
         raise InputError(
             f"{name}: the mean flow goes to {flow:.0f}°, which fits neither convention of "
             f"d{stated:g} (off by {turns['(cos, sin)']:.0f}° and {turns['(sin, cos)']:.0f}°); "
-            "are the planes' rows turned?"
+            "check the row order of the planes"
         )
     return conventions[found], f"wind {found}, mean flow to {flow:.0f}°"
 
@@ -246,12 +281,12 @@ def _check_same_geometry(cases: Sequence[RawCase]) -> None:
         if not np.array_equal(case.topo, first.topo):
             raise InputError(
                 f"{case.name}: its buildings differ from those of {first.name}, which has the "
-                f"same city name; rename one of them"
+                "same city name; rename one of them"
             )
 
 
 def _city_base(cases: Sequence[RawCase]) -> np.ndarray:
-    """Base channels; a cell is air only if it is air in every case."""
+    """Return coordinates, air mask and heights, (4, H, W); air is what is air in every case."""
     air = np.logical_and.reduce([case.air for case in cases])
     height, width = air.shape
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
@@ -278,13 +313,14 @@ def _meta(case: RawCase) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Convert from the command line, and print what was decided for each case."""
+    """Run the command: convert, and print what was decided for each case."""
     parser = argparse.ArgumentParser(
-        prog="python -m pinca_lib.urbantales", description="Turn raw UrbanTALES into city files."
+        prog="python -m pinca_lib.urbantales",
+        description="Convert raw UrbanTALES cases to city files.",
     )
-    parser.add_argument("raw_folder", type=Path, help="holds one folder a case")
-    parser.add_argument("city_folder", type=Path, help="where <city>.h5 files are written")
-    parser.add_argument("--cell-size", type=float, help="of the grid, in metres")
+    parser.add_argument("raw_folder", type=Path, help="holds one folder for each case")
+    parser.add_argument("city_folder", type=Path, help="folder for the <city>.h5 files")
+    parser.add_argument("--cell-size", type=float, help="side of a cell in metres")
     chosen = parser.parse_args(arguments)
     try:
         lines = convert(chosen.raw_folder, chosen.city_folder, chosen.cell_size)

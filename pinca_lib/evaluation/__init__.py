@@ -1,4 +1,4 @@
-"""How right a rule is: scores, recovery after an edit, and where a rule does not apply."""
+"""Evaluate rules: metrics, scores, healing after an edit, and where a rule does not apply."""
 
 import lazy_loader
 

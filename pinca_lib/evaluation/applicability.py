@@ -1,4 +1,4 @@
-"""Doubts: in what cases differ from all that rules were trained on."""
+"""Warn about cases that differ from the data that rules were trained on."""
 
 import math
 from collections.abc import Sequence
@@ -9,70 +9,88 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import TOPO
 from pinca_lib.datasets import WindDataset
 
-TOLERANCE = 1.1  # so many times beyond what a rule saw is still like it
+TOLERANCE = 1.1  # factor by which a case may exceed the training data without a warning
 
 
 def doubts(dataset: WindDataset, rules: Sequence[CA]) -> str:
-    """Say which cases are not such as the rules were trained on; "" if none is known to be."""
-    found = (check(dataset, rules) for check in (_unstated_rows, _other_cells, _taller))
-    return "; ".join(filter(None, found))
+    """Describe the cases that differ from the data that the rules were trained on.
+
+    Three things are checked: the row order, the size of the cells, and the height of the buildings.
+
+    Parameters
+    ----------
+    dataset : WindDataset
+        The cases.
+    rules : sequence of CA
+        A rule without information about its training data (``cells``, ``tallest``) is not checked
+        for it.
+
+    Returns
+    -------
+    str
+        One line for people; empty if no difference is found.
+    """
+    messages = (check(dataset, rules) for check in (_unstated_rows, _other_cells, _taller))
+    return "; ".join(filter(None, messages))
 
 
 def _unstated_rows(dataset: WindDataset, rules: Sequence[CA]) -> str:
-    """Say which cases may be mirrored, if the rules can tell a left turn of the wind."""
-    unsure = ~dataset.rows_stated
-    if not unsure.any() or not any(rule.follows_wind for rule in rules):
+    """Describe the cases without a row order, if a rule uses the wind frame.
+
+    If the rows are in fact north first, such a rule sees a mirrored city.
+    """
+    unstated = ~dataset.rows_stated
+    if not unstated.any() or not any(rule.follows_wind for rule in rules):
         return ""
     return (
-        f"{_those(dataset, unsure)}, have no 'row_order' in meta (south_first or north_first): the "
-        "rules follow the wind as if it were south_first, and where it is not, theirs is the wind "
-        "of another city"
+        f"{_count(dataset, unstated)}, have no 'row_order' in meta (south_first or north_first): "
+        "the rules assume south_first; if that is wrong, they predict the wind of a mirrored city"
     )
 
 
 def _other_cells(dataset: WindDataset, rules: Sequence[CA]) -> str:
-    """Say which cases have other cells than the rules were trained on.
+    """Describe the cases whose cells are smaller or larger than those of the training data.
 
-    A rule knows its neighbourhood by counting cells: on cells of another size than it ever saw, its
-    wind is that of another city.
+    A rule measures distances in cells. On cells of another size it therefore predicts the wind of
+    a smaller or larger city.
     """
     for least, most in {rule.cells for rule in rules if rule.cells}:
         limits = least / TOLERANCE, most * TOLERANCE
-        apart = _outside(dataset.cell_sizes, *limits)
-        if not apart.any():
+        differs = _outside(dataset.cell_sizes, *limits)
+        if not differs.any():
             continue
-        first = int(apart.int().argmax())
+        first = int(differs.int().argmax())
         side = max(1, round(float(dataset.extents[first].mean()) / math.sqrt(least * most)))
-        is_mended = not _outside(dataset.extents[apart] / side, *limits).any()
+        can_be_resized = not _outside(dataset.extents[differs] / side, *limits).any()
         known = f"{least:.3g} m" if most < least * TOLERANCE else f"{least:.3g} to {most:.3g} m"
         height, width = dataset.cell_sizes[first]
         return (
-            f"{_those(dataset, apart)}, have other cells ({height:.3g} m × {width:.3g} m) than "
-            f"what the rules were trained on ({known}): do not trust the wind there"
-            + (f"; image_size={side} makes them so" if is_mended else "")
+            f"{_count(dataset, differs)}, have cells of {height:.3g} m × {width:.3g} m, where the "
+            f"rules were trained on {known}: do not trust the wind there"
+            + (f"; image_size={side} gives cells of the right size" if can_be_resized else "")
         )
     return ""
 
 
 def _outside(sizes: Tensor, least: float, most: float) -> Tensor:
-    """Return which of (N, 2) sizes have one beyond the limits: (N,)."""
+    """Return which of N pairs (N, 2) have a number outside the limits: (N,), bool."""
     return ((sizes < least) | (sizes > most)).any(dim=1)
 
 
 def _taller(dataset: WindDataset, rules: Sequence[CA]) -> str:
-    """Say which cases have taller buildings than the rules saw."""
+    """Describe the cases with taller buildings than those of the training data."""
     known = min((rule.tallest for rule in rules if rule.tallest is not None), default=math.inf)
     heights = dataset.states[:, TOPO].amax((1, 2))
     taller = heights > known * TOLERANCE
     if not taller.any():
         return ""
     return (
-        f"{_those(dataset, taller)}, have buildings of up to {heights.max():.3g} m, where the "
-        f"rules were trained on up to {known:.3g} m: the wind around these is a guess"
+        f"{_count(dataset, taller)}, have buildings of up to {heights.max():.3g} m, where the "
+        f"rules were trained on up to {known:.3g} m: do not trust the wind around these"
     )
 
 
-def _those(dataset: WindDataset, which: Tensor) -> str:
-    """Count the cases that are meant, and name the first."""
+def _count(dataset: WindDataset, which: Tensor) -> str:
+    """Return the number of selected cases and the name of the first."""
     first = dataset.names[int(which.int().argmax())]
     return f"{int(which.sum())} of {len(dataset)} cases, such as {first}"

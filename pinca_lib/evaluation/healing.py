@@ -1,4 +1,4 @@
-"""How a rollout heals after an edit: how far it is from one that began in the edited city."""
+"""Measure healing: after an edit, compare a rollout with one that began in the edited city."""
 
 from collections.abc import Sequence
 
@@ -11,41 +11,49 @@ from pinca_lib.cities import brush, build
 from pinca_lib.evaluation.scoring import distance_to_buildings, relative_l2
 from pinca_lib.rollouts import rollout
 
-RADIUS = 4.0  # of the house, cells
-HEIGHT = 20.0  # m
+RADIUS = 4.0  # radius of the new building, cells
+HEIGHT = 20.0  # height of the new building, m
 
 
 def healing_errors(
     rules: Sequence[CA], case: Tensor, extent: Sequence[float], steps: int, times: int = 1
 ) -> list[float]:
-    """Build a round house into the largest open place of a city, and return the errors of healing.
+    """Add a round building to a city during a rollout and measure how the field heals.
+
+    The building is placed at the cell that is farthest from all buildings. Two rollouts are
+    compared in the edited city: one that was edited after ``steps`` steps, and one that began
+    there.
 
     Parameters
     ----------
     rules : sequence of CA
+        Applied in turn within every step.
     case : Tensor of shape (>= 6, H, W)
-        Of which channels 0-5 are used.
+        Only channels 0-5 are used.
     extent : (height, width) in metres
     steps : int
-        Of the rollout before the house is built, and between two looks at the field after that.
+        Steps before the edit, and between two comparisons after it.
     times : int
-        How often it is looked at.
+        Number of comparisons.
 
     Returns
     -------
     list of float
-        Relative L2 of (u, v) over the air, healed against begun anew, both after as many steps.
+        For each comparison the relative L2 error of (u, v) over the cells in air: the edited
+        rollout against the one that began in the edited city. Both have taken the same total
+        number of steps: twice ``steps`` at the first comparison.
     """
     base = case[None].to(rules[0].w1.weight.device)
     air = case[GEO_MASK].numpy() > 0
-    place = divmod(int(distance_to_buildings(air, extent).argmax()), air.shape[1])
-    house = brush(air.shape, [place], RADIUS)
-    healed = build(rollout(rules, fresh_states(base), steps), house.to(base.device), HEIGHT)
-    anew = rollout(rules, fresh_states(healed), steps)
-    found = []
+    height, width = air.shape
+    centre = divmod(int(distance_to_buildings(air, extent).argmax()), width)
+    building = brush((height, width), [centre], RADIUS)
+    edited = build(rollout(rules, fresh_states(base), steps), building.to(base.device), HEIGHT)
+    fresh = rollout(rules, fresh_states(edited), steps)
+    errors = []
     for _ in range(times):
-        healed, anew = (rollout(rules, state, steps) for state in (healed, anew))
-        winds = [state[0, [U, V]].cpu()[:, torch.from_numpy(air) & ~house].numpy()
-                 for state in (healed, anew)]  # fmt: skip
-        found.append(relative_l2(*winds))
-    return found
+        edited, fresh = (rollout(rules, state, steps) for state in (edited, fresh))
+        winds = [state[0, [U, V]].cpu()[:, torch.from_numpy(air) & ~building].numpy()
+                 for state in (edited, fresh)]  # fmt: skip
+        errors.append(relative_l2(*winds))
+    return errors

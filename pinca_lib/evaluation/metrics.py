@@ -1,4 +1,4 @@
-"""Scores of a predicted field: six in 0…1, 1 best, that can be read beside each other."""
+"""Six scores of predicted fields, each from 0 to 1 (1 is best), so that they can be compared."""
 
 import importlib.util
 from functools import cache
@@ -18,31 +18,37 @@ from pinca_lib.physics import (
     negative_energy,
 )
 
-WINDOW = 11  # cells a side, of SSIM; smaller on smaller grids, and always odd
+WINDOW = 11  # side of SSIM's window, cells; on smaller grids the largest odd number that fits
 
 
 @cache
 def declare_torchvision_operators() -> torch.library.Library | None:
-    """Make ``import torchvision``, which piq needs, work beside a torch for the CPU alone.
+    """Make ``import torchvision``, which piq needs, work with a CPU-only torch.
 
-    PyPI's torchvision for Linux is built for CUDA; beside a CPU-only torch
-    its compiled operators do not load, and its import fails with "operator torchvision::nms does
-    not exist". Nothing here calls them, so it is enough to declare their names. A torchvision that
-    loads is left as it is.
+    PyPI's torchvision for Linux is built for CUDA. With a CPU-only torch its compiled operators do
+    not load, and its import fails with "operator torchvision::nms does not exist". This package
+    never calls these operators, so declaring their names is enough. A torchvision whose operators
+    load is left unchanged.
+
+    Returns
+    -------
+    torch.library.Library or None
+        The declarations, or None if none were needed. They exist as long as this object does; the
+        cache keeps it.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return None
-    for library in Path(spec.origin).parent.glob("_C*"):
+    for compiled in Path(spec.origin).parent.glob("_C*"):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(compiled))
             return None
         except OSError:
             continue
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library  # kept by the cache: its declarations live as long as it does
+    return library
 
 
 declare_torchvision_operators()
@@ -50,17 +56,17 @@ import piq  # noqa: E402  (imports torchvision)
 
 
 def scaled(value: Tensor, best: Tensor, worst: Tensor) -> Tensor:
-    """Map a figure to 0…1: 1 at or beyond ``best``, 0 at or beyond ``worst``, linear between."""
+    """Map a metric to 0…1: 1 at or beyond ``best``, 0 at or beyond ``worst``, linear in between."""
     span = worst - best
     inside = ((worst - value) / torch.where(span == 0, 1, span)).clamp(0, 1)
     return torch.where(span == 0, (value <= best).to(inside), inside)
 
 
 class ScaledPhysicsMetrics:
-    """Six scores and their mean, scaled by what the target itself reaches.
+    """Compute six scores and their mean, on a scale that the targets set.
 
     ============= ===================================== ================= ====================
-    score         figure                                1 at              0 at
+    score         metric                                1 at              0 at
     ============= ===================================== ================= ====================
     mae           mean |prediction - target|            0                 the all-zero field's
     ssim          structural similarity (piq)           1                 0
@@ -70,18 +76,21 @@ class ScaledPhysicsMetrics:
     continuity    mean |du/dx + dv/dy + dw/dz|          the target's own  terms of one sign
     ============= ===================================== ================= ====================
 
-    The last worst case is the mean of |du/dx| + |dv/dy| + |dw/dz| over the target. The scores of
-    ``mae`` and ``ssim`` are over the five fields (channels 6-10), in all cells; for ``ssim`` each
-    channel of prediction and target is scaled by the target's minimum and maximum and clamped.
+    "The target's own" is the value of the metric for the targets. "No speed at all" is its value
+    for the targets with the mean speed set to zero. "Terms of one sign" is the mean of
+    |du/dx| + |dv/dy| + |dw/dz| over the targets. All means are over all cells, including buildings.
+    ``mae`` and ``ssim`` use the five fields (channels 6-10). For ``ssim`` the target's minimum and
+    maximum scale each channel of prediction and target to 0…1; values outside are clamped.
 
     Parameters
     ----------
     targets : Tensor of shape (N, 12, H, W)
-        The data that set the scale of the physical scores.
+        The data that set the scale of the physical scores, in the units of
+        ``pinca_lib.channels``.
     extents : (N, 2) in metres
         Height and width of each domain.
     alpha : float
-        Bound of |<u'w'>| / TKE.
+        Upper bound of |<u'w'>| / TKE.
     """
 
     SCORES = ("mae", "ssim", "tke", "flux", "speed", "continuity")
@@ -89,16 +98,16 @@ class ScaledPhysicsMetrics:
     def __init__(self, targets: Tensor, extents: Extents, alpha: float = ALPHA):
         self.alpha = alpha
         zero = targets.new_zeros(())
-        gradients = [*horizontal_gradients(targets, extents), targets[:, DWDZ]]
+        du_dx, dv_dy = horizontal_gradients(targets, extents)
         still = targets.clone()
         still[:, SPEED] = 0
-        self.references = {  # figure of the target, worst case
+        self.references = {  # the metric at score 1 and at score 0
             "tke": (zero, zero + 1),
             "flux": (self._outside_flux_bound(targets), zero + 1),
             "speed": (missing_speed(targets).mean(), missing_speed(still).mean()),
             "continuity": (
                 continuity_residual(targets, extents).abs().mean(),
-                sum(gradient.abs() for gradient in gradients).mean(),
+                (du_dx.abs() + dv_dy.abs() + targets[:, DWDZ].abs()).mean(),
             ),
         }
 
@@ -109,21 +118,25 @@ class ScaledPhysicsMetrics:
     def __call__(
         self, state: Tensor, target: Tensor, extents: Extents, known: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Score states against their targets.
+        """Score predictions against their targets.
 
         Parameters
         ----------
         state : Tensor of shape (B, C, H, W)
-            Predictions, C >= 12.
+            Predictions, C >= 12, in the units of ``pinca_lib.channels``.
         target : Tensor of shape (B, 12, H, W)
+            In the same units.
         extents : (B, 2) in metres
+            Height and width of each domain.
         known : Tensor of shape (B, >= 5), bool, optional
-            Which of the target's fields are data; ``mae`` and ``ssim`` leave the others out.
+            Which fields of each target are data; ``mae`` and ``ssim`` use only these. All by
+            default.
 
         Returns
         -------
         dict of str to Tensor
-            The six scores and ``mean``, each a scalar in 0…1; NaN if the prediction has NaN.
+            The six scores and their ``mean``, each a scalar from 0 to 1. All are NaN if a
+            predicted field holds NaN or infinity.
         """
         if not state[:, PREDICTED].isfinite().all():
             return dict.fromkeys((*self.SCORES, "mean"), state.new_full((), torch.nan))
@@ -132,7 +145,7 @@ class ScaledPhysicsMetrics:
             known = torch.ones(fields.shape[:2], dtype=torch.bool, device=fields.device)
         known = known[:, : fields.shape[1]]
         zero = fields.new_zeros(())
-        figures = {
+        values = {
             "tke": (negative_energy(state) > 0).float().mean(),
             "flux": self._outside_flux_bound(state),
             "speed": missing_speed(state).mean(),
@@ -141,18 +154,26 @@ class ScaledPhysicsMetrics:
         scores = {
             "mae": scaled((fields - truth)[known].abs().mean(), zero, truth[known].abs().mean()),
             "ssim": structural_similarity(fields[known][None], truth[known][None]),
-            **{name: scaled(figures[name], *self.references[name]) for name in figures},
+            **{name: scaled(value, *self.references[name]) for name, value in values.items()},
         }
         return scores | {"mean": torch.stack([*scores.values()]).mean()}
 
 
 def structural_similarity(fields: Tensor, truth: Tensor) -> Tensor:
-    """Mean SSIM over samples and channels, each scaled to 0…1 by its target; clamped to 0…1.
+    """Return the structural similarity (SSIM), averaged over samples and channels.
+
+    The minimum and maximum of each channel of ``truth`` scale that channel of both inputs to 0…1,
+    with values outside clamped. A channel that is constant in ``truth`` is only shifted to 0.
 
     Parameters
     ----------
     fields, truth : Tensor of shape (B, K, H, W)
-        A channel that is constant in the target counts with its deviations unscaled.
+        Predictions and targets, in the same units.
+
+    Returns
+    -------
+    Tensor, scalar
+        From 0 to 1 (equal); negative similarity counts as 0.
     """
     low, high = truth.amin((2, 3), keepdim=True), truth.amax((2, 3), keepdim=True)
     span = torch.where(high > low, high - low, 1)

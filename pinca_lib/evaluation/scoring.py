@@ -1,16 +1,16 @@
-"""How right a predicted field is: errors over the air of one case, as the wind community counts.
+"""Metrics of predicted fields, over the cells in air of one case, as used in wind engineering.
 
 With prediction p, simulation y and error e = p - y over the cells in air:
 
-    relative L2   ||e|| / ||y||            of vectors: over both components
+    relative L2   ||e|| / ||y||            for vectors: over both components together
     R2            1 - sum e^2 / sum (y - mean y)^2
     MAE, NMAE     mean |e|,  sum |e| / sum |y|
     FAC2          share of cells with 1/2 <= p / y <= 2, or |p| and |y| both <= W
     hit rate q    share of cells with |e| <= D |y| or |e| <= W, D = 0.25 (VDI 3783-9)
 
-Over all fields, relative L2, R2 and NMAE are means over the fields. FAC2 and the hit rate depend on
-W, the error that is taken as none; it is given beside them.
-A prediction that is not finite has no figures at all: they are NaN.
+Relative L2, R2 and NMAE of "all" are means over the fields. FAC2 and the hit rate depend on W, the
+error that counts as none; the names of these metrics state it.
+If a prediction holds NaN or infinity, all its metrics are NaN.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,32 +37,34 @@ from pinca_lib.channels import (
 from pinca_lib.evaluation.metrics import ScaledPhysicsMetrics, structural_similarity
 from pinca_lib.physics import ALPHA, continuity_residual
 
-HIT_RATE_D = 0.25
-HIT_RATE_W = (0.01, 0.02, 0.05, 0.1)  # m/s
-CALM = 0.1  # m/s; below it a direction means nothing
-NEAR = 8.0  # m from a building
-ROUNDING = 1e-6  # m/s, m²/s²; a bound broken by less is not broken
+HIT_RATE_D = 0.25  # relative error that counts as a hit
+HIT_RATE_W = (0.01, 0.02, 0.05, 0.1)  # m/s, absolute errors that count as none
+CALM = 0.1  # m/s; the direction of a weaker wind is not evaluated
+NEAR = 8.0  # m; cells within this distance of a building are "near"
+ROUNDING = 1e-6  # m/s or m²/s²; a smaller violation of a bound counts as rounding
 
 
 def evaluate(
     prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
 ) -> dict[str, float]:
-    """Return all figures of one case.
+    """Return all metrics of one case.
 
     Parameters
     ----------
     prediction : Tensor of shape (C, H, W)
-        C >= 12.
+        C >= 12, in the units of ``pinca_lib.channels``.
     target : Tensor of shape (12, H, W)
+        The simulation, in the same units.
     extent : (height, width) in metres
     has_dwdz : bool
-        Whether channel 11 of the target was simulated; else it is left out.
+        Whether channel 11 of the target was simulated. If not, it is not evaluated.
 
     Returns
     -------
     dict of str to float
-        Named ``<figure>_<field>``, in the units of the fields (``pinca_lib.channels``); NaN where
-        a figure is not defined.
+        Metrics ``<metric>_<field>``, also of the cells near buildings (``…_near``), and the
+        results of ``violations`` and ``scores``. ``mae`` has the unit of its field, the direction
+        error is in degrees, and the others are dimensionless. NaN where a metric is not defined.
     """
     air = target[GEO_MASK].numpy() > 0
     fields = range(len(NAMES))[PREDICTED if has_dwdz else FIELDS]
@@ -76,8 +78,8 @@ def evaluate(
         found[f"r2_{name}"] = r2(a, b)
         found[f"mae_{name}"] = float(np.abs(a - b).mean())
         found[f"nmae_{name}"] = _ratio(np.abs(a - b).sum(), np.abs(b).sum())
-    for figure in ("relative_l2", "r2", "nmae"):
-        found[f"{figure}_all"] = float(np.mean([found[f"{figure}_{name}"] for name in own]))
+    for metric in ("relative_l2", "r2", "nmae"):
+        found[f"{metric}_all"] = float(np.mean([found[f"{metric}_{name}"] for name in own]))
     wind = slice(U - PREDICTED.start, V - PREDICTED.start + 1)
     speed, true_speed = own[NAMES[SPEED]]
     found["relative_l2_wind"] = relative_l2(p[wind], y[wind])
@@ -97,14 +99,25 @@ def evaluate(
 def scores(
     prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
 ) -> dict[str, float]:
-    """Return the six scores, scaled by what this case's target reaches, their mean, SSIM by field.
+    """Return the six scores of ``metrics``, their mean, and the SSIM of each field.
 
-    All lie in 0…1, 1 best, and are over all cells, with nothing in buildings (``metrics``).
-    Arguments are those of ``evaluate``; continuity has no score where ``has_dwdz`` is False, and
-    then there is no mean.
+    The target of this case sets the scale. All scores are from 0 to 1 (1 is best). They count all
+    cells, with the prediction set to zero in buildings.
+
+    Parameters
+    ----------
+    prediction, target, extent, has_dwdz
+        As in ``evaluate``. If ``has_dwdz`` is False, ``score_continuity`` and ``score_mean`` are
+        left out.
+
+    Returns
+    -------
+    dict of str to float
+        ``score_<name>`` and ``ssim_<field>``.
     """
     guess = torch.where(target[GEO_MASK] > 0, prediction, 0)[None]
-    extents = [tuple(map(float, extent))]
+    height, width = map(float, extent)
+    extents = [(height, width)]
     found = ScaledPhysicsMetrics(target[None], extents)(guess, target[None], extents)
     names = [name for name in found if has_dwdz or name not in ("continuity", "mean")]
     similar = {
@@ -115,12 +128,23 @@ def scores(
 
 
 def violations(prediction: Tensor, target: Tensor, extent: Sequence[float]) -> dict[str, float]:
-    """Return the shares of the air that break each bound, and the mean residual of continuity.
+    """Return the share of cells that break each bound, and the mean residual of continuity.
 
-    To the three bounds of ``physics`` comes a fourth, which the experiment did not have and no
-    model here is made to keep: <sqrt(u^2 + v^2)>^2 <= <u^2 + v^2> <= <u>^2 + <v>^2 + 2 TKE.
-    The residual, |du/dx + dv/dy + dw/dz| in 1/s, is taken over the air, with the derivatives of
-    ``physics``: one-sided at the domain's edges, and across walls, inside which u and v are zero.
+    Four bounds are checked: the three of ``physics``, and a fourth, which no rule is built to keep:
+    <sqrt(u^2 + v^2)>^2 <= <u^2 + v^2> <= <u>^2 + <v>^2 + 2 TKE. The derivatives of the residual are
+    those of ``physics``: one-sided at the edges of the domain. Next to a wall they include the cell
+    inside the wall, where u and v are zero.
+
+    Parameters
+    ----------
+    prediction, target, extent
+        As in ``evaluate``; only the air mask of the target is used.
+
+    Returns
+    -------
+    dict of str to float
+        ``broken_<bound>``, shares of the cells in air, and ``continuity``, the mean of
+        |du/dx + dv/dy + dw/dz| over these cells, 1/s.
     """
     air = target[GEO_MASK].numpy() > 0
     u, v, speed, tke, flux, _ = prediction[PREDICTED].double().numpy()[:, air]
@@ -131,22 +155,26 @@ def violations(prediction: Tensor, target: Tensor, extent: Sequence[float]) -> d
         "energy": speed - np.sqrt(u**2 + v**2 + 2 * np.maximum(tke, 0)),
     }
     shares = {f"broken_{name}": float((x > ROUNDING).mean()) for name, x in broken.items()}
-    residual = continuity_residual(prediction[None], [tuple(map(float, extent))])[0].numpy()
+    height, width = map(float, extent)
+    residual = continuity_residual(prediction[None], [(height, width)])[0].numpy()
     return shares | {"continuity": float(np.abs(residual[air]).mean())}
 
 
 def relative_l2(p: np.ndarray, y: np.ndarray) -> float:
-    """Return ||p - y|| / ||y||."""
+    """Return the relative L2 error ||p - y|| / ||y||; NaN if y is zero."""
     return _ratio(np.linalg.norm(p - y), np.linalg.norm(y))
 
 
 def r2(p: np.ndarray, y: np.ndarray) -> float:
-    """Return 1 - sum (p - y)^2 / sum (y - mean y)^2, the coefficient of determination."""
+    """Return the coefficient of determination, 1 - sum (p - y)^2 / sum (y - mean y)^2.
+
+    NaN if y is constant.
+    """
     return 1 - _ratio(((p - y) ** 2).sum(), ((y - y.mean()) ** 2).sum() if np.ptp(y) else 0)
 
 
 def correlation(p: np.ndarray, y: np.ndarray) -> float:
-    """Return Pearson's correlation; NaN where one of the two is constant."""
+    """Return Pearson's correlation of p and y; NaN if one of them is constant."""
     if np.ptp(p) == 0 or np.ptp(y) == 0:
         return np.nan
     p, y = p - p.mean(), y - y.mean()
@@ -154,46 +182,61 @@ def correlation(p: np.ndarray, y: np.ndarray) -> float:
 
 
 def hit_rate(p: np.ndarray, y: np.ndarray, w: float, d: float = HIT_RATE_D) -> float:
-    """Return the share of values that are right within d of their size, or within w."""
+    """Return the share of values with an error |p - y| of at most d |y|, or at most w.
+
+    Source: VDI 3783-9.
+    """
     error = np.abs(p - y)
     return float(((error <= d * np.abs(y)) | (error <= w)).mean())
 
 
 def fac2(p: np.ndarray, y: np.ndarray, w: float) -> float:
-    """Return the share of values within a factor of two, or that are both as small as w.
+    """Return the share of values with 1/2 <= p / y <= 2, or with |p| and |y| both at most w.
 
-    For what is never negative, as speeds are.
+    Meant for quantities that are never negative, such as speeds.
     """
     within = (p >= 0.5 * y) & (p <= 2 * y)
     return float((within | ((np.abs(p) <= w) & (np.abs(y) <= w))).mean())
 
 
 def direction_error(p: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean angle between winds (2, N), degrees, where the true one exceeds CALM.
+    """Return the mean angle between predicted and simulated wind, 0 to 180 degrees.
 
-    Where the prediction is still it has no direction, and counts as 90 degrees: what any guess
-    is off on average.
+    Only cells whose simulated wind exceeds ``CALM`` count. A predicted wind of exactly zero has no
+    direction; it counts as an error of 90 degrees, the mean error of a random direction.
+
+    Parameters
+    ----------
+    p, y : ndarray of shape (2, N)
+        Predicted and simulated (u, v), m/s.
+
+    Returns
+    -------
+    float
+        NaN if no simulated wind exceeds ``CALM``.
     """
     blowing = np.hypot(*y) > CALM
     if not blowing.any():
         return np.nan
     product = (p[0] + 1j * p[1]) * (y[0] - 1j * y[1])
-    turn = np.where(product == 0, 90, np.degrees(np.abs(np.angle(product))))
-    return float(turn[blowing].mean())
+    angle = np.where(product == 0, 90, np.degrees(np.abs(np.angle(product))))
+    return float(angle[blowing].mean())
 
 
 def distance_to_buildings(air: np.ndarray, extent: Sequence[float]) -> np.ndarray:
-    """Return each cell's distance to the next cell in a building, m, on the periodic plane.
+    """Return the distance of each cell to the nearest building, across the periodic edges.
 
     Parameters
     ----------
     air : ndarray of shape (H, W), bool
+        True in air.
     extent : (height, width) in metres
 
     Returns
     -------
     ndarray of shape (H, W)
-        Between the centres of cells; infinite where nothing is built.
+        Distance between the centres of cells, m; 0 in buildings, infinite if there are no
+        buildings.
     """
     if air.all():
         return np.full(air.shape, np.inf)
@@ -205,19 +248,25 @@ def distance_to_buildings(air: np.ndarray, extent: Sequence[float]) -> np.ndarra
 
 
 def layout_distance(layout: np.ndarray, known: Sequence[np.ndarray]) -> float:
-    """Return how unlike a layout is to the nearest known one: 0 for the same, about 1 for none.
+    """Return how different a layout is from the nearest known layout.
 
-    Two windows are as unlike as 1 - their best correlation over all periodic shifts, mirrors and
-    quarter turns, as training sees them. Layouts are cut into square windows of the smallest side
-    among them, each is held against all windows of the known ones, and the layout's mean is
-    returned: so a large one can be set beside small ones.
+    The distance of two windows is 1 minus their best correlation over all periodic shifts, mirror
+    images and rotations by 90 degrees; the augmentation of the training shows the same variants.
+    All layouts are cut into square windows whose side is the shortest side among them, so that
+    layouts of different size can be compared. For each window of ``layout`` the distance to the
+    nearest known window counts; the mean over the windows is returned.
 
     Parameters
     ----------
     layout : ndarray of shape (H, W)
         1 in air and 0 in buildings.
     known : sequence of ndarrays of shape (H', W')
-        In cells of the same size.
+        Likewise, with cells of the same size.
+
+    Returns
+    -------
+    float
+        0 if the layout is known, about 1 if it has nothing in common with the known ones.
     """
     side = min(length for plane in (layout, *known) for length in plane.shape)
 
@@ -228,35 +277,46 @@ def layout_distance(layout: np.ndarray, known: Sequence[np.ndarray]) -> float:
                 window -= window.mean()
                 yield window / max(np.linalg.norm(window), 1e-12)
 
-    moved = [np.rot90(mirrored, turns) for plane in known for window in windows(plane)
-             for mirrored in (window, window.T) for turns in range(4)]  # fmt: skip
-    others = [np.fft.rfft2(window).conj() for window in moved]
+    variants = [np.rot90(mirrored, turns) for plane in known for window in windows(plane)
+                for mirrored in (window, window.T) for turns in range(4)]  # fmt: skip
+    others = [np.fft.rfft2(window).conj() for window in variants]
     nearest = [max(np.fft.irfft2(own * other, (side, side)).max() for other in others)
                for own in map(np.fft.rfft2, windows(layout))]  # fmt: skip
     return float(1 - np.mean(nearest))
 
 
 class MeanFlow:
-    """The baseline that knows no building: the training data's mean, turned to the wind.
+    """Baseline that ignores the buildings: the mean of the training data, turned to the wind.
 
     Parameters
     ----------
     cases : sequence of Tensor of shape (12, H, W)
-        Training cases, of any sizes.
+        Training cases, of any sizes, in the units of ``pinca_lib.channels``.
     """
 
     def __init__(self, cases: Sequence[Tensor]):
         air = torch.cat([case[:, case[GEO_MASK] > 0] for case in cases], dim=1)  # (12, N)
         self.along = (air[U] * air[WIND_X] + air[V] * air[WIND_Y]).mean()
         self.speed, self.tke = air[SPEED].mean(), air[TKE].mean()
-        # <u'w'> is a vector's x component as u is, and turns with the wind.
+        # <u'w'> is the x component of a vector, like u, so it is proportional to the wind's x
+        # component; the factor is a least-squares fit.
         self.flux = (air[FLUX] * air[WIND_X]).sum() / (air[WIND_X] ** 2).sum().clamp(min=1e-12)
 
     def __call__(self, target: Tensor) -> Tensor:
-        """Predict a case of which only channels 0-5 are used: (12, H, W) in and out.
+        """Predict a case from its base channels.
 
-        Speed, TKE and flux are their means; (u, v) is the mean component along the wind, and none
-        across; dwdz is zero.
+        Mean speed and TKE are those of the training data. (u, v) is the mean component along the
+        wind, with none across it. The flux is proportional to the wind's x component. dw/dz is
+        zero.
+
+        Parameters
+        ----------
+        target : Tensor of shape (12, H, W)
+            Only channels 0-5 are used.
+
+        Returns
+        -------
+        Tensor of shape (12, H, W)
         """
         guess = target.clone()
         guess[U], guess[V] = self.along * target[WIND_X], self.along * target[WIND_Y]
@@ -266,17 +326,18 @@ class MeanFlow:
         return guess
 
 
-def _ratio(part: float, whole: float) -> float:
+def _ratio(part: float | np.floating, whole: float | np.floating) -> float:
+    """Return part / whole, or NaN if whole is zero."""
     return float(part / whole) if whole else np.nan
 
 
 def with_median(rows: Sequence[dict]) -> list[dict]:
-    """Return a table's rows, each with its ``case``, and one more: the medians of its figures."""
+    """Return the rows of a table and one more row, ``case`` "median", with the column medians."""
     keys = dict.fromkeys(key for row in rows for key in row if key != "case")
     return [*rows, {"case": "median"} | {key: median(rows, key) for key in keys}]
 
 
 def median(rows: Sequence[dict], key: str) -> float:
-    """Return the median of a figure over the rows that have it; NaN if none has."""
+    """Return the median of a column over the rows with a finite value; NaN if there are none."""
     values = [row[key] for row in rows if np.isfinite(row.get(key, np.nan))]
     return float(np.median(values)) if values else np.nan

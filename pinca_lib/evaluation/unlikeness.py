@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import ndimage
 
 from pinca_lib.automaton import CA
-from pinca_lib.cities import Place
+from pinca_lib.cities.place import Place
 
 NARROWEST = 8.0  # m: the narrowest lane of the training data
 DENSEST = 0.5  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest

@@ -35,5 +35,6 @@ from .maps import (
     plot_change as plot_change,
     plot_classes as plot_classes,
     plot_directions as plot_directions,
+    plot_place as plot_place,
     plot_wind as plot_wind,
 )

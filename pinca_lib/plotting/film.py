@@ -1,4 +1,4 @@
-"""Films: a rollout drawn beside its target, written as h264."""
+"""Films: draw a rollout next to its target, and write it as h264."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,25 +17,26 @@ from pinca_lib.writing import written_whole
 
 
 def steps_before(frame: int) -> int:
-    """Steps between one frame and the next: 1, then twice as many every 30 frames, up to 8."""
+    """Return the number of steps before a frame: 1, doubled every 30 frames, at most 8."""
     return min(2 ** (frame // 30), 8)
 
 
 def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[tuple[int, Tensor]]:
-    """Roll a state out and yield it now and then.
+    """Run a rollout and yield its state after the steps that ``steps_before`` gives for each frame.
 
     Parameters
     ----------
     rules : sequence of CA
         Applied in turn within every step.
     state : Tensor of shape (1, C, H, W)
+        State at the start; not yielded.
     frames : int
-        How many states to yield.
+        Number of states to yield.
 
     Yields
     ------
     steps : int
-        Steps taken so far.
+        Number of steps so far.
     state : Tensor of shape (C, H, W)
     """
     taken = 0
@@ -49,53 +50,71 @@ def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[
 def draw_film(
     snapshots: Sequence[tuple[int, Tensor]],
     target: Tensor | None,
-    extent,
+    extent: Sequence[float] | Tensor,
     channel: int = SPEED,
     name: str = "PI-NCA",
 ) -> Iterator[np.ndarray]:
-    """Draw each snapshot beside the target.
+    """Draw each snapshot next to the target.
 
     Parameters
     ----------
     snapshots : sequence of (int, Tensor of shape (C, H, W))
         From ``rollout_frames``.
     target : Tensor of shape (12, H, W), or None
-        Without one the film shows the snapshots alone, in the colours of the last.
+        Sets the range of the colours. Without a target only the snapshots are drawn, and the last
+        of them sets the range.
     extent : (height, width) in metres
     channel : int
         The channel to show.
     name : str
-        Of the automaton, for the title.
+        Name of the automaton, for the title.
 
     Yields
     ------
     ndarray of shape (height, width, 3), uint8
-        RGB, with even sides as h264 wants them.
+        RGB, with even sides, which h264 requires.
     """
     kind = describe(channel)
-    wanted = air_plane(snapshots[-1][1] if target is None else target, channel)
-    norm = colour_range(kind, wanted)
+    reference = air_plane(snapshots[-1][1] if target is None else target, channel)
+    norm = colour_range(kind, reference)
     panels = 1 if target is None else 2
     figure = Figure(figsize=(4.5 * panels, 4), dpi=80, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     left, *right = figure.subplots(1, panels, squeeze=False)[0]
-    image = draw_plane(left, np.zeros_like(wanted), kind, extent, norm, name)
+    image = draw_plane(left, np.zeros_like(reference), kind, extent, norm, name)
     for axes in right:
-        draw_plane(axes, wanted, kind, extent, norm, "large-eddy simulation")
+        draw_plane(axes, reference, kind, extent, norm, "large-eddy simulation")
     for steps, state in snapshots:
         image.set_data(air_plane(state, channel))
         left.set_title(f"{name}, step {steps}")
         canvas.draw()
-        figure.set_layout_engine("none")  # laid out once: the panels must not move
+        figure.set_layout_engine("none")  # keep the first layout: the panels must not move
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
         height, width = (side - side % 2 for side in picture.shape[:2])
-        yield picture[:height, :width].copy()  # the canvas is drawn over
+        yield picture[:height, :width].copy()  # the canvas is reused
 
 
 def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: int = 30) -> None:
-    """Write RGB pictures (height, width, 3), uint8, as an h264 film that browsers play."""
-    settings = {"format": "mp4", "options": {"movflags": "+faststart"}}
-    with written_whole(path) as partial, av.open(str(partial), "w", **settings) as container:
+    """Write pictures as an h264 film that browsers can play.
+
+    Parameters
+    ----------
+    path : Path
+        MP4 file to write; it appears only when it is complete.
+    pictures : iterable of ndarray of shape (height, width, 3), uint8
+        RGB; all of the same size, with even sides.
+    frames_per_second : int
+
+    Raises
+    ------
+    ValueError
+        If there are no pictures.
+    """
+    options = {"movflags": "+faststart"}  # index first, so that a film plays while it is loaded
+    with (
+        written_whole(path) as partial,
+        av.open(str(partial), "w", format="mp4", options=options) as container,
+    ):
         stream = None
         for picture in pictures:
             if stream is None:
@@ -105,4 +124,6 @@ def write_film(path: Path, pictures: Iterable[np.ndarray], frames_per_second: in
                 stream.options = {"crf": "26"}
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
+        if stream is None:
+            raise ValueError(f"{path}: no pictures; a film needs at least one")
         container.mux(stream.encode())

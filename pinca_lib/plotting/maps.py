@@ -8,13 +8,31 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from pinca_lib.cities.place import Place, towards
 from pinca_lib.cities.prediction import WindMaps
 from pinca_lib.plotting.figures import BUILDING
 
 ASSUMED = "#c9a27a"  # buildings whose height was assumed
+
+
+def plot_place(place: Place) -> Figure:
+    """Draw the heights of the buildings on the site, and its surroundings paler."""
+    axes = Figure(figsize=(7, 6), layout="constrained").subplots()
+    heights = np.where(place.heights > 0, place.heights, np.nan)
+    west, south, east, north = place.grid.bounds
+    image = axes.imshow(heights, cmap=colormaps["viridis"], origin="lower",
+                        extent=(west, east, south, north), interpolation="nearest")  # fmt: skip
+    site = place.site_grid.bounds
+    axes.add_patch(Rectangle(site[:2], site.east - site.west, site.north - site.south, fill=False,
+                             ec="crimson", lw=1.5, label="site that is shown"))  # fmt: skip
+    axes.legend(loc="upper right", fontsize=8)
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.tick_params(labelsize=7)
+    axes.set(xlabel="east (m)", ylabel="north (m)", title=f"{place.name}: buildings")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="height above ground (m)")
+    return _figure(axes)
 
 
 def plot_wind(

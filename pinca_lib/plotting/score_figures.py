@@ -1,126 +1,153 @@
-"""How right models are, as tables and pictures: case by case, and over what makes a case hard."""
+"""Tables and figures that compare the metrics of models."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
 
-# Told apart by all: Okabe and Ito 2002.
+from pinca_lib.channels import CHANNELS
+
+# Okabe and Ito (2002): colours that people with colour blindness can distinguish.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-def _coloured(tables: Mapping) -> Iterator[tuple]:
+LABELS = {channel.name: channel.label for channel in CHANNELS}
+
+Rows = TypeVar("Rows")
+
+
+def _coloured(tables: Mapping[str, Rows]) -> Iterator[tuple[tuple[str, Rows], str]]:
+    """Return each model's name and rows with a colour; the colours repeat if they run out."""
     return zip(tables.items(), cycle(COLOURS))
 
 
 def table(rows: Sequence[Mapping], columns: Mapping[str, str]) -> str:
-    """Return rows as a table in Markdown, with the columns named and their titles."""
+    """Return rows as a Markdown table; ``columns`` maps the keys to show to their titles."""
     lines = [list(columns.values()), ["---"] * len(columns)]
     lines += [[str(row[column]) for column in columns] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def plot_cases(tables: Mapping[str, Sequence[dict]], figure: str, label: str) -> Figure:
-    """Draw one figure of merit for every case, a mark for each model.
+def plot_cases(tables: Mapping[str, Sequence[dict]], metric: str, label: str) -> Figure:
+    """Draw one metric for every case, with a mark for each model.
+
+    The cases are sorted by the metric of the first model.
 
     Parameters
     ----------
     tables : mapping of str to sequence of dict
-        For each model the rows of ``evaluation.evaluate``, with ``case``; the same cases in all.
-    figure : str
-        The column to draw.
+        For each model the rows of ``evaluation.evaluate`` with ``case`` added; all models have the
+        same cases in the same order.
+    metric : str
+        The key to draw.
     label : str
-        What it is called, with its unit.
+        Label of the metric, with its unit.
     """
     first = next(iter(tables.values()))
-    order = np.argsort([row[figure] for row in first])
-    axes = Figure(figsize=(7, 1 + 0.28 * len(first)), layout="constrained").subplots()
+    order = np.argsort([row[metric] for row in first])
+    figure = Figure(figsize=(7, 1 + 0.28 * len(first)), layout="constrained")
+    axes = figure.subplots()
     for (name, rows), colour in _coloured(tables):
-        values = [rows[k].get(figure, np.nan) for k in order]
+        values = [rows[k].get(metric, np.nan) for k in order]
         axes.plot(values, range(len(order)), "o", ms=6, color=colour, label=name)
     axes.set_yticks(range(len(order)), [first[k]["case"] for k in order], fontsize=7)
     axes.set(xlabel=label, xlim=(0, None))
     axes.grid(axis="x", alpha=0.3)
-    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
-    return axes.figure
+    figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+    return figure
 
 
 def plot_over(
     tables: Mapping[str, Sequence[dict]],
     places: Sequence[float],
     xlabel: str,
-    figure: str,
+    metric: str,
     label: str,
 ) -> Figure:
-    """Draw one figure of merit of every case over some property of it.
+    """Draw one metric of every case over a property of the cases.
 
     Parameters
     ----------
-    tables, figure, label
-        As for ``plot_cases``.
+    tables, metric, label
+        As in ``plot_cases``.
     places : sequence of float
-        The property, case by case.
+        The property of each case.
     xlabel : str
-        What it is called.
+        Label of the property, with its unit.
     """
-    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     for (name, rows), colour in _coloured(tables):
-        axes.plot(places, [row.get(figure, np.nan) for row in rows], "o", color=colour, label=name)
+        axes.plot(places, [row.get(metric, np.nan) for row in rows], "o", color=colour, label=name)
     axes.set(xlabel=xlabel, ylabel=label, ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
-    return axes.figure
+    figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+    return figure
 
 
 def plot_hit_rates(
     tables: Mapping[str, Sequence[dict]], limits: Sequence[float], field: str
 ) -> Figure:
-    """Draw the mean hit rate of a field over the error W that counts as none."""
-    axes = Figure(figsize=(6, 4), layout="constrained").subplots()
+    """Draw the mean hit rate of a field over W, the absolute error that counts as none.
+
+    Parameters
+    ----------
+    tables
+        As in ``plot_cases``.
+    limits : sequence of float
+        Values of W, m/s; those for which the rows have a hit rate.
+    field : str
+        Name of the field (``pinca_lib.channels``).
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
     for (name, rows), colour in _coloured(tables):
         means = [np.nanmean([row.get(f"hit_rate_{field}_w{limit:g}", np.nan) for row in rows])
                  for limit in limits]  # fmt: skip
         axes.plot(limits, means, "o-", color=colour, label=name)
-    axes.axhline(0.66, color="black", lw=1, ls="--", label="asked of models against wind tunnels")
-    axes.set(xlabel="W (m/s)", ylabel=f"mean hit rate of {field}", ylim=(0, 1), xscale="log")
+    axes.axhline(0.66, color="black", lw=1, ls="--", label="required against wind tunnels: 0.66")
+    axes.set(xlabel="W, the error that counts as none (m/s)", xscale="log", ylim=(0, 1),
+             ylabel=f"mean hit rate of {LABELS.get(field, field)}")  # fmt: skip
     axes.grid(alpha=0.3)
-    axes.figure.legend(fontsize=8, loc="outside upper center", ncols=2)
-    return axes.figure
+    figure.legend(fontsize=8, loc="outside upper center", ncols=2)
+    return figure
 
 
 COSTS = {
-    "parameters": "parameters",
-    "case_s": "a case of 64×64 cells (s)",
-    "training_s": "training (s)",
+    "parameters": "number of parameters",
+    "case_s": "time per case of 64×64 cells (s)",
+    "training_s": "training time (s)",
 }
 
 
-def plot_costs(rows: Sequence[Mapping[str, str]], figure: str, label: str) -> Figure:
-    """Draw one figure of merit over what a model costs: a mark for each row.
+def plot_costs(rows: Sequence[Mapping[str, str]], metric: str, label: str) -> Figure:
+    """Draw one metric over the size and the computing time of models, with a mark for each row.
 
     Parameters
     ----------
     rows : sequence of mapping of str to str
-        From the tables that ``benchmarks/compare.py`` writes, without times until these are
-        measured. The seeds of a ``model`` share a colour.
-    figure, label
-        As for ``plot_cases``.
+        Rows of the tables that ``benchmarks/compare.py`` writes. A time that is not measured yet
+        is empty. The seeds of a ``model`` share a colour.
+    metric, label
+        As in ``plot_cases``.
     """
-    axes = Figure(figsize=(9, 3.5), layout="constrained").subplots(1, len(COSTS), sharey=True)
-    models = {}
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    panels = figure.subplots(1, len(COSTS), sharey=True)
+    models: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         models.setdefault(row["model"], []).append(row)
-    for own, (cost, title) in zip(axes, COSTS.items(), strict=True):
-        for (name, found), colour in _coloured(models):
-            places = [float(row[cost] or "nan") for row in found]
-            own.plot(places, [float(row[figure]) for row in found], "o", color=colour, label=name)
-        own.set(xlabel=title)
-        own.grid(alpha=0.3)
+    for axes, (cost, title) in zip(panels, COSTS.items(), strict=True):
+        for (name, seeds), colour in _coloured(models):
+            places = [float(row[cost] or "nan") for row in seeds]
+            axes.plot(places, [float(row[metric]) for row in seeds], "o", color=colour, label=name)
+        axes.set(xlabel=title)
+        axes.grid(alpha=0.3)
         if cost == "parameters":
-            own.set_xscale("log")
+            axes.set_xscale("log")
         else:
-            own.set_xlim(left=0)
-    axes[0].set(ylabel=label, ylim=(0, 1.08 * axes[0].dataLim.y1))
-    axes[0].legend(fontsize=8)
-    return axes[0].figure
+            axes.set_xlim(left=0)
+    panels[0].set(ylabel=label, ylim=(0, 1.08 * panels[0].dataLim.y1))
+    panels[0].legend(fontsize=8)
+    return figure

@@ -1,4 +1,4 @@
-"""Runs of a notebook: parameters, run folders, checkpoints, progress, the device."""
+"""Runs of notebooks: parameters, run folders, checkpoints, progress and devices."""
 
 import lazy_loader
 

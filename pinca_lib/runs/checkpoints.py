@@ -17,14 +17,14 @@ from pinca_lib.runs.parameters import input_path
 from pinca_lib.writing import written_whole
 
 
-def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
+def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
     """Load a trained rule, frozen.
 
     Parameters
     ----------
-    name, value : str
-        The parameter that names the checkpoint, and its value: a ``.pth`` file with the key
-        ``model_state_dict``, or a run folder, of which the newest checkpoint is taken.
+    path : Path or str
+        A ``.pth`` file with the key ``model_state_dict``, or a run folder, of which the newest
+        checkpoint is taken; from the project's root, or the working folder.
     channels : int
         Channels that the rule must have.
     init_nca : CA, optional
@@ -36,11 +36,11 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
         If there is no checkpoint there, it does not hold a rule of that shape, or it says that it
         was trained on top of another Init-NCA.
     """
-    path = input_path(name, value)
+    path = input_path("checkpoint", path)
     if path.is_dir():
         found = checkpoints(path)
         if not found:
-            raise InputError(f"parameter {name}: no ca_model_step_<i>.pth in {path}")
+            raise InputError(f"{path}: no checkpoint (ca_model_step_<i>.pth) in this folder")
         path = found[-1]
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
@@ -87,7 +87,7 @@ def load_rule(name: str, value: str, channels: int = STATE_COUNT, init_nca: CA |
     return rule.eval().requires_grad_(False)
 
 
-def start_from(rule: CA, name: str, value: str) -> None:
+def start_from(rule: CA, path: Path | str) -> None:
     """Give a rule the weights, and the units, of one that was trained before, to train it on.
 
     The width of its cells stays its own: cells of 8 m are two of data on 4 m, or four on 2 m.
@@ -95,21 +95,21 @@ def start_from(rule: CA, name: str, value: str) -> None:
     Parameters
     ----------
     rule : CA
-    name, value : str
-        As of ``load_rule``.
+    path : Path or str
+        As for ``load_rule``.
 
     Raises
     ------
     InputError
         As ``load_rule`` does, or if the two rules are of other parts or shapes.
     """
-    before, own = load_rule(name, value, rule.channels).state_dict(), rule.state_dict()
+    before, own = load_rule(path, rule.channels).state_dict(), rule.state_dict()
     before, own = ({k: v for k, v in weights.items() if k != "_scale"} for weights in (before, own))
     shapes, own_shapes = ({k: v.shape for k, v in weights.items()} for weights in (before, own))
     if shapes != own_shapes:
         differ = sorted(key for key, _ in shapes.items() ^ own_shapes.items())
         raise InputError(
-            f"parameter {name}={value!r}: differs from this run's rule in "
+            f"{path}: differs from this run's rule in "
             f"{', '.join(dict.fromkeys(differ))}; give the run the hidden, natural_units, bounded "
             "and follows_wind that it was trained with; a run follows the wind only on data that "
             "state their row_order"

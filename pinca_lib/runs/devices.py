@@ -1,4 +1,4 @@
-"""Where the numbers live: choosing a device and moving nested data to it."""
+"""Choose a device, and move nested data to it."""
 
 from typing import Any
 
@@ -9,15 +9,20 @@ from pinca_lib.errors import InputError, first_line
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; ``"auto"`` takes a CUDA GPU if there is one.
+    """Return a device, and keep convolutions in full float32 from then on.
 
-    From then on float32 means float32 in convolutions, too: cuDNN would round to TF32 by default,
-    an error of 1e-3 a step.
+    By default, cuDNN rounds the inputs of convolutions to TF32, which causes an error of about 1e-3
+    per step. This function turns that off.
+
+    Parameters
+    ----------
+    name : str
+        Name of a torch device, or ``"auto"`` for a CUDA GPU if there is one, else the CPU.
 
     Raises
     ------
     InputError
-        If torch does not know the name or the machine lacks the device.
+        If torch does not know the device, or this machine does not have it.
     """
     torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
@@ -27,16 +32,16 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={name!r} is not available here ({first_line(error)}); "
+            f"device={name!r} is not available on this machine ({first_line(error)}); "
             "use 'auto', 'cpu' or 'cuda'"
         ) from error
     if device.type == "meta":
-        raise InputError("device='meta' computes nothing; use 'auto', 'cpu' or 'cuda'")
+        raise InputError("device='meta' does not compute anything; use 'auto', 'cpu' or 'cuda'")
     return device
 
 
 def to_device(data: Any, device: torch.device | str) -> Any:
-    """Move every tensor in nested dicts, lists and tuples to a device; leave the rest alone."""
+    """Return a copy of nested dicts, lists and tuples with every tensor moved to a device."""
     if isinstance(data, Tensor):
         return data.to(device)
     if isinstance(data, dict):

@@ -1,4 +1,4 @@
-"""The files of a run folder: made anew, written to the disk, read with checks."""
+"""Make a run folder, and read and write its configuration and its log."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def new_folder(output_dir: Path, experiment: str) -> Path:
     Raises
     ------
     InputError
-        If nothing can be written there.
+        If the folder cannot be made.
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -29,49 +29,61 @@ def new_folder(output_dir: Path, experiment: str) -> Path:
             try:
                 folder.mkdir()
                 return folder
-            except FileExistsError:  # another run began in this very second
+            except FileExistsError:  # another run started within the same second
                 time.sleep(1)
     except OSError as error:
         raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read the configuration of a run.
+    """Return the content of the ``config.json`` of a run.
 
     Raises
     ------
     InputError
-        If it is not one.
+        If the file cannot be read, or is not the configuration of a run.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable ({shown(error)}); is this a run folder?") from error
+        raise InputError(
+            f"{path}: cannot be read ({shown(error)}); is this a run folder?"
+        ) from error
     if not isinstance(content, dict) or "parameters" not in content:
         raise InputError(f"{path}: not the config.json of a run")
     return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a configuration."""
+    """Write the configuration of a run as JSON."""
     with written_whole(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a log, which begins with the names of its columns."""
+    """Append a row to a CSV log; a new log first gets a row with the names of its columns."""
     pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
 
 
 def cut_log(path: Path, before: int) -> list[dict[str, float]]:
-    """Keep the rows of a log before an iteration, which are complete, and return them.
+    """Remove the rows of a log from some iteration on, and incomplete rows.
 
-    A log of which no row is left is removed.
+    Parameters
+    ----------
+    path : Path
+        A CSV file with a column ``iteration``. If no row is left, it is deleted.
+    before : int
+        Rows of this and later iterations are removed.
+
+    Returns
+    -------
+    list of dict
+        The rows that are left.
     """
     if not path.exists():
         return []
     log = pd.read_csv(path, float_precision="round_trip")
-    log = log.apply(pd.to_numeric, errors="coerce").dropna()  # a power cut leaves half a row
+    log = log.apply(pd.to_numeric, errors="coerce").dropna()  # a power cut can leave half a row
     log = log[log["iteration"] < before]
     if log.empty:
         path.unlink()
@@ -82,7 +94,7 @@ def cut_log(path: Path, before: int) -> list[dict[str, float]]:
 
 
 def git_revision() -> str | None:
-    """Return the project's git revision, if it is a checkout and git is at hand."""
+    """Return the git revision of the project, or None without a git checkout or without git."""
     command = ["git", "-C", str(PROJECT_ROOT), "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -131,6 +131,21 @@ PARAMETERS = {
     "gradient_checkpoints": Parameter(int, 0, 100_000),
     "quick": Parameter(bool),
     "rounds": Parameter(int, 1, 1000),
+    "buildings": Parameter(str),
+    "proposal": Parameter(str),
+    "site": Parameter(str),
+    "height_field": Parameter(str),
+    "default_height": Parameter(float, 2.0, 300.0, special=0),
+    "crs": Parameter(str),
+    "unit": Parameter(str, choices=("", "m", "mm", "cm", "ft", "in")),
+    "up": Parameter(str, choices=("", "y", "z")),
+    "terrain": Parameter(str),
+    "wind_from": Parameter(str),
+    "wind_speed": Parameter(float, 0.1, 80.0),
+    "wind_height": Parameter(float, 1.0, 400.0),
+    "roughness": Parameter(str),
+    "climate": Parameter(str),
+    "criterion": Parameter(str),
 }
 
 
@@ -200,7 +215,7 @@ def _declared_and_given(namespace: Mapping[str, Any]) -> tuple[set[str], set[str
     return declared or PARAMETERS.keys() & namespace.keys(), given
 
 
-def input_path(name: str, value: str) -> Path:
+def input_path(name: str, value: Path | str) -> Path:
     """Resolve a path that a parameter names: from the project's root, else the working folder.
 
     Raises

@@ -1,4 +1,4 @@
-"""Progress of a long loop, in a terminal or a notebook."""
+"""Show the progress of a long loop, in a terminal or a notebook."""
 
 import sys
 import time
@@ -8,16 +8,16 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A tqdm bar: in a terminal as usual, in a notebook one line that is updated in place.
+    """A tqdm bar in a terminal; in a notebook, one line of text that is updated in place.
 
-    The line ends up in the notebook's outputs once, however many iterations there are.
+    The notebook's saved outputs contain this line once, whatever the number of iterations.
 
     Parameters
     ----------
     title : str
-        Stands before the bar.
+        Text before the bar.
     done, total : int
-        Iterations done before, and to be done altogether.
+        Number of iterations that are already done, and of all iterations.
     """
 
     def __init__(self, title: str, done: int, total: int):
@@ -31,7 +31,7 @@ class Progress:
         self.bar = tqdm(total=total, initial=done, desc=title, disable=self.handle is not None)
 
     def update(self, done: int) -> None:
-        """Show that so many iterations are done."""
+        """Show the number of iterations that are done; call this once per iteration."""
         self.bar.update(1)
         now = time.monotonic()
         if self.handle and (now - self.shown_at > 1 or done == self.total):
@@ -48,17 +48,20 @@ class Progress:
 
 
 class Pace:
-    """Steps and frames a second over the last frames; empty text until there are some."""
+    """Steps and frames per second over the last 20 frames; ``str`` gives them as text.
+
+    The text is empty until there are at least three frames.
+    """
 
     def __init__(self):
         self._ticks: deque[tuple[float, int]] = deque(maxlen=20)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all frames."""
         self._ticks.clear()
 
     def tick(self, steps: int) -> None:
-        """Count a frame of so many steps that ends now."""
+        """Count a frame that has just ended, and its number of steps."""
         self._ticks.append((time.monotonic(), steps))
 
     def __str__(self) -> str:

@@ -1,12 +1,12 @@
-"""Run folders: a configuration, a log, checkpoints, and going on exactly where a run stopped.
+"""Run folders: save what a training needs, and resume it exactly where it stopped.
 
-A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` holds
+A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` contains
 
-    config.json              every parameter, versions, the data's fingerprint, the git revision
-    metrics.csv              one row an iteration
-    ca_model_step_<i>.pth    the newest three: weights, optimiser, schedule and random state
-                             after i iterations
-    ca_pool_step_<i>.pth     the sample pool that belongs to the newest of them
+    config.json              all parameters, versions, the fingerprint of the data, the git revision
+    metrics.csv              one row per iteration
+    ca_model_step_<i>.pth    the newest three checkpoints: weights, optimiser, learning rate
+                             schedule and state of the random numbers after i iterations
+    ca_pool_step_<i>.pth     the sample pool that belongs to the newest checkpoint
 """
 
 import platform
@@ -45,8 +45,9 @@ from pinca_lib.runs.progress import Progress
 from pinca_lib.training import Training
 from pinca_lib.writing import flush_to_disk
 
-CHECKPOINT_EVERY = 50  # iterations: the most that a power cut can cost
+CHECKPOINT_EVERY = 50  # iterations; a power cut loses at most this many
 CHECKPOINTS_KEPT = 3
+# Parameters that may change when a run is resumed.
 FREE_ON_RESUME = {"epochs", "device", "data_dir", "init_checkpoint", "output_dir", "resume"}
 
 
@@ -56,73 +57,88 @@ class Run:
     Parameters
     ----------
     experiment : str
-        Name of the experiment, the first part of the folder's name.
+        Name of the experiment. The folder's name starts with it.
     parameters : SimpleNamespace
-        From ``parameters.read_parameters``. If ``resume`` names a run folder, or is
-        ``"latest"``, that run goes on with its own parameters; only ``epochs``, ``device``,
-        ``data_dir`` (of the same data) and ``init_checkpoint`` (of the same weights) may be given
-        anew.
+        From ``read_parameters``. If ``resume`` names a run folder, or is ``"latest"``, that run is
+        continued with its own parameters. Only ``epochs``, ``device``, ``output_dir``, ``data_dir``
+        (if it holds the same data) and ``init_checkpoint`` (if it holds the same weights) may be
+        changed.
 
     Attributes
     ----------
     parameters : SimpleNamespace
-        What the run uses.
+        The parameters of the run: for a resumed run, its own.
     rows : list of dict
-        The log so far.
+        The rows of the log so far.
 
     Raises
     ------
     InputError
-        If the run to resume does not exist, is damaged, or was made with other parameters than
-        those given.
+        If the run to resume does not exist, is damaged, or has other parameters than those given.
     """
 
     def __init__(self, experiment: str, parameters: SimpleNamespace):
         self.experiment, self.parameters = experiment, parameters
         self.rows: list[dict[str, float]] = []
-        self.about: dict[str, Any] = {}  # data and Init-NCA, kept with every checkpoint
-        self.folder: Path | None = None  # a new run's is made when its first iteration starts
+        self.about: dict[str, Any] = {}  # on data and Init-NCA, saved in every checkpoint
+        self._folder: Path | None = None  # of a new run; made when its first iteration starts
         if parameters.resume:
-            self.folder = _folder_to_resume(experiment, parameters)
-            self.parameters = _merged_parameters(self.folder, parameters)
+            self._folder = _folder_to_resume(experiment, parameters)
+            self.parameters = _merged_parameters(self._folder, parameters)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder.
+
+        Raises
+        ------
+        RuntimeError
+            If the run is new and its first iteration has not started: only then is the folder made.
+        """
+        if self._folder is None:
+            raise RuntimeError(
+                f"this run of {self.experiment} has no folder yet: it is made when the first "
+                "iteration starts"
+            )
+        return self._folder
 
     def __str__(self) -> str:
-        if self.folder is None:
+        if self._folder is None:
             return f"a new run of {self.experiment}"
-        return f"{self.folder.name}, from iteration {_resumable_step(self.folder)}"
+        return f"{self._folder.name}, from iteration {_resumable_step(self._folder)}"
 
     def iterations(
         self, training: Training, dataset: WindDataset, init_nca: CA | None = None
     ) -> Iterator[int]:
-        """Yield the numbers of the iterations to do, saving checkpoints between them.
+        """Yield the numbers of the remaining iterations, and save checkpoints between them.
 
         Parameters
         ----------
         training : Training
-            Holds all state that a checkpoint must keep; restored first when resuming.
+            The training that checkpoints save. If the run is resumed, it is restored first.
         dataset : WindDataset
-            What is trained on; its fingerprint, the range of its cells and the height of its
-            tallest building are kept.
+            The training data. The run saves their fingerprint, the least and largest cell size and
+            the height of the tallest building.
         init_nca : CA, optional
-            The frozen rule that this one is trained on top of.
+            The frozen rule below the one that is trained.
 
         Raises
         ------
         InputError
-            If a resumed run was made from other data, or on top of another Init-NCA.
+            If a resumed run was trained on other data, or on top of another Init-NCA.
         """
-        below = {"init_fingerprint": fingerprint_of(init_nca)} if init_nca else {}
         cells = dataset.cell_sizes
         tallest = float(dataset.states[:, TOPO].max())
         self.about = {"cells": [float(cells.min()), float(cells.max())], "tallest": tallest}
-        self.about |= below
+        if init_nca:
+            self.about["init_fingerprint"] = fingerprint_of(init_nca)
         fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
-        if self.folder:  # resumed, or this cell is run once more after an interrupt
+        if self._folder:  # the run is resumed, or the notebook cell is run again after an interrupt
             done = self._restore(training, fingerprint)
         else:
             done = 0
-            self.folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
+            self._folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
             write_json(self.folder / "config.json", self._config(fingerprint))
             self._save(training, 0)
         with Progress(self.experiment, done, epochs) as progress:
@@ -134,14 +150,21 @@ class Run:
                 progress.update(done)
 
     def log(self, iteration: int, values: dict[str, Tensor | float]) -> None:
-        """Append one row to ``rows`` and to ``metrics.csv``; scalars only."""
+        """Append a row to ``rows`` and to ``metrics.csv``.
+
+        Parameters
+        ----------
+        iteration : int
+        values : dict of str to Tensor or float
+            Scalars, by name.
+        """
         scalars = {name: torch.as_tensor(value).item() for name, value in values.items()}
         row = {"iteration": iteration} | scalars
         append_row(self.folder / "metrics.csv", row)
         self.rows.append(row)
 
     def save_figures(self, figures: dict[str, Figure]) -> None:
-        """Write figures as ``<name>.png`` into the run folder."""
+        """Save figures as ``<name>.png`` in the run folder."""
         for name, figure in figures.items():
             figure.savefig(self.folder / f"{name}.png", dpi=120)
 
@@ -164,7 +187,11 @@ class Run:
         }
 
     def _save(self, training: Training, done: int) -> None:
-        """Write pool and checkpoint; the checkpoint's rename is what makes the pair count."""
+        """Save the sample pool, then the checkpoint, and delete what is no longer needed.
+
+        A checkpoint without its pool cannot be resumed. So the pool comes first: once the
+        checkpoint is there, the pair is complete.
+        """
         log = self.folder / "metrics.csv"
         if log.exists():
             flush_to_disk(log)
@@ -179,16 +206,17 @@ class Run:
                 old.unlink()
 
     def _restore(self, training: Training, fingerprint: str) -> int:
+        """Restore the newest checkpoint, and return the number of iterations that are done."""
         config = read_json(self.folder / "config.json")
         if config["data_fingerprint"] != fingerprint:
             raise InputError(
-                f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
-                "this run was trained on; restore it, or start a new run with resume=''"
+                f"{self.folder}: data_dir={self.parameters.data_dir!r} does not hold the data that "
+                "this run was trained on; restore them, or start a new run with resume=''"
             )
         if config.get("init_fingerprint") != self.about.get("init_fingerprint"):
             raise InputError(
                 f"{self.folder}: init_checkpoint={self.parameters.init_checkpoint!r} is not the "
-                "Init-NCA that this run was trained on top of; name that one, or start a new run "
+                "Init-NCA that this run was trained on top of; give that one, or start a new run "
                 "with resume=''"
             )
         done = _resumable_step(self.folder)
@@ -200,14 +228,19 @@ class Run:
 
 
 def _resumable_step(folder: Path) -> int:
+    """Return the number of iterations of the newest checkpoint that has its pool."""
     for path in reversed(checkpoints(folder)):
         step = int(path.stem.rpartition("_")[2])
         if (folder / f"ca_pool_step_{step}.pth").exists():
             return step
-    raise InputError(f"{folder}: holds no checkpoint with its pool; this run cannot be resumed")
+    raise InputError(
+        f"{folder}: cannot be resumed; it has no pair of ca_model_step_<i>.pth and "
+        "ca_pool_step_<i>.pth"
+    )
 
 
 def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
+    """Return the folder that ``resume`` names, after checks."""
     if parameters.resume != "latest":
         folder = input_path("resume", parameters.resume)
     else:
@@ -218,18 +251,19 @@ def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
         folder = found[-1]
     config = read_json(folder / "config.json")
     if config.get("experiment") != experiment:
-        raise InputError(f"{folder}: a run of {config.get('experiment')}, not of {experiment}")
+        raise InputError(f"{folder}: is a run of {config.get('experiment')}, not of {experiment}")
     _resumable_step(folder)
     return folder
 
 
 def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
-    """The run's own parameters, with those of FREE_ON_RESUME that are given anew."""
+    """Return the run's own parameters, updated by the given ones that are in FREE_ON_RESUME."""
     then = read_json(folder / "config.json")["parameters"]
     if missing := vars(now).keys() - then.keys() - {"given"}:
         raise InputError(
-            f"{folder}: made by an older version, which had no {', '.join(sorted(missing))}; "
-            "start a new run with resume='' (its checkpoint still serves as init_checkpoint)"
+            f"{folder}: was made by an older version without the parameters "
+            f"{', '.join(sorted(missing))}; start a new run with resume='' (the checkpoints of the "
+            "old one can still be given as init_checkpoint)"
         )
     for name in sorted(now.given - FREE_ON_RESUME):
         if getattr(now, name) != then.get(name):
@@ -237,7 +271,7 @@ def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
                 f"parameter {name}={getattr(now, name)!r}: the run to resume ({folder}) has "
                 f"{then.get(name)!r}; leave it out, or start a new run with resume=''"
             )
-    anew = {name: getattr(now, name) for name in now.given & FREE_ON_RESUME}
-    if not now.given:  # not papermill: an edited cell can make the run longer
-        anew["epochs"] = max(now.epochs, then["epochs"])
-    return SimpleNamespace(**(then | anew), given=now.given)
+    changed = {name: getattr(now, name) for name in now.given & FREE_ON_RESUME}
+    if not now.given:  # without papermill, an edit of the parameters cell can extend the run
+        changed["epochs"] = max(now.epochs, then["epochs"])
+    return SimpleNamespace(**(then | changed), given=now.given)

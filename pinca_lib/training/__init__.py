@@ -1,4 +1,4 @@
-"""Training: the sample pool, moved cases, losses, descent."""
+"""Training: the sample pool, augmentation, losses and gradient descent."""
 
 import lazy_loader
 

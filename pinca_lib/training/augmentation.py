@@ -1,12 +1,13 @@
-"""More cases out of few: the same flow shifted, mirrored and turned.
+"""Augmentation: shift, mirror and turn cases to get more training data.
 
-A mean flow over a periodic city stays one when the city is moved along its period, mirrored or
-turned by a right angle, if the components of its vectors go along: u and v, the driving wind, and
-<u'w'>, which is the x component of a flux. Turned by a right angle it becomes <v'w'>, and what
-<u'w'> is there nobody has stored: it is unknown.
+If a periodic city is shifted, mirrored or turned by a right angle, its mean flow moves with it. The
+vector components have to be transformed too: u and v, the driving wind, and <u'w'>, which is the x
+component of a flux. After a turn by a right angle the x component is the former <v'w'>. City files
+do not contain <v'w'>, so <u'w'> is then unknown.
 
-That is so where rows, v and the driving wind agree on what is up. Of a file that does not say how
-its rows run nobody knows, and a mirror image would teach the wrong: such cases are only shifted.
+Mirroring and turning require that rows, v and the driving wind agree on which way is north. If a
+file does not state its row order, this cannot be known, and a mirrored case could teach a wrong
+flow. Such cases are only shifted.
 """
 
 from collections.abc import Sequence
@@ -20,13 +21,18 @@ from pinca_lib.channels import FLUX, GEO_MASK, WIND_X, WIND_Y, U, V
 
 @dataclass(frozen=True)
 class Move:
-    """A shift along the period, then mirror images, then a swap of the axes.
+    """A transformation of a case: shift it, then mirror it, then swap its axes.
 
     Attributes
     ----------
     down, right : int
-        Cells to shift by.
-    is_mirrored_y, is_mirrored_x, is_swapped : bool
+        Number of cells to shift by, towards higher rows and columns. Cells that leave the grid
+        enter again at the opposite edge.
+    is_mirrored_y, is_mirrored_x : bool
+        Whether the order of the rows or of the columns is reversed.
+    is_swapped : bool
+        Whether rows and columns are exchanged. Together with a mirror image this is a turn by a
+        right angle.
     """
 
     down: int = 0
@@ -39,9 +45,15 @@ class Move:
     def drawn(
         cls, size: Sequence[int], random: np.random.Generator, turnable: bool = True
     ) -> "Move":
-        """Draw a move of grids of (height, width): a shift alone for what is not turnable.
+        """Return a random move for a grid.
 
-        Axes are swapped on squares alone.
+        Parameters
+        ----------
+        size : (height, width)
+            Size of the grid in cells. The axes are swapped only if the grid is square.
+        random : numpy.random.Generator
+        turnable : bool
+            Whether the case may be mirrored and turned. If not, it is only shifted.
         """
         height, width = size
         y, x, swapped = (bool(flag) and turnable for flag in random.integers(2, size=3))
@@ -49,9 +61,18 @@ class Move:
         return cls(int(down), int(right), y, x, swapped and height == width)
 
     def state(self, state: Tensor) -> Tensor:
-        """Return a moved state of shape (12, H, W); its coordinates stay, for they are places.
+        """Return the moved copy of a state.
 
-        Where the axes are swapped, <u'w'> is 0, as unknown.
+        Parameters
+        ----------
+        state : Tensor of shape (12, H, W)
+            Channels 0-11 of a case.
+
+        Returns
+        -------
+        Tensor of shape (12, H, W)
+            Channels 0 and 1 are unchanged: they are the coordinates of the cells. If the axes are
+            swapped, <u'w'> is unknown and set to 0.
         """
         planes = state[GEO_MASK:].roll((self.down, self.right), (1, 2))
         if self.is_mirrored_y:
@@ -72,11 +93,21 @@ class Move:
         return moved
 
     def known(self, known: Tensor) -> Tensor:
-        """Return which of channels 6-11 are known after the move, (6,), given those before."""
+        """Return which of channels 6-11 are known after the move.
+
+        Parameters
+        ----------
+        known : Tensor of shape (6,), bool
+            Which of them are known before the move.
+
+        Returns
+        -------
+        Tensor of shape (6,), bool
+        """
         after = known.clone()
         after[FLUX - U] &= not self.is_swapped
         return after
 
     def extent(self, extent: Tensor) -> Tensor:
-        """Return the moved domain's height and width in metres, (2,)."""
+        """Return the height and width of the moved domain, m, from those before; shape (2,)."""
         return extent.flip(0) if self.is_swapped else extent

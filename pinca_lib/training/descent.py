@@ -65,9 +65,9 @@ class Training:
     pool : SamplePool
     learning_rate : float
         Of Adam, before it decays.
-    memory : float
-        Of the running average of the weights: 0 takes the last ones, 0.99 about the last hundred
-        iterations'. It stands in ``average``, a rule of its own.
+    ema_decay : float
+        Decay of the exponential moving average of the weights, in 0…1: 0 keeps the newest weights,
+        0.99 averages over about the last hundred iterations. ``average`` is a rule with these.
     weight_decay : float
         Share of each weight, times the learning rate, that it loses in an iteration.
     iterations : int, optional
@@ -83,14 +83,15 @@ class Training:
         self,
         rule: nn.Module,
         pool: SamplePool,
+        *,
         learning_rate: float,
-        memory: float = 0.0,
+        ema_decay: float = 0.0,
         weight_decay: float = 0.0,
         iterations: int | None = None,
         is_normalised: bool = True,
     ):
         self.is_normalised = is_normalised
-        self.rule, self.pool, self.random, self.memory = rule, pool, pool.random, memory
+        self.rule, self.pool, self.random, self.ema_decay = rule, pool, pool.random, ema_decay
         self.average = deepcopy(rule).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             rule.parameters(), learning_rate, weight_decay=weight_decay
@@ -134,9 +135,9 @@ class Training:
     def _average(self) -> None:
         """Let the average follow the weights, at the beginning more quickly."""
         done = self.schedule.last_epoch
-        memory = min(self.memory, done / (done + 9))
+        decay = min(self.ema_decay, done / (done + 9))
         for mean, weights in zip(self.average.parameters(), self.rule.parameters(), strict=True):
-            mean.copy_(weights + memory * (mean - weights))
+            mean.copy_(weights + decay * (mean - weights))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a checkpoint keeps, except the pool."""

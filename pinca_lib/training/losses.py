@@ -1,4 +1,4 @@
-"""The losses of the two experiments: data, physics, and what keeps a rollout from running away."""
+"""The losses of the Init-NCA and the PI-NCA: data, physics, overflow and rest."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,22 @@ WEIGHTS = (2.0, 1.0, 1.0, 0.5, 0.5)  # of (u, v) as one vector, speed, TKE, flux
 
 
 def field_loss(name: str) -> FieldLoss:
-    """Return the loss of that name: ``"relative"``, ``"pixel"``, ``"filters"`` or ``"vgg"``.
+    """Return a loss between predicted and simulated fields.
+
+    Parameters
+    ----------
+    name : str
+        ``"relative"``, ``"pixel"``, or a texture loss with the features ``"filters"`` or ``"vgg"``.
+
+    Returns
+    -------
+    callable
+        Takes a state (B, C, H, W) and a ``Batch``, and returns a scalar.
 
     Raises
     ------
     InputError
-        If VGG16 is asked for and its weights are not at hand.
+        If the name is ``"vgg"`` and the weights of VGG16 are not on this machine.
     """
     if name in ("relative", "pixel"):
         return relative_loss if name == "relative" else pixel_loss
@@ -32,7 +42,10 @@ def field_loss(name: str) -> FieldLoss:
 
 
 def _target(state: Tensor, batch: Batch) -> Tensor:
-    """Return the target, with what is predicted in place of what is not known: no error there."""
+    """Return the target with unknown fields replaced by the prediction, so that they cost nothing.
+
+    The shape is that of the target, (B, 12, H, W).
+    """
     target = batch.target.clone()
     known = batch.known[:, : FIELDS.stop - FIELDS.start, None, None]
     target[:, FIELDS] = torch.where(known, target[:, FIELDS], state[:, FIELDS].detach())
@@ -40,22 +53,29 @@ def _target(state: Tensor, batch: Batch) -> Tensor:
 
 
 def pixel_loss(state: Tensor, batch: Batch) -> Tensor:
-    """Mean squared difference of the five fields, over all cells, for a state (B, C, H, W)."""
+    """Return the mean squared error over the five fields and all cells of a state (B, C, H, W)."""
     return F.mse_loss(state[:, FIELDS], _target(state, batch)[:, FIELDS])
 
 
 def relative_loss(state: Tensor, batch: Batch) -> Tensor:
-    """Weighted sum of ||e||^2 / ||y||^2 over the air of each case, mean over the batch.
+    """Return the sum over fields of weight ||e||^2 / ||y||^2, as the mean over the batch.
 
-    The error e of a field is measured by the field y itself, since a momentum flux is a hundredth
-    of a velocity, and a dense quarter's wind half of an open one's. The velocity counts as one
-    vector; what is not known costs nothing. An all-zero prediction costs 5 where all is known.
+    The norms are over the cells in air of one case. The error e of a field is divided by the field
+    y itself, because fields differ in size: a momentum flux is about a hundredth of a velocity, and
+    the wind in a dense quarter about half of that in an open one. (u, v) counts as one vector. The
+    weights are ``WEIGHTS``. Unknown fields cost nothing. If all fields are known, an all-zero
+    prediction costs 5.
+
+    Parameters
+    ----------
+    state : Tensor of shape (B, C, H, W)
+    batch : Batch
     """
     return _relative(state[:, PREDICTED] - batch.target[:, PREDICTED], batch)
 
 
 def _relative(difference: Tensor, batch: Batch) -> Tensor:
-    """Weighted sum of ||d||^2 / ||y||^2 of differences (B, 6, H, W), mean over the batch."""
+    """Return the sum of weight ||d||^2 / ||y||^2 for differences d (B, 6, H, W), batch mean."""
     air = batch.target[:, GEO_MASK, None]
 
     def energy(fields: Tensor) -> Tensor:
@@ -68,27 +88,51 @@ def _relative(difference: Tensor, batch: Batch) -> Tensor:
 
 
 def unrest(state: Tensor, after: Tensor, batch: Batch) -> Tensor:
-    """Change of states (B, C, H, W) in a step: of fields as errors count, of the memory squared.
+    """Return how much a state changes in one more step.
 
-    A rule that errs little may still wander around what is right for ever; one that rests keeps a
-    field, and forgets how it came to it.
+    A rule can have a small error and still never settle: its fields keep moving around the right
+    ones. This loss makes a rollout converge to a state that no longer depends on the path to it.
+
+    Parameters
+    ----------
+    state, after : Tensor of shape (B, C, H, W)
+        The state, and the state one step later.
+    batch : Batch
+
+    Returns
+    -------
+    Tensor, scalar
+        The change of the fields, weighted and scaled as in ``relative_loss``, plus the mean square
+        of the change of the hidden channels.
     """
     change = after - state
-    memory = change[:, KNOWN_COUNT:]
-    of_memory = memory.square().sum() / max(memory.numel(), 1)
-    return _relative(change[:, PREDICTED], batch) + of_memory
+    hidden = change[:, KNOWN_COUNT:]
+    hidden_change = hidden.square().sum() / max(hidden.numel(), 1)
+    return _relative(change[:, PREDICTED], batch) + hidden_change
 
 
 def overflow(values: Tensor, limit: float = 1.0) -> Tensor:
-    """Return how far each value lies beyond -limit…limit."""
+    """Return how far each value is outside -limit…limit: zero inside."""
     return (values - values.clamp(-limit, limit)).abs()
 
 
 def total_overflow(name: str, state: Tensor, held: slice) -> Tensor:
-    """Return the overflow that goes with a field loss.
+    """Return the overflow that is used together with a field loss.
 
-    With ``"relative"`` it is the mean over the hidden channels, which no data holds, beyond
-    ``HIDDEN_LIMIT``; else, as in the experiment, the sum over the channels ``held``, beyond 1.
+    Parameters
+    ----------
+    name : str
+        Name of the ``field_loss``.
+    state : Tensor of shape (B, C, H, W)
+    held : slice
+        Channels that the original experiment keeps within -1…1.
+
+    Returns
+    -------
+    Tensor, scalar
+        For ``"relative"``, the mean over the hidden channels of what exceeds ``HIDDEN_LIMIT``:
+        the data do not limit these channels. For the other losses, as in the original experiment,
+        the sum over the channels ``held`` of what exceeds 1.
     """
     if name != "relative":
         return overflow(state[:, held]).sum()
@@ -97,12 +141,12 @@ def total_overflow(name: str, state: Tensor, held: slice) -> Tensor:
 
 
 class InitLoss:
-    """Loss of the Init-NCA: a field loss, and the overflow.
+    """Loss of the Init-NCA: a field loss plus the overflow.
 
     Parameters
     ----------
     name : str
-        Of the ``field_loss``. The overflow is held over every channel that the rule writes.
+        Name of the ``field_loss``. The overflow is ``total_overflow`` of the dynamic channels.
     lambda_overflow : float
         Weight of the overflow.
     """
@@ -112,24 +156,24 @@ class InitLoss:
         self.lambda_overflow = lambda_overflow
 
     def __call__(self, state: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return the terms, ``loss`` their weighted sum, for a state of shape (B, C, H, W)."""
+        """Return the terms for a state (B, C, H, W); ``loss`` is their weighted sum."""
         field = self.field_loss(state, batch)
         over = total_overflow(self.name, state, DYNAMIC)
         return {"loss": field + self.lambda_overflow * over, "field": field, "overflow": over}
 
 
 class PILoss:
-    """Loss of the PI-NCA: data, physics, and the overflow.
+    """Loss of the PI-NCA: data, physics, overflow, and rest.
 
     Parameters
     ----------
     name : str
-        Of the loss of the data, ``"relative"`` or ``"pixel"``. The overflow is held over the five
-        fields.
+        Name of the ``field_loss`` on the data, ``"relative"`` or ``"pixel"``. The overflow is
+        ``total_overflow`` of the five fields.
     alpha : float
-        Bound of |<u'w'>| / TKE in the physics.
+        Upper bound of |<u'w'>| / TKE in the ``PhysicsLoss``.
     lambda_mse, lambda_pinn, lambda_overflow, lambda_rest : float
-        Weights of the three, and of the ``unrest``.
+        Weights of the data, the physics, the overflow and the ``unrest``.
     """
 
     def __init__(
@@ -148,14 +192,19 @@ class PILoss:
     def __call__(
         self, state: Tensor, batch: Batch, after: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the terms, ``loss`` their weighted sum.
+        """Return the terms; ``loss`` is their weighted sum.
 
         Parameters
         ----------
         state : Tensor of shape (B, C, H, W)
         batch : Batch
         after : Tensor of shape (B, C, H, W), optional
-            The state one step later; without it, rest is not asked for.
+            The state one step later. Without it, the loss has no term ``rest``.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``loss``, ``mse``, ``overflow``, the terms of ``PhysicsLoss``, and ``rest``; scalars.
         """
         mse = self.field_loss(state, batch)
         over = total_overflow(self.name, state, FIELDS)

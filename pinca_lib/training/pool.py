@@ -1,4 +1,7 @@
-"""The sample pool: states that live on between training steps, so that rules learn to persist."""
+"""The sample pool: states that are kept between iterations, so that rules learn to stay stable.
+
+See Mordvintsev et al. 2020, "Growing Neural Cellular Automata".
+"""
 
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -21,7 +24,7 @@ from pinca_lib.channels import (
 from pinca_lib.datasets import WindDataset
 from pinca_lib.training.augmentation import Move
 
-RUNAWAY = 100.0  # in any channel that a rule writes; fields and memory are of order 1
+RUNAWAY = 100.0  # of a dynamic channel; fields and hidden channels are of order 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,14 +34,14 @@ class Batch:
     Attributes
     ----------
     slots : Tensor of shape (B,), int64
-        Their places in the pool.
+        Positions of the samples in the pool.
     state : Tensor of shape (B, C, H, W)
     target : Tensor of shape (B, 12, H, W)
-        The data's channels 0-11 of each sample's case.
+        Channels 0-11 of each sample's simulated case.
     extents : Tensor of shape (B, 2)
         Height and width of each domain, m.
     known : Tensor of shape (B, 6), bool
-        Which of the target's channels 6-11 are data; the others are zero.
+        Which of the target's channels 6-11 come from data. The others are zero.
     """
 
     slots: Tensor
@@ -49,22 +52,22 @@ class Batch:
 
 
 class SamplePool:
-    """A fixed number of states, each belonging to a case of the data set.
+    """A fixed number of states, each of which belongs to a case of the data set.
 
     Parameters
     ----------
     dataset : WindDataset
     size : int
-        Number of states kept.
+        Number of states in the pool.
     random : numpy.random.Generator
-        Source of all draws.
-    device : torch.device
-        Where states and targets are kept.
+        Source of all random numbers.
+    device : torch.device or str
+        Device that holds states and targets.
     channels : int
-        Channels of a state.
+        Number of channels of a state.
     augment : bool
-        Shift every case at random when it is laid in, and mirror and turn it if the data set
-        says that it may be (``augmentation``).
+        Shift a case at random whenever it is put into the pool, and also mirror and turn it if the
+        data set marks it as ``turnable`` (see ``augmentation``).
     """
 
     def __init__(
@@ -88,18 +91,22 @@ class SamplePool:
         return self.size
 
     def refresh(self) -> None:
-        """Draw the cases anew, each as often as any other to within one, and start all at zero."""
+        """Fill the pool with fresh states of newly drawn cases.
+
+        The numbers of times that any two cases occur differ by at most one.
+        """
         count = len(self.targets)
         rounds = [self.random.permutation(count) for _ in range(-(-self.size // count))]
         cases = np.concatenate(rounds)[: self.size].tolist()
-        self._lay(cases, [self._drawn_move(case) for case in cases])
+        self._fill(cases, [self._draw_move(case) for case in cases])
 
-    def _drawn_move(self, case: int) -> Move:
+    def _draw_move(self, case: int) -> Move:
         if not self.augment:
             return Move()
         return Move.drawn(self.targets.shape[-2:], self.random, self.turnable[case])
 
-    def _lay(self, cases: list[int], moves: list[Move]) -> None:
+    def _fill(self, cases: list[int], moves: list[Move]) -> None:
+        """Put fresh states of some cases into the pool."""
         self.cases, self.moves = cases, moves
         shape = (self.size, self.channels, *self.targets.shape[-2:])
         self.states = self.targets.new_zeros(shape)
@@ -107,7 +114,7 @@ class SamplePool:
             self.states[slot, BASE] = self.target(slot)[BASE]
 
     def target(self, slot: int) -> Tensor:
-        """Return what the state in a slot is to become, (12, H, W)."""
+        """Return the moved case that the state in a slot is trained towards, (12, H, W)."""
         return self.moves[slot].state(self.targets[self.cases[slot]])
 
     def sample(self, count: int, restarts: int = 0, swaps: int = 0) -> Batch:
@@ -116,42 +123,44 @@ class SamplePool:
         Parameters
         ----------
         count : int
-            Samples to draw, at most ``len(self)``.
+            Number of samples, at most ``len(self)``.
         restarts : int
-            Set everything but the base channels of the first so many to zero, lest the rule
-            forget how to begin. A pool that augments draws other cases for them too.
+            Number of samples, the first of the batch, that start from a fresh state. Without them,
+            the rule would forget how to start. A pool with augmentation also draws a new case for
+            each.
         swaps : int
-            Lay other cases under the wind of the next so many, that the rule learns to forget what
-            it saw before an edit.
+            Number of samples, the next of the batch, that keep their flow but get another case, as
+            after an edit of the city. Rules learn from them to heal.
         """
         slots = self.random.choice(self.size, count, replace=False).tolist()
-        begun = restarts + swaps
-        for slot in slots[0 if self.augment else restarts : begun]:
+        changed = restarts + swaps
+        for slot in slots[0 if self.augment else restarts : changed]:
             self.cases[slot] = int(self.random.integers(len(self.targets)))
-            self.moves[slot] = self._drawn_move(self.cases[slot])
+            self.moves[slot] = self._draw_move(self.cases[slot])
         drawn = [(self.cases[slot], self.moves[slot]) for slot in slots]
         target = torch.stack([self.target(slot) for slot in slots])
         state = self.states[slots]  # a copy
-        state[:begun, BASE] = target[:begun, BASE]
-        state[:begun, DYNAMIC] *= target[:begun, GEO_MASK, None] > 0
+        state[:changed, BASE] = target[:changed, BASE]
+        state[:changed, DYNAMIC] *= target[:changed, GEO_MASK, None] > 0  # zero in new buildings
         state[:restarts, DYNAMIC] = 0
         extents = torch.stack([move.extent(self.extents[case]) for case, move in drawn])
         known = torch.stack([move.known(self.known[case]) for case, move in drawn])
         return Batch(torch.tensor(slots), state, target, extents, known.to(target.device))
 
     def write(self, batch: Batch, state: Tensor) -> None:
-        """Put the states that became of a batch, (B, C, H, W), back into their places.
+        """Put the states of a batch, (B, C, H, W), back into the pool after their rollout.
 
-        One that ran away begins anew: left to itself it would grow until nothing is finite.
+        A state with a value beyond ``RUNAWAY``, or with NaN, is replaced by a fresh one. Otherwise
+        it could keep growing until its values overflow.
         """
         largest = state.detach()[:, DYNAMIC].abs().amax((1, 2, 3))
-        is_sound = (largest < RUNAWAY).view(-1, 1, 1, 1)  # NaN is not
+        is_sound = (largest < RUNAWAY).view(-1, 1, 1, 1)  # False for NaN
         self.states[batch.slots] = torch.where(
             is_sound, state.detach(), fresh_states(batch.target, self.channels)
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what changes: cases, their moves, and the states beyond their base channels."""
+        """Return what a checkpoint keeps: cases, their moves, and the dynamic channels."""
         return {
             "cases": torch.tensor(self.cases),
             "moves": torch.tensor([astuple(move) for move in self.moves]),
@@ -159,7 +168,7 @@ class SamplePool:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned, over the same data set."""
+        """Restore what ``state_dict`` returned; the data set has to be the same."""
         moves = [Move(*row[:2], *map(bool, row[2:])) for row in saved["moves"].tolist()]
-        self._lay(saved["cases"].tolist(), moves)
+        self._fill(saved["cases"].tolist(), moves)
         self.states[:, DYNAMIC] = saved["dynamic"].to(self.states)

@@ -1,9 +1,10 @@
-"""The texture loss: local patterns are to occur as often as in the target, wherever they stand.
+"""The texture loss: it compares how often local patterns occur, not where they are.
 
-The features of all cells, taken as a cloud of points, are moved onto those of the target
-by optimal transport, of which sorted projections onto random directions give the cost (sliced
-Wasserstein distance; Heitz et al. 2021, "A Sliced Wasserstein Loss for Neural Texture
-Synthesis"). Features come from fixed filters, or from VGG16 where its weights are at hand.
+The feature vectors of all cells form a cloud of points. The loss is the cost of the optimal
+transport from the predicted cloud to that of the target. It is computed from sorted projections
+onto random directions (sliced Wasserstein distance; Heitz et al. 2021, "A Sliced Wasserstein Loss
+for Neural Texture Synthesis"). The features come from fixed filters, or from VGG16 if its weights
+are on this machine.
 """
 
 from collections.abc import Callable
@@ -20,30 +21,41 @@ from pinca_lib.evaluation.metrics import declare_torchvision_operators
 
 Features = Callable[[Tensor], list[Tensor]]
 
-DIRECTIONS = 32
-LEVELS = 4
-VGG_LAYERS = (1, 6, 11, 18, 25)  # of torchvision's vgg16().features, each a ReLU
+DIRECTIONS = 32  # number of random projections
+LEVELS = 4  # of the pyramid of grids, each half as fine as the one before
+VGG_LAYERS = (1, 6, 11, 18, 25)  # indices into torchvision's vgg16().features; each is a ReLU
 VGG_FILE = "vgg16-397923af.pth"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def texture_loss(state: Tensor, target: Tensor, features: Features) -> Tensor:
-    """Sum over feature maps of the transport cost from prediction to target, a scalar."""
-    predicted, wanted = features(state[:, FIELDS]), features(target[:, FIELDS])
-    return sum(
-        sliced_transport(a.flatten(2), b.flatten(2)) for a, b in zip(predicted, wanted, strict=True)
-    )
+    """Return the transport cost from prediction to target, summed over the feature maps.
+
+    Parameters
+    ----------
+    state : Tensor of shape (B, C, H, W)
+    target : Tensor of shape (B, >= 11, H, W)
+    features : callable
+        Turns fields (B, 5, H, W) into a list of feature maps.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    pairs = zip(features(state[:, FIELDS]), features(target[:, FIELDS]), strict=True)
+    costs = (sliced_transport(ours.flatten(2), theirs.flatten(2)) for ours, theirs in pairs)
+    return sum(costs, state.new_zeros(()))
 
 
 def sliced_transport(cloud: Tensor, target: Tensor, directions: int = DIRECTIONS) -> Tensor:
-    """Mean squared distance between sorted projections of two point clouds.
+    """Return the mean squared distance between sorted projections of two point clouds.
 
     Parameters
     ----------
     cloud, target : Tensor of shape (B, K, N)
-        N points in K dimensions, per sample.
+        For each sample, N points in K dimensions.
     directions : int
-        Random unit vectors to project on, drawn from torch's generator.
+        Number of random unit vectors to project on. They are drawn from torch's generator.
     """
     axes = torch.randn(cloud.shape[1], directions).to(cloud)
     axes = F.normalize(axes, dim=0)  # (K, directions)
@@ -52,7 +64,7 @@ def sliced_transport(cloud: Tensor, target: Tensor, directions: int = DIRECTIONS
 
 
 def filter_features(fields: Tensor) -> list[Tensor]:
-    """Return the automaton's four filters of every field, on a pyramid of halved grids.
+    """Return what the automaton perceives of every field, on a pyramid of grids.
 
     Parameters
     ----------
@@ -61,6 +73,8 @@ def filter_features(fields: Tensor) -> list[Tensor]:
     Returns
     -------
     list of Tensor of shape (B, 20, H / 2^level, W / 2^level)
+        Four filters of five fields. There are ``LEVELS`` levels, or fewer if a grid would have
+        fewer than 4 cells on a side.
     """
     pyramid = [perceive(fields)]
     while len(pyramid) < LEVELS and min(fields.shape[-2:]) >= 8:
@@ -70,24 +84,29 @@ def filter_features(fields: Tensor) -> list[Tensor]:
 
 
 def vgg_features() -> Features:
-    """Return VGG16's features of the fields in groups of three, as the experiment used them.
+    """Return a function that computes VGG16 features of fields, as in the original experiment.
 
-    Groups are (u, v, speed) and (speed, TKE, flux); a map of each of five ReLU layers and the
-    image itself belongs to every group.
+    VGG16 takes images of three channels. Two groups of fields serve as images: (u, v, speed) and
+    (speed, TKE, flux). The feature maps are these images and the outputs of five ReLU layers.
+
+    Returns
+    -------
+    callable
+        Turns fields (B, 5, H, W) into a list of six maps (2 B, K, H', W').
 
     Raises
     ------
     InputError
-        If the weights are not in torch's hub folder. They are never downloaded from here.
+        If the weights are not in torch's hub folder. This function never downloads them.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
     if not path.is_file():
         raise InputError(
-            f"init_loss='vgg' needs {VGG_FILE} in {path.parent}: fetch it once with "
+            f"init_loss='vgg' needs {VGG_FILE} in {path.parent}: download it once with "
             "torchvision.models.vgg16(weights='DEFAULT'), or choose 'filters' or 'pixel'"
         )
     declare_torchvision_operators()
-    from torchvision.models import vgg16  # only here: it takes a second to import
+    from torchvision.models import vgg16  # imported only if used: it takes a second
 
     network = vgg16()
     network.load_state_dict(torch.load(path, weights_only=True))

@@ -31,13 +31,13 @@ def test_a_step_along_the_wind_equals_its_definition(channels):
 
 
 def test_a_rule_that_follows_the_wind_needs_a_channel_for_the_other_flux():
-    with pytest.raises(ValueError, match="needs 13 or more"):
+    with pytest.raises(ValueError, match="channels=12: a rule in the wind frame needs 13 or more"):
         CA(12, follows_wind=True)
 
 
 def test_a_rule_with_bounds_needs_all_that_is_bounded():
     assert CA(11, alpha=2.25).alpha == 2.25
-    with pytest.raises(ValueError, match="10 channels: a rule with bounds needs 11 or more"):
+    with pytest.raises(ValueError, match="channels=10: a rule with bounds needs 11 or more"):
         CA(10, alpha=2.25)
 
 

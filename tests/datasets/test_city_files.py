@@ -1,4 +1,4 @@
-"""City files: sound ones are read right; broken ones stop with file, case and fault."""
+"""City files: valid ones are read correctly; errors name the file, the case and the fault."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from pinca_lib.datasets.city_files import case_names, read_city, read_half_avera
 from pinca_lib.errors import InputError
 
 
-def test_a_plain_file_is_read_into_named_channels(tmp_path):
+def test_a_valid_file_is_read_into_named_channels(tmp_path):
     path = write_plain_city(tmp_path / "town.h5", 20, 30, degrees=(0.0, 90.0))
     base = make_base(20, 30)
     cases = read_city(path)
@@ -36,7 +36,7 @@ def test_an_eighth_channel_is_dwdz(tmp_path):
     assert case.state[11].any()
 
 
-def test_what_is_written_is_read_back(tmp_path):
+def test_a_written_file_is_read_back_unchanged(tmp_path):
     base = make_base(16, 18)
     wind, meta = make_wind(base, 45.0, dwdz=True), make_meta(16, 18, 45.0, dwdz=True)
     write_city(tmp_path / "town.h5", base, {"town_d045": (wind, meta)})
@@ -55,7 +55,7 @@ def test_fields_in_buildings_count_as_zero(tmp_path):
     assert (case.state[6:11, case.state[2] == 1] == 1).all()
 
 
-def test_without_cityhw_cells_count_as_one_metre_and_a_warning_says_so(tmp_path):
+def test_without_cityhw_cells_of_one_metre_are_assumed_with_a_warning(tmp_path):
     path = write_plain_city(tmp_path / "town.h5", 20, 30)
     set_meta(path, {"wind_dir_deg": 0.0})
     with pytest.warns(UserWarning, match=r"town\.h5: case 'town_d000'.*cityHW.*1 m"):
@@ -63,14 +63,14 @@ def test_without_cityhw_cells_count_as_one_metre_and_a_warning_says_so(tmp_path)
     assert case.extent == (20.0, 30.0)
 
 
-def test_a_north_first_file_is_turned_so_that_v_runs_with_the_rows(tmp_path):
+def test_the_rows_of_a_north_first_file_are_flipped(tmp_path):
     path = write_plain_city(tmp_path / "town.h5", 20, 30)
     (as_it_stands,) = read_city(path)
     (turned,) = read_city(path, row_order="north_first")
     np.testing.assert_array_equal(turned.state[2:], as_it_stands.state[2:, ::-1])
     np.testing.assert_array_equal(turned.state[:2], as_it_stands.state[:2])
     set_meta(path, make_meta(20, 30, 0.0) | {"row_order": "south_first"})
-    (stated,) = read_city(path, row_order="north_first")  # the file knows better
+    (stated,) = read_city(path, row_order="north_first")  # the file takes precedence
     np.testing.assert_array_equal(stated.state, as_it_stands.state)
 
 
@@ -121,7 +121,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_file_stops_with_its_name_and_fault(tmp_path, fault):
+def test_the_error_of_a_broken_file_names_the_file_and_the_fault(tmp_path, fault):
     damage, message = BROKEN[fault]
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
@@ -132,14 +132,14 @@ def test_a_broken_file_stops_with_its_name_and_fault(tmp_path, fault):
 
 
 BAD_META = {
-    "no literal": ("wind_dir_deg: 0", "no Python literal"),
-    "code": ("__import__('os').mkdir('owned')", "no Python literal"),
-    "a call": ("dict(cityHW=(1, 2))", "no Python literal"),
-    "deep nesting": ("(" * 30_000, "no Python literal"),
+    "no literal": ("wind_dir_deg: 0", "not a Python literal"),
+    "code": ("__import__('os').mkdir('owned')", "not a Python literal"),
+    "a call": ("dict(cityHW=(1, 2))", "not a Python literal"),
+    "deep nesting": ("(" * 30_000, "not a Python literal"),
     "too long": ("{" + " " * 70_000 + "}", "65536"),
-    "a huge number": ("{'cityHW': (" + "9" * 5000 + ", 1)}", "no Python literal"),
+    "a huge number": ("{'cityHW': (" + "9" * 5000 + ", 1)}", "not a Python literal"),
     "a list": ("[1, 2]", "list"),
-    "bytes that are no text": (b"\xff\xfe{", "no Python literal"),
+    "bytes that are not text": (b"\xff\xfe{", "not a Python literal"),
     "one side": ({"cityHW": (3.0,)}, "cityHW"),
     "a negative side": ({"cityHW": (-3.0, 4.0)}, "cityHW"),
     "an infinite side": ("{'cityHW': (1e999, 4.0)}", "cityHW"),
@@ -153,7 +153,7 @@ BAD_META = {
 
 
 @pytest.mark.parametrize("fault", BAD_META)
-def test_bad_or_hostile_meta_stops_and_is_never_run(tmp_path, monkeypatch, fault):
+def test_bad_or_hostile_meta_is_an_error_and_is_never_executed(tmp_path, monkeypatch, fault):
     monkeypatch.chdir(tmp_path)
     meta, message = BAD_META[fault]
     path = write_plain_city(tmp_path / "town.h5")
@@ -175,7 +175,7 @@ def test_channels_may_be_listed_with_the_base_or_under_other_names(tmp_path, cha
     assert len(read_city(path)) == 1
 
 
-def test_meta_that_is_missing_or_no_text_stops(tmp_path):
+def test_meta_that_is_missing_or_not_text_is_an_error(tmp_path):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         file["cases/town_d000"].attrs["meta"] = np.zeros(3)
@@ -188,7 +188,7 @@ def test_meta_that_is_missing_or_no_text_stops(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5 at all", None])
-def test_an_empty_foreign_or_truncated_file_stops(tmp_path, content):
+def test_an_empty_foreign_or_truncated_file_is_an_error(tmp_path, content):
     path = write_plain_city(tmp_path / "town.h5", 64, 64)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if content is None else content)
@@ -196,7 +196,7 @@ def test_an_empty_foreign_or_truncated_file_stops(tmp_path, content):
         read_city(path)
 
 
-def test_links_out_of_the_file_are_refused(tmp_path):
+def test_links_to_other_files_are_refused(tmp_path):
     write_plain_city(tmp_path / "other.h5")
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
@@ -206,7 +206,7 @@ def test_links_out_of_the_file_are_refused(tmp_path):
         read_city(path)
 
 
-def test_data_kept_in_another_file_is_refused(tmp_path):
+def test_data_stored_in_another_file_is_refused(tmp_path):
     secret = tmp_path / "secret.bin"
     secret.write_bytes(bytes(4 * 24 * 24 * 4))
     path = write_plain_city(tmp_path / "town.h5")
@@ -218,7 +218,7 @@ def test_data_kept_in_another_file_is_refused(tmp_path):
         read_city(path)
 
 
-def test_a_case_name_cannot_smuggle_control_characters_into_the_message(tmp_path):
+def test_control_characters_of_a_case_name_do_not_reach_the_message(tmp_path):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         group = file.create_group("cases/\x1b[31mevil\n")
@@ -229,7 +229,7 @@ def test_a_case_name_cannot_smuggle_control_characters_into_the_message(tmp_path
     assert str(raised.value).isprintable()
 
 
-def test_damage_inside_a_dataset_is_found_when_it_is_read(tmp_path):
+def test_damage_inside_a_dataset_is_found_on_reading(tmp_path):
     base = make_base(64, 64)
     path = tmp_path / "town.h5"
     write_city(path, base, {"town_d000": (make_wind(base, 0.0), make_meta(64, 64, 0.0))})
@@ -247,7 +247,7 @@ def test_damage_inside_a_dataset_is_found_when_it_is_read(tmp_path):
     {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"compression": "lzf"},
     {"compression": "gzip", "fletcher32": True}, {"chunks": True}, {}])  # fmt: skip
 @pytest.mark.parametrize("kind", ["<f2", ">f4", "<f8", "<i2", "|u1"])
-def test_fields_are_read_alike_however_they_are_packed(tmp_path, packing, kind):
+def test_fields_are_read_alike_whatever_their_compression(tmp_path, packing, kind):
     planes = np.random.default_rng(0).uniform(0, 99, (7, 37, 51)).astype(kind)
     if packing:
         packing = {"chunks": (2, 16, 51)} | packing
@@ -258,7 +258,7 @@ def test_fields_are_read_alike_however_they_are_packed(tmp_path, packing, kind):
     assert (read == planes).all()
 
 
-def test_chunks_that_were_never_written_or_not_packed_are_read_as_hdf5_does(tmp_path):
+def test_chunks_that_were_never_written_or_not_compressed_are_read_as_hdf5_does(tmp_path):
     packing = {"chunks": (1, 8, 8), "compression": "gzip", "shuffle": True, "fillvalue": 3.0}
     with h5py.File(tmp_path / "town.h5", "w") as file:
         sparse = file.create_dataset("sparse", (2, 16, 16), np.float32, **packing)
@@ -269,7 +269,7 @@ def test_chunks_that_were_never_written_or_not_packed_are_read_as_hdf5_does(tmp_
         assert hdf5.numbers(plain).sum() == 448 + 2 * 64
 
 
-def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):
+def test_a_number_type_that_numpy_lacks_is_an_error(tmp_path):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         del file["city_base"]
@@ -279,7 +279,7 @@ def test_numbers_of_a_type_that_numpy_lacks_stop(tmp_path):
         read_city(path)
 
 
-def test_fields_that_vanish_in_air_stop(tmp_path):
+def test_fields_that_are_zero_in_air_are_an_error(tmp_path):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         file["city_base"][2] = 1 - file["city_base"][2]
@@ -290,13 +290,13 @@ def test_fields_that_vanish_in_air_stop(tmp_path):
 @pytest.mark.parametrize(
     ("name", "index", "message"),
     [
-        ("cases/town_d000/wind_field", 4, "Uped falls to -1"),
-        ("cases/town_d000/wind_field", 5, "TKEped falls to -1"),
+        ("cases/town_d000/wind_field", 4, "Uped goes down to -1"),
+        ("cases/town_d000/wind_field", 5, "TKEped goes down to -1"),
         ("city_base", 0, "coord_y does not change from row to row"),
         ("city_base", 1, "coord_x does not change from column to column"),
     ],
 )
-def test_what_no_flow_has_is_read_with_a_warning(tmp_path, name, index, message):
+def test_impossible_values_are_read_with_a_warning(tmp_path, name, index, message):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         file[name][index] = -1
@@ -305,7 +305,7 @@ def test_what_no_flow_has_is_read_with_a_warning(tmp_path, name, index, message)
 
 
 @pytest.mark.parametrize("key", ["wind_dir_deg", "cityHW", "row_order"])
-def test_numbers_of_thousands_of_digits_stop_with_the_right_fault(tmp_path, key):
+def test_numbers_of_thousands_of_digits_are_reported_as_the_fault(tmp_path, key):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         file["cases/town_d000"].attrs["meta"] = f"{{'{key}': 0x{'f' * 20_000}}}"
@@ -313,7 +313,7 @@ def test_numbers_of_thousands_of_digits_stop_with_the_right_fault(tmp_path, key)
         read_city(path)
 
 
-def test_half_averages_are_read_where_they_are_and_checked(tmp_path):
+def test_half_averages_are_read_if_present_and_checked(tmp_path):
     path = write_plain_city(tmp_path / "town.h5", 12, 10)
     (name,) = case_names(path)
     assert read_half_averages(path, name) is None
@@ -329,7 +329,7 @@ def test_half_averages_are_read_where_they_are_and_checked(tmp_path):
         np.testing.assert_array_equal(state[6:], half[:, ::-1] * air[::-1])
     spoiled = halves.copy()
     spoiled[1, 3, 0, 0] = np.nan
-    for wrong, complaint in ((halves[:1], "half_averages is"), (spoiled, "TKEped has 1 NaN"),
+    for wrong, complaint in ((halves[:1], "half_averages has shape"), (spoiled, "TKEped has 1 NaN"),
                              (halves[0], "expected .halves, channels, height")):  # fmt: skip
         with h5py.File(path, "a") as file:
             del file[f"cases/{name}/half_averages"]

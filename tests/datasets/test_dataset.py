@@ -1,4 +1,4 @@
-"""Data sets: many city files at one size."""
+"""Data sets: many city files, resized to one grid."""
 
 import time
 from dataclasses import replace
@@ -14,7 +14,7 @@ from pinca_lib.datasets.dataset import load_case, load_dataset, resize_state
 from pinca_lib.errors import InputError
 
 
-def test_all_cases_of_all_cities_come_in_order_without_the_metadata_file(city_folder):
+def test_all_cases_are_loaded_in_order_and_the_metadata_file_is_skipped(city_folder):
     dataset = load_dataset(city_folder, 24)
     assert dataset.names == tuple(f"town{i}/town{i}_d{a}" for i in range(3) for a in ("000", "045"))
     assert dataset.states.shape == (6, 12, 24, 24)
@@ -22,7 +22,7 @@ def test_all_cases_of_all_cities_come_in_order_without_the_metadata_file(city_fo
     assert (dataset.extents == 48).all()
 
 
-def test_many_cases_of_one_file_are_read_together_as_one_by_one(tmp_path):
+def test_cases_that_are_read_in_parallel_equal_cases_that_are_read_alone(tmp_path):
     degrees = np.arange(0.0, 360.0, 15.0)
     path = write_plain_city(tmp_path / "town.h5", 90, 70, degrees)
     dataset = load_dataset(tmp_path, 48)
@@ -32,7 +32,7 @@ def test_many_cases_of_one_file_are_read_together_as_one_by_one(tmp_path):
     assert len(dataset) == len(degrees)
 
 
-def test_a_stop_between_two_cases_stops_the_readers(tmp_path, monkeypatch):
+def test_an_interruption_between_two_cases_stops_the_readers(tmp_path, monkeypatch):
     write_plain_city(tmp_path / "town.h5", degrees=np.arange(0.0, 360.0, 2.0))
     read = []
 
@@ -51,7 +51,7 @@ def test_a_stop_between_two_cases_stops_the_readers(tmp_path, monkeypatch):
     assert len(read) < 90
 
 
-def test_cities_of_odd_and_different_sizes_are_brought_to_one(tmp_path):
+def test_cities_of_odd_and_different_sizes_are_resized_to_one_grid(tmp_path):
     write_plain_city(tmp_path / "a.h5", 37, 51)
     write_plain_city(tmp_path / "b.h5", 90, 23)
     dataset = load_dataset(tmp_path, 32)
@@ -81,7 +81,7 @@ def test_resizing_keeps_masks_coordinates_means_and_bounds(size):
     assert (resized[8] >= torch.hypot(resized[6], resized[7]) - 1e-6).all()
 
 
-def test_a_case_is_found_by_its_name_or_a_part_that_no_other_has(city_folder):
+def test_a_case_is_found_by_its_name_or_by_a_unique_part_of_it(city_folder):
     assert load_dataset(city_folder, case="town1/town1_d045").names == ("town1/town1_d045",)
     assert load_dataset(city_folder, case="2_d000").names == ("town2/town2_d000",)
     assert load_dataset(city_folder, case="").names == ("town0/town0_d000",)
@@ -91,7 +91,7 @@ def test_a_case_is_found_by_its_name_or_a_part_that_no_other_has(city_folder):
         load_dataset(city_folder, case="Atlantis")
 
 
-def test_the_fingerprint_changes_with_every_value_and_with_nothing_else(city_folder):
+def test_the_fingerprint_changes_if_and_only_if_the_data_change(city_folder):
     fingerprint = load_dataset(city_folder, 24).fingerprint()
     dataset = load_dataset(city_folder, 24)
     assert dataset.fingerprint() == fingerprint
@@ -99,20 +99,20 @@ def test_the_fingerprint_changes_with_every_value_and_with_nothing_else(city_fol
     assert dataset.fingerprint() != fingerprint
 
 
-def test_folders_without_cities_stop_with_advice(tmp_path):
+def test_the_error_of_a_folder_without_cities_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"no city files.*pinca_lib\.urbantales"):
         load_dataset(tmp_path, 24)
     with pytest.raises(InputError, match="no such folder"):
         load_dataset(tmp_path / "missing", 24)
 
 
-def test_one_broken_file_stops_the_whole_folder(city_folder):
+def test_one_broken_file_is_an_error_of_the_whole_folder(city_folder):
     (city_folder / "ruin.h5").write_bytes(b"")
     with pytest.raises(InputError, match=r"ruin\.h5"):
         load_dataset(city_folder, 24)
 
 
-def test_files_that_a_system_hides_are_passed_over(city_folder):
+def test_hidden_files_are_skipped(city_folder):
     (city_folder / "._town0.h5").write_bytes(b"of macOS")
     assert len(load_dataset(city_folder)) == 6
 

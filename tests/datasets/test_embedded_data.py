@@ -1,4 +1,4 @@
-"""The embedded data: sound, self-consistent, split by geometry, and as described."""
+"""The embedded data: valid, consistent, split by geometry, and as documented."""
 
 from itertools import combinations
 from pathlib import Path
@@ -18,9 +18,9 @@ CELL = 2.0  # m
 
 
 def cases(path: Path):
-    """Yield (name, state (12, H, W), meta, halves) of a city file.
+    """Yield name, state (12, H, W), meta and half averages of the cases in a city file.
 
-    The halves are (2, 6, H, W); None in the training split.
+    The half averages have shape (2, 6, H, W), and are None in the training split.
     """
     with h5py.File(path) as file:
         for case in read_city(path):
@@ -31,17 +31,18 @@ def cases(path: Path):
 
 
 def inside(air: np.ndarray) -> np.ndarray:
-    """Air cells whose four neighbours are air."""
+    """Return the air cells whose four neighbours are air, (H, W)."""
     neighbours = [np.roll(air, shift, axis) for axis in (0, 1) for shift in (1, -1)]
     return np.logical_and.reduce([air, *neighbours])
 
 
 def central(field: np.ndarray, axis: int) -> np.ndarray:
+    """Return the periodic central difference along an axis, per metre."""
     return (np.roll(field, -1, axis) - np.roll(field, 1, axis)) / (2 * CELL)
 
 
 @pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
-def test_an_embedded_city_is_sound_and_keeps_every_bound(path):
+def test_an_embedded_city_is_valid_and_keeps_every_bound(path):
     for name, state, meta, _ in cases(path):
         assert meta["channels"] == list(NAMES[WIND_FIELD]), name
         assert meta["row_order"] == "south_first"
@@ -58,7 +59,7 @@ def test_an_embedded_city_is_sound_and_keeps_every_bound(path):
 
 
 @pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
-def test_the_quality_figures_follow_from_the_file_and_pass(path):
+def test_the_quality_figures_can_be_recomputed_and_are_within_the_limits(path):
     for name, state, meta, halves in cases(path):
         air = state[2] == 1
         if halves is not None:
@@ -78,7 +79,7 @@ def test_the_quality_figures_follow_from_the_file_and_pass(path):
 
 def test_no_geometry_is_in_two_splits():
     def masks(split: str) -> dict[bytes, str]:
-        """Every building mask in all its shifts' invariant: the sorted heights and the shape."""
+        """Return the file of each geometry, keyed by spectra that do not depend on shifts."""
         found = {}
         for path in DATA.glob(f"{split}/*.h5"):
             with h5py.File(path) as file:
@@ -95,7 +96,7 @@ def test_no_geometry_is_in_two_splits():
     assert not [path for path in DATA.glob("train/san_francisco*")]
 
 
-def test_all_data_together_stay_small():
+def test_all_data_together_are_small():
     assert sum(path.stat().st_size for path in CITIES) < 15e6
 
 
@@ -108,7 +109,7 @@ def test_the_readme_lists_every_case_with_its_figures():
             assert f"{case.meta['dwdz_divergence_correlation']:.3f}" in row
 
 
-def test_files_of_real_cities_carry_their_attribution():
+def test_files_state_their_licence_and_source():
     for path in CITIES:
         with h5py.File(path) as file:
             is_real = not path.stem.startswith(("uniform", "varied"))

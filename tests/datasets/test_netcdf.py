@@ -16,7 +16,7 @@ def state() -> torch.Tensor:
     return torch.from_numpy(np.concatenate([base, make_wind(base, 90, dwdz=True)])).float()
 
 
-def test_a_saved_field_is_read_back_with_metres_units_and_names(tmp_path, state):
+def test_a_saved_field_is_read_back_with_coordinates_units_and_names(tmp_path, state):
     path = tmp_path / "fields.nc"
     write_netcdf(path, state, (24.0, 60.0), {"case": "town/d90"})
     with xarray.open_dataset(path) as saved:
@@ -37,7 +37,7 @@ def test_a_saved_field_is_read_back_with_metres_units_and_names(tmp_path, state)
     assert [path.name for path in tmp_path.iterdir()] == ["fields.nc"]
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path, state):
+def test_after_a_failed_save_the_old_file_is_unchanged(tmp_path, state):
     path = tmp_path / "fields.nc"
     path.write_bytes(b"precious")
     with pytest.raises(TypeError):

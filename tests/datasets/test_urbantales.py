@@ -14,7 +14,7 @@ PLANES = ("uped", "vped", "Uped", "TKEped", "Tuwped")
 
 
 def geometry(height: int = 20, width: int = 28) -> np.ndarray:
-    """Heights with row 0 in the south, of no symmetry."""
+    """Return building heights without symmetry; row 0 is in the south."""
     topo = np.zeros((height, width))
     topo[2:8, 3:10], topo[12:15, 18:25] = 12.0, 7.5
     return topo
@@ -51,7 +51,7 @@ def write_raw(
     return case
 
 
-def test_a_case_comes_out_in_consistent_axes(tmp_path):
+def test_a_converted_case_has_consistent_axes(tmp_path):
     write_raw(tmp_path / "raw")
     (report,) = convert(tmp_path / "raw", tmp_path / "cities")
     assert "heights flipped (overlap" in report
@@ -62,7 +62,7 @@ def test_a_case_comes_out_in_consistent_axes(tmp_path):
     assert case.meta["row_order"] == "south_first"
     topo = geometry()
     expected_air = topo == 0
-    expected_air[range(5), range(5)] = False  # a hole in any variable is a hole in all
+    expected_air[range(5), range(5)] = False  # a cell that is NaN in one variable is not air
     np.testing.assert_array_equal(case.state[2], expected_air)
     np.testing.assert_array_equal(case.state[3], topo)
     assert case.state[4, 0, 0] == pytest.approx(np.cos(np.pi / 6), abs=1e-3)
@@ -72,7 +72,7 @@ def test_a_case_comes_out_in_consistent_axes(tmp_path):
     assert not case.state[6:11, ~expected_air].any()
 
 
-def test_heights_that_are_stored_south_first_are_left_alone(tmp_path):
+def test_heights_that_are_stored_south_first_are_not_flipped(tmp_path):
     case = read_raw_case(write_raw(tmp_path, flip_topo=False))
     assert "heights as stored" in case.report
     np.testing.assert_array_equal(case.topo > 0, geometry() > 0)
@@ -85,21 +85,21 @@ def test_the_other_wind_convention_is_recognised_and_written_as_cos_sin(tmp_path
 
 
 @pytest.mark.parametrize(("stated", "flow"), [(30, 50), (10, 50), (120, 85)])
-def test_streets_may_turn_the_flow_without_changing_the_convention(tmp_path, stated, flow):
+def test_a_deflected_flow_does_not_change_the_convention(tmp_path, stated, flow):
     case = read_raw_case(write_raw(tmp_path, name=f"Town_d{stated}", flow_to=float(flow)))
     assert case.degrees == stated
     assert "wind (cos, sin)" in case.report
 
 
 @pytest.mark.parametrize("size", ["-1", "0", "inf"])
-def test_a_cell_has_a_size(tmp_path, size):
+def test_a_cell_size_must_be_positive_and_finite(tmp_path, size):
     write_raw(tmp_path / "raw")
     with pytest.raises(SystemExit, match="expected metres, more than 0"):
         main([str(tmp_path / "raw"), str(tmp_path / "cities"), "--cell-size", size])
     assert not (tmp_path / "cities").exists()
 
 
-def test_cases_of_one_city_share_a_file_though_their_holes_differ(tmp_path):
+def test_cases_of_one_city_share_a_file_even_if_their_holes_differ(tmp_path):
     for degrees in (0, 90):
         speed = np.ones((20, 28))
         speed[4, 5 + degrees // 90] = speed[16, degrees // 90] = np.nan
@@ -115,7 +115,7 @@ def test_cases_of_one_city_share_a_file_though_their_holes_differ(tmp_path):
 @pytest.mark.parametrize(("dtype", "given", "extent"), [
     ("f4", None, (10.0, 14.0)), ("f8", None, (20.0, 28.0)), ("f4", 2.0, (40.0, 56.0)),
 ])  # fmt: skip
-def test_extents_follow_the_kind_of_grid_or_what_is_given(tmp_path, dtype, given, extent):
+def test_the_extent_follows_the_data_type_or_the_given_cell_size(tmp_path, dtype, given, extent):
     write_raw(tmp_path / "raw", dtype=dtype)
     convert(tmp_path / "raw", tmp_path / "cities", given)
     (case,) = read_city(tmp_path / "cities" / "CH-BAS-V1.h5")
@@ -130,10 +130,10 @@ def test_extents_follow_the_kind_of_grid_or_what_is_given(tmp_path, dtype, given
         ({"uped": np.full((20, 28), 9.9e36)}, "fill value"),
         ({"uped": np.full((20, 28), np.inf)}, "infinite values"),
         ({"flow_to": 200.0}, "fits neither convention"),
-        ({"name": "Town"}, "ends in its direction"),
+        ({"name": "Town"}, "ends in the wind direction"),
     ],
 )
-def test_an_unsound_case_stops_with_its_name_and_writes_nothing(tmp_path, changes, message):
+def test_the_error_of_an_invalid_case_names_it_and_nothing_is_written(tmp_path, changes, message):
     name = changes.get("name", "CH-BAS-V1_d30")
     write_raw(tmp_path / "raw", **changes)
     with pytest.raises(InputError, match=rf"{name}.*{message}"):
@@ -141,7 +141,7 @@ def test_an_unsound_case_stops_with_its_name_and_writes_nothing(tmp_path, change
     assert not (tmp_path / "cities").exists()
 
 
-def test_unsound_heights_stop(tmp_path):
+def test_invalid_heights_are_an_error(tmp_path):
     case = write_raw(tmp_path)
     topo = case / f"{case.name}_topo"
     for content, message in [
@@ -158,14 +158,14 @@ def test_unsound_heights_stop(tmp_path):
             read_raw_case(case)
 
 
-def test_different_buildings_under_one_name_stop(tmp_path):
+def test_different_buildings_under_one_name_are_an_error(tmp_path):
     write_raw(tmp_path, name="Town_d00", flow_to=0)
     write_raw(tmp_path, name="Town_d90", flow_to=90, topo=np.roll(geometry(), 3, 1))
     with pytest.raises(InputError, match="Town_d90: its buildings differ"):
         convert(tmp_path, tmp_path / "cities")
 
 
-def test_the_command_reports_and_overwrites_nothing(tmp_path, capsys):
+def test_the_command_reports_and_does_not_overwrite(tmp_path, capsys):
     write_raw(tmp_path / "raw")
     main([str(tmp_path / "raw"), str(tmp_path / "cities")])
     assert "1 cases written" in capsys.readouterr().out

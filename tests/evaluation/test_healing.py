@@ -1,4 +1,4 @@
-"""Healing is measured in the edited city's air, against a rollout that began there."""
+"""Healing is measured over the air of the edited city, against a rollout that began there."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pinca_lib.evaluation.scoring import distance_to_buildings
 EXTENT = (40.0, 48.0)
 
 
-def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_much_in_time(monkeypatch):
+def test_a_rule_without_memory_heals_at_once_and_one_with_memory_heals_slowly(monkeypatch):
     case = city_state(1, height=20, width=24)[0]
     asked = []
 
@@ -34,7 +34,7 @@ def test_a_rule_that_forgets_heals_wholly_and_one_that_keeps_much_in_time(monkey
     assert 0 < second < first
 
 
-def test_the_fields_of_the_case_are_not_looked_at():
+def test_the_fields_of_the_case_are_not_used():
     case = city_state(1, height=20, width=24)[0]
     (error,) = healing.healing_errors([trained()], case, EXTENT, 4)
     assert 0 < error < 10

@@ -1,4 +1,4 @@
-"""Scores: equal to plain definitions, 1 for the target itself, 0 for the worst cases."""
+"""Scores equal their definitions, are 1 for the target itself and 0 for the worst cases."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_scores_equal_their_definitions(target, prediction):
     assert all(0 < value < 1 for value in six)
 
 
-def test_ssim_is_piqs_of_the_fields_scaled_by_their_target(target, prediction):
+def test_ssim_equals_that_of_piq_for_fields_scaled_by_their_target(target, prediction):
     expected = []
     for x, y in zip(prediction[:, 6:11].flatten(0, 1), target[:, 6:11].flatten(0, 1), strict=True):
         low, high = y.min(), y.max()
@@ -75,7 +75,7 @@ def test_ssim_is_piqs_of_the_fields_scaled_by_their_target(target, prediction):
     assert ours == pytest.approx(np.mean(expected), abs=1e-5)
 
 
-def test_the_zero_field_has_no_skill_but_breaks_no_law(target):
+def test_the_zero_field_scores_low_on_errors_but_breaks_no_law(target):
     state = target.clone()
     state[:, 6:] = 0
     scores = ScaledPhysicsMetrics(target, EXTENTS)(state, target, EXTENTS)
@@ -92,14 +92,14 @@ def test_a_field_that_breaks_every_law_scores_zero(target):
     assert scores["tke"] == scores["flux"] == scores["speed"] == scores["continuity"] == 0
 
 
-def test_a_diverged_field_scores_nan_instead_of_failing(target):
+def test_a_diverged_field_scores_nan(target):
     state = target.clone()
     state[0, 6, 3, 3] = torch.nan
     scores = ScaledPhysicsMetrics(target, EXTENTS)(state, target, EXTENTS)
     assert all(score.isnan() for score in scores.values())
 
 
-def test_grids_smaller_than_the_window_of_ssim_are_scored_too(target):
+def test_grids_smaller_than_the_window_of_ssim_are_scored(target):
     small = target[..., :5, :8]
     scores = ScaledPhysicsMetrics(small, EXTENTS)(small, small, EXTENTS)
     assert scores["ssim"].item() == pytest.approx(1.0, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Figures of merit against their definitions written out, and at values that are known."""
+"""Metrics equal their definitions, and known values in simple cases."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def target() -> torch.Tensor:
     return torch.from_numpy(np.concatenate([base, make_wind(base, 30, dwdz=True)])).float()
 
 
-def test_the_target_itself_is_perfect(target):
+def test_the_target_itself_has_perfect_metrics(target):
     found = evaluation.evaluate(target, target, EXTENT, has_dwdz=True)
     for name, value in found.items():
         if name.startswith(("relative_l2", "mae", "nmae", "direction")):
@@ -41,7 +41,7 @@ def test_the_target_itself_is_perfect(target):
             assert value < 0.01, name
 
 
-def test_errors_count_air_alone(target):
+def test_errors_count_cells_in_air_only(target):
     spoiled = target.clone()
     spoiled[6:, target[GEO_MASK] == 0] = 1e6
     found = evaluation.evaluate(spoiled, target, EXTENT, has_dwdz=True)
@@ -49,7 +49,7 @@ def test_errors_count_air_alone(target):
     assert found["score_ssim"] == pytest.approx(1)
 
 
-def test_figures_are_those_of_their_definitions(target):
+def test_metrics_equal_their_definitions(target):
     prediction = target.clone()
     prediction[6:] += 0.1 * torch.randn(
         target[6:].shape, generator=torch.Generator().manual_seed(0)
@@ -72,7 +72,7 @@ def test_figures_are_those_of_their_definitions(target):
     )
 
 
-def test_a_case_without_dwdz_has_no_figures_of_it(target):
+def test_a_case_without_dwdz_has_no_metrics_of_it(target):
     found = evaluation.evaluate(target, target, EXTENT, has_dwdz=False)
     assert not [
         name for name in found if "dwdz" in name or "continuity" in name and "score" in name
@@ -87,9 +87,9 @@ def test_factor_of_two_and_hit_rate_at_their_limits():
     assert evaluation.hit_rate(np.array([1.25, 0.74]), np.ones(2), w=0.0) == pytest.approx(1 / 2)
 
 
-def test_a_wind_turned_by_ninety_degrees_is_ninety_degrees_off():
+def test_a_wind_rotated_by_ninety_degrees_has_a_direction_error_of_ninety():
     y = np.array([[1.0, 0.0, 0.01], [0.0, -1.0, 0.0]])
-    p = np.array([[0.0, 3.0, -1.0], [1.0, 0.0, 0.0]])  # the last is calm, and does not count
+    p = np.array([[0.0, 3.0, -1.0], [1.0, 0.0, 0.0]])  # the last cell is calm and does not count
     assert evaluation.direction_error(p, y) == pytest.approx(90)
     assert np.isnan(evaluation.direction_error(p, 0 * y))
 
@@ -104,22 +104,22 @@ def test_distances_to_buildings_cross_the_periodic_edges():
     assert np.isinf(evaluation.distance_to_buildings(np.ones((4, 4), bool), (4.0, 4.0))).all()
 
 
-def test_a_layout_that_is_shifted_turned_or_repeated_is_the_same():
+def test_a_shifted_rotated_or_repeated_layout_has_distance_zero():
     random = np.random.default_rng(0)
     layout = random.random((16, 16)) > 0.4
     other = random.random((16, 16)) > 0.4
     assert evaluation.layout_distance(layout, [other, np.roll(layout, (3, 5), (0, 1))]) < 1e-6
     assert evaluation.layout_distance(np.tile(layout, (2, 3)), [layout]) < 1e-6
-    assert evaluation.layout_distance(layout, [other, layout[::-1].T]) < 1e-6  # training turns it
+    assert evaluation.layout_distance(layout, [other, layout[::-1].T]) < 1e-6  # training rotates it
     assert evaluation.layout_distance(layout, [other]) > 0.5
     alike = evaluation.layout_distance(np.block([layout, other]), [layout])
     assert alike == pytest.approx(evaluation.layout_distance(other, [layout]) / 2)
 
 
-def test_the_mean_flow_blows_along_the_wind_and_not_through_buildings(target):
+def test_the_mean_flow_is_along_the_wind_and_zero_in_buildings(target):
     seen = torch.zeros(12, 8, 8)
     seen[GEO_MASK] = 1
-    seen[WIND_X], seen[U], seen[FLUX] = 1, 0.4, -0.02  # blown at from the west
+    seen[WIND_X], seen[U], seen[FLUX] = 1, 0.4, -0.02  # wind from the west
     guess = evaluation.MeanFlow([seen])(target)
     air = target[GEO_MASK] > 0
     for channel, wind, size in ((U, WIND_X, 0.4), (V, WIND_Y, 0.4), (FLUX, WIND_X, -0.02)):
@@ -128,7 +128,7 @@ def test_the_mean_flow_blows_along_the_wind_and_not_through_buildings(target):
     assert guess[DWDZ].abs().max() == 0
 
 
-def test_the_mean_flow_has_no_flux_where_training_had_no_wind_along_x(target):
+def test_the_mean_flow_has_no_flux_if_training_had_no_wind_along_x(target):
     seen = torch.zeros(12, 8, 8)
     seen[[GEO_MASK, WIND_Y, V, FLUX]] = 1
     guess = evaluation.MeanFlow([seen])(target)
@@ -136,7 +136,7 @@ def test_the_mean_flow_has_no_flux_where_training_had_no_wind_along_x(target):
     assert guess[FLUX].abs().max() == 0
 
 
-def test_near_figures_count_the_cells_near_buildings_alone(target):
+def test_near_metrics_count_only_the_cells_near_buildings(target):
     far = evaluation.distance_to_buildings(target[GEO_MASK].numpy() > 0, EXTENT) > evaluation.NEAR
     spoiled = target.clone()
     spoiled[6:, torch.from_numpy(far)] += 1
@@ -147,7 +147,7 @@ def test_near_figures_count_the_cells_near_buildings_alone(target):
     assert found["relative_l2_dwdz_near"] == 0 < found["relative_l2_dwdz"]
 
 
-def test_a_diverged_prediction_has_no_figures_and_stops_nothing(target):
+def test_the_metrics_of_a_diverged_prediction_are_nan(target):
     diverged = target.clone()
     diverged[TKE, 3, 4:] = torch.nan
     found = evaluation.evaluate(diverged, target, EXTENT, has_dwdz=True)
@@ -163,7 +163,7 @@ def test_still_air_breaks_no_bound(target):
     assert found["direction_error"] == 90
 
 
-def test_a_speed_that_is_more_than_the_energy_allows_is_counted(target):
+def test_a_speed_above_what_the_energy_allows_is_counted(target):
     prediction = target.clone()
     u, v, _, tke, _ = prediction[U : FLUX + 1]
     prediction[SPEED] = 1.01 * torch.sqrt(u**2 + v**2 + 2 * tke)
@@ -173,7 +173,7 @@ def test_a_speed_that_is_more_than_the_energy_allows_is_counted(target):
     assert found["broken_energy"] == pytest.approx(float(air[12:].sum() / air.sum()))
 
 
-def test_similarity_is_told_field_by_field_and_their_mean_is_the_score(target):
+def test_the_mean_of_the_similarities_of_all_fields_is_the_score(target):
     prediction = target.clone()
     prediction[TKE, :, :10] = 0
     found = evaluation.evaluate(prediction, target, EXTENT, has_dwdz=True)
@@ -186,18 +186,18 @@ def test_similarity_is_told_field_by_field_and_their_mean_is_the_score(target):
     assert found["score_mean"] == pytest.approx(np.mean(six))
 
 
-def test_a_table_ends_with_medians():
+def test_the_last_row_of_a_table_holds_medians():
     rows = [{"case": "a", "x": 1.0}, {"case": "b", "x": 5.0, "y": 2.0}, {"case": "c", "x": 3.0}]
     table = evaluation.with_median(rows)
     assert [row["case"] for row in table] == ["a", "b", "c", "median"]
     assert table[-1] == {"case": "median", "x": 3.0, "y": 2.0}
 
 
-def test_correlation_is_pearsons_and_undefined_for_a_constant():
+def test_correlation_is_that_of_pearson_and_nan_for_a_constant():
     random = np.random.default_rng(0)
     p, y = random.random(50), random.random(50)
     assert evaluation.correlation(p, y) == pytest.approx(np.corrcoef(p, y)[0, 1])
-    constant = np.full(50, 0.1)  # whose mean is not quite 0.1
+    constant = np.full(50, 0.1)  # its mean is not exactly 0.1 in floating point
     assert np.isnan(evaluation.correlation(constant, y))
     assert np.isnan(evaluation.r2(y, constant))
     assert np.isnan(evaluation.median([{"x": np.nan}], "x"))

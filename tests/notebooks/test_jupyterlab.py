@@ -78,7 +78,7 @@ def scroll_to(page: Page, text: str) -> None:
 
 def test_the_committed_notebook_shows_figure_and_film_without_a_kernel(page: Page, lab: str):
     open_notebook(page, lab, "committed")
-    scroll_to(page, "## Touch it")
+    scroll_to(page, "## Change the city")
     figure = page.locator("img[alt*='steps']").first
     figure.wait_for(state="attached")
     figure.scroll_into_view_if_needed()
@@ -118,5 +118,5 @@ def test_the_film_plays(notebook: Page):
 
 
 def test_the_viewer_plays_looks_back_builds_undoes_and_saves(notebook: Page, folder: Path):
-    scroll_to(notebook, "## Touch it")
+    scroll_to(notebook, "## Change the city")
     check_viewer(notebook, folder / "saved", "lab")

@@ -67,7 +67,7 @@ def test_a_committed_notebook_has_run_through_and_is_kept_short(path):
     pictures = [data for data in shown if "image/png" in data]
     assert pictures
     work = [cell for cell in code if "parameters" not in cell.metadata.get("tags", ())]
-    assert max(cell.source.count("\n") + 1 for cell in work) <= 20
+    assert max(cell.source.count("\n") + 1 for cell in work) <= 15
     assert sum(len(cell.outputs) for cell in code) < 40
     assert path.stat().st_size < 1_500_000
 

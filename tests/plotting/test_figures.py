@@ -1,4 +1,4 @@
-"""Pictures: every one has what a reader needs, and shows the data the right way up."""
+"""Figures have labels and units, and show the data the right way up."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_without_an_extent_axes_count_cells(dataset):
     assert "x (cells)" in labels(plotting.plot_channels(dataset.states[0], [8]))
 
 
-def test_every_picture_of_the_loop_draws(pool):
+def test_every_figure_of_the_training_can_be_drawn(pool):
     batch = pool.sample(3)
     state = batch.state.requires_grad_(True)
     for figure in (
@@ -68,7 +68,7 @@ def test_every_picture_of_the_loop_draws(pool):
         assert labels(figure)
 
 
-def test_a_diverged_state_can_still_be_looked_at(pool):
+def test_a_diverged_state_can_be_drawn(pool):
     batch = pool.sample(2)
     for figure in (
         plotting.plot_batch(torch.full_like(batch.state, torch.nan), batch.target),
@@ -76,7 +76,7 @@ def test_a_diverged_state_can_still_be_looked_at(pool):
     ):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        assert np.asarray(canvas.buffer_rgba()).std() > 0  # not an empty page
+        assert np.asarray(canvas.buffer_rgba()).std() > 0  # not an empty canvas
 
 
 def test_the_moving_mean_is_the_mean_of_the_last_values():

@@ -1,4 +1,4 @@
-"""Films: the schedule of the experiment, and files that players understand."""
+"""Films: the schedule of steps, and files that players can read."""
 
 import av
 import numpy as np
@@ -11,12 +11,12 @@ from pinca_lib.plotting.film import draw_film, rollout_frames, steps_before, wri
 from pinca_lib.rollouts.door import rollout
 
 
-def test_steps_a_frame_double_every_thirty_frames_up_to_eight():
+def test_steps_per_frame_double_every_thirty_frames_up_to_eight():
     schedule = [steps_before(frame) for frame in (0, 29, 30, 59, 60, 89, 90, 299)]
     assert schedule == [1, 1, 2, 2, 4, 4, 8, 8]
 
 
-def test_frames_are_the_states_of_one_rollout():
+def test_frames_are_states_of_a_single_rollout():
     rule, state = trained(), city_state(1)
     rule.w2.weight *= 0.1
     frames = list(rollout_frames([rule], state, 33))
@@ -43,7 +43,7 @@ def test_a_film_is_h264_with_a_frame_for_every_snapshot(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
 
 
-def test_a_film_that_fails_leaves_the_old_one(tmp_path):
+def test_after_a_failure_the_old_film_is_unchanged(tmp_path):
     path = tmp_path / "film.mp4"
     path.write_bytes(b"precious")
 
@@ -53,4 +53,7 @@ def test_a_film_that_fails_leaves_the_old_one(tmp_path):
 
     with pytest.raises(RuntimeError, match="drawing failed"):
         write_film(path, failing())
+    assert path.read_bytes() == b"precious"
+    with pytest.raises(ValueError, match="no pictures"):
+        write_film(path, [])
     assert path.read_bytes() == b"precious"

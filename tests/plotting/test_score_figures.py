@@ -1,4 +1,4 @@
-"""Pictures of scores: every model and every case is in them."""
+"""Figures of metrics show every model and every case."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ def tables():
 
 
 def drawn(figure):
-    FigureCanvasAgg(figure).draw()  # a wrong artist shows here
+    FigureCanvasAgg(figure).draw()  # an invalid artist fails here
     return figure.axes[0]
 
 
-def test_cases_stand_in_the_order_of_the_first_models_error(tables):
+def test_cases_are_sorted_by_the_error_of_the_first_model(tables):
     tables["ours"][0]["error"] = 9.0
     axes = drawn(score_figures.plot_cases(tables, "error", "error (m/s)"))
     assert [label.get_text() for label in axes.get_yticklabels()] == list(CASES[1:] + CASES[:1])
@@ -32,7 +32,7 @@ def test_cases_stand_in_the_order_of_the_first_models_error(tables):
     assert list(other.get_xdata())[-1] == pytest.approx(0.3)  # the same case on the same line
 
 
-def test_every_case_has_its_place(tables):
+def test_every_case_is_drawn_at_its_property(tables):
     axes = drawn(score_figures.plot_over(tables, [3, 1, 2], "distance", "error", "error"))
     for line, rows in zip(axes.get_lines(), tables.values(), strict=True):
         assert list(line.get_xdata()) == [3, 1, 2]
@@ -45,7 +45,7 @@ def test_hit_rates_are_means_over_the_cases(tables):
     assert axes.get_lines()[0].get_ydata()[0] == pytest.approx(0.4)
 
 
-def test_every_model_is_drawn_and_named(tables):
+def test_every_model_is_drawn_and_in_the_legend(tables):
     many = {f"model {k}": tables["ours"] for k in range(8)}
     axes = drawn(score_figures.plot_cases(many, "error", "error"))
     assert [line.get_label() for line in axes.get_lines()] == list(many)
@@ -61,7 +61,7 @@ def test_costs_show_every_seed_of_every_model(seconds):
         assert [len(line.get_xdata()) for line in axes.get_lines()] == [2, 1]
 
 
-def test_a_table_has_the_columns_asked_for():
+def test_a_table_has_the_requested_columns():
     rows = [{"model": "ours", "error": "0.5", "seed": 0}, {"model": "theirs", "error": "0.6"}]
     expected = "| who | off by |\n| --- | --- |\n| ours | 0.5 |\n| theirs | 0.6 |"
     assert score_figures.table(rows, {"model": "who", "error": "off by"}) == expected

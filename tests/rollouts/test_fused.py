@@ -196,7 +196,7 @@ def product(a, b, precision):
 
 
 def test_three_products_of_tf32_are_as_exact_as_one_of_float32(monkeypatch):
-    rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    rules = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
     state = fresh_states(load_dataset(PROJECT_ROOT / "data" / "test", 64).states[:1])
     doubled = [deepcopy(rule).double() for rule in rules]
     exact, errors = applied(doubled, state.double(), 16)[:, DYNAMIC], {}

@@ -298,7 +298,7 @@ def test_partly_open_cells_move_in_part():
 
 
 def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
-    rules = [load_rule("rule", f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    rules = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
     cases = load_dataset(PROJECT_ROOT / "data" / "train").states[:2]
     ours = exact = fresh_states(cases)
     exact, doubled = exact.double(), [deepcopy(rule).double() for rule in rules]
@@ -455,7 +455,7 @@ def test_a_forked_process_rolls_out_after_its_parent_has():
 
 
 def test_a_rule_for_other_states_is_refused():
-    with pytest.raises(ValueError, match="a rule of 12 channels, a state of 24"):
+    with pytest.raises(ValueError, match="the rule has 12 channels, but the state has 24"):
         rollout([CA(12)], city_state(), 1)
 
 

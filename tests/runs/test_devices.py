@@ -1,4 +1,4 @@
-"""Devices: named ones are checked, float32 stays float32, nested data moves."""
+"""Devices: names are checked, float32 stays float32, and nested data are moved."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from pinca_lib.errors import InputError
 from pinca_lib.runs.devices import choose_device, to_device
 
 
-def test_auto_takes_a_gpu_where_there_is_one():
+def test_auto_takes_a_gpu_if_there_is_one():
     assert choose_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -18,12 +18,12 @@ def test_convolutions_keep_the_precision_of_float32(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["tpu9", "", "meta", "cuda:99"])
-def test_a_device_that_is_not_there_stops(name):
+def test_a_missing_device_raises_an_error_that_names_it(name):
     with pytest.raises(InputError, match=f"device='{name}'"):
         choose_device(name)
 
 
-def test_nested_data_moves_and_the_rest_is_left_alone():
+def test_tensors_in_nested_data_are_moved_and_the_rest_is_kept():
     data = {"a": torch.zeros(2), "b": [torch.ones(1), "text"], "c": (torch.ones(1), None)}
     moved = to_device(data, "meta")
     assert moved["a"].is_meta

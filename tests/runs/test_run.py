@@ -1,4 +1,4 @@
-"""Run folders: resuming is exact, logs are whole, nothing is lost when power is."""
+"""Run folders: resuming is exact, logs are complete, and a power cut loses no checkpoint."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from pinca_lib.training.pool import SamplePool
 
 
 class PowerCutError(Exception):
-    """The machine goes off."""
+    """Stands for a power cut."""
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def settings(output_dir, **changes) -> SimpleNamespace:
 
 
 def train(dataset, parameters, power_cut_in: int | None = None) -> tuple[Run, Training]:
-    """A notebook's loop in small, with the texture loss because it draws random numbers."""
+    """Run a small training loop, with the texture loss because it draws random numbers."""
     run = Run("tiny", parameters)
     random = seed_everything(run.parameters.seed)
     rule = CA()
     pool = SamplePool(dataset, 8, random, augment=True)
-    training = Training(rule, pool, run.parameters.learning_rate, memory=0.9)
+    training = Training(rule, pool, learning_rate=run.parameters.learning_rate, ema_decay=0.9)
     loss = InitLoss("filters", 1.0)
     for iteration in run.iterations(training, dataset):
         if iteration % 3 == 0:
@@ -97,11 +97,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
         assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(7))
 
 
-def test_an_interrupted_cell_goes_on_when_it_is_run_again(dataset, tmp_path, monkeypatch):
+def test_an_interrupted_cell_continues_when_it_is_run_again(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
     run = Run("tiny", settings(tmp_path / "runs"))
     pool = SamplePool(dataset, 8, seed_everything(3))
-    training = Training(CA(), pool, 1e-3)
+    training = Training(CA(), pool, learning_rate=1e-3)
     seen = []
     for stop_at in (3, None):
         for iteration in run.iterations(training, dataset):
@@ -114,7 +114,7 @@ def test_an_interrupted_cell_goes_on_when_it_is_run_again(dataset, tmp_path, mon
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
-def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
+def test_the_folder_contains_checkpoints_pool_configuration_and_log(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
     run, training = train(dataset, settings(tmp_path))
     assert re.fullmatch(r"tiny_\d{8}-\d{6}", run.folder.name)
@@ -125,7 +125,7 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     assert config["parameters"]["seed"] == 3
     assert config["data_fingerprint"] == dataset.fingerprint()
     assert config["cells"] == [2.0, 2.0]
-    rule = load_rule("init_checkpoint", str(run.folder))
+    rule = load_rule(str(run.folder))
     assert rule.cells == (2.0, 2.0)
     assert rule.tallest == dataset.states[:, TOPO].max() > 0
     assert config["versions"]["torch"] == torch.__version__
@@ -136,7 +136,7 @@ def test_the_folder_holds_what_it_should(dataset, tmp_path, monkeypatch):
     assert same(saved["trained_state_dict"], dict(training.rule.state_dict()))
 
 
-def test_a_power_cut_while_saving_leaves_the_checkpoint_before(dataset, tmp_path, monkeypatch):
+def test_a_power_cut_while_saving_leaves_the_previous_checkpoint(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
     _, expected = train(dataset, settings(tmp_path / "a"))
     real_save = torch.save
@@ -144,8 +144,8 @@ def test_a_power_cut_while_saving_leaves_the_checkpoint_before(dataset, tmp_path
 
     def dying_save(data, file):
         saved.append(data)
-        if len(saved) == 6:  # the model of iteration 4, when its pool is already written
-            file.write(b"half of it")
+        if len(saved) == 6:  # the checkpoint of iteration 4, after its pool
+            file.write_bytes(b"half of it")
             raise PowerCutError
         real_save(data, file)
 
@@ -157,7 +157,7 @@ def test_a_power_cut_while_saving_leaves_the_checkpoint_before(dataset, tmp_path
     assert same(everything(training), everything(expected))
 
 
-def test_a_finished_run_can_be_made_longer(dataset, tmp_path):
+def test_a_finished_run_can_be_extended(dataset, tmp_path):
     _, expected = train(dataset, settings(tmp_path / "a"))
     train(dataset, settings(tmp_path / "b", epochs=4))
     run, training = train(dataset, settings(tmp_path / "b", resume="latest", epochs=7))
@@ -177,7 +177,7 @@ def test_resuming_keeps_the_runs_own_parameters(dataset, tmp_path):
         Run("tiny", now)
 
 
-def test_a_resumed_run_is_no_longer_than_it_was_asked_to_be(dataset, tmp_path):
+def test_the_default_epochs_of_the_notebook_do_not_extend_a_resumed_run(dataset, tmp_path):
     train(dataset, settings(tmp_path, epochs=3))
     now = settings(tmp_path, resume="latest")  # the notebook's default: 7
     now.given = frozenset({"resume"})
@@ -186,29 +186,36 @@ def test_a_resumed_run_is_no_longer_than_it_was_asked_to_be(dataset, tmp_path):
     assert Run("tiny", now).parameters.epochs == 7
 
 
-def test_a_run_goes_on_only_over_the_init_nca_that_it_began_with(dataset, tmp_path):
+def test_a_run_resumes_only_on_top_of_the_same_init_nca(dataset, tmp_path):
     run = Run("tiny", settings(tmp_path, init_checkpoint="there.pth"))
     pool = SamplePool(dataset, 8, seed_everything(3))
-    training = Training(CA(), pool, 1e-3)
+    training = Training(CA(), pool, learning_rate=1e-3)
     below, other = trained(seed=1), trained(seed=2)
     assert len(list(run.iterations(training, dataset, below))) == 7
     again = settings(tmp_path, resume="latest", epochs=9, init_checkpoint="moved.pth")
     with pytest.raises(InputError, match=r"init_checkpoint='moved.pth' is not the Init-NCA"):
         next(Run("tiny", again).iterations(training, dataset, other))
     assert next(Run("tiny", again).iterations(training, dataset, below)) == 7
-    assert load_rule("pi_checkpoint", str(run.folder), init_nca=below)
+    assert load_rule(str(run.folder), init_nca=below)
     with pytest.raises(InputError, match="trained on top of another Init-NCA"):
-        load_rule("pi_checkpoint", str(run.folder), init_nca=other)
+        load_rule(str(run.folder), init_nca=other)
 
 
-def test_a_run_of_an_older_version_says_so(dataset, tmp_path):
+def test_a_new_run_has_no_folder_before_its_first_iteration(tmp_path):
+    run = Run("tiny", settings(tmp_path))
+    assert str(run) == "a new run of tiny"
+    with pytest.raises(RuntimeError, match="run of tiny has no folder yet"):
+        run.log(0, {"loss": 0.0})
+
+
+def test_a_run_of_an_older_version_cannot_be_resumed(dataset, tmp_path):
     run, _ = train(dataset, settings(tmp_path))
     newer = settings(tmp_path, resume=str(run.folder), augment=True)
-    with pytest.raises(InputError, match="older version, which had no augment"):
+    with pytest.raises(InputError, match="older version without the parameters augment"):
         Run("tiny", newer)
 
 
-def test_an_output_folder_that_cannot_be_made_stops(tmp_path):
+def test_an_output_folder_that_cannot_be_made_raises_an_error(tmp_path):
     (tmp_path / "file").write_text("no folder")
     (tmp_path / "gone").symlink_to(tmp_path / "unmounted" / "disk")
     for place in ("file", "gone"):
@@ -216,7 +223,9 @@ def test_an_output_folder_that_cannot_be_made_stops(tmp_path):
             runfiles.new_folder(tmp_path / place, "tiny")
 
 
-def test_what_cannot_be_resumed_stops_with_a_reason(dataset, tmp_path, city_folder):
+def test_a_run_that_cannot_be_resumed_raises_an_error_with_the_reason(
+    dataset, tmp_path, city_folder
+):
     with pytest.raises(InputError, match="no run of tiny"):
         Run("tiny", settings(tmp_path, resume="latest"))
     with pytest.raises(InputError, match="resume='nowhere'"):
@@ -224,14 +233,14 @@ def test_what_cannot_be_resumed_stops_with_a_reason(dataset, tmp_path, city_fold
     with pytest.raises(InputError, match="is this a run folder"):
         Run("tiny", settings(tmp_path, resume=str(city_folder)))
     run, _ = train(dataset, settings(tmp_path))
-    with pytest.raises(InputError, match="a run of tiny, not of other"):
+    with pytest.raises(InputError, match="is a run of tiny, not of other"):
         Run("other", settings(tmp_path, resume=str(run.folder)))
     dataset.states[0, 6] += 0.1
-    with pytest.raises(InputError, match="not what this run was trained on"):
+    with pytest.raises(InputError, match="does not hold the data that this run was trained on"):
         train(dataset, settings(tmp_path, resume="latest", epochs=9))
 
 
-def test_a_damaged_checkpoint_stops_before_anything_is_overwritten(dataset, tmp_path):
+def test_a_damaged_checkpoint_raises_an_error_and_no_file_is_changed(dataset, tmp_path):
     run, _ = train(dataset, settings(tmp_path))
     (run.folder / "ca_model_step_7.pth").write_bytes(b"rubbish")
     before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
@@ -254,13 +263,13 @@ def test_a_checkpoint_of_impossible_data_is_refused(dataset, tmp_path, about, me
     path = run.folder / "ca_model_step_7.pth"
     torch.save(load_tensors(path) | about, path)
     with pytest.raises(InputError, match=f"expected {message}"):
-        load_rule("init_checkpoint", str(path))
+        load_rule(str(path))
 
 
 def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):
     run, training = train(dataset, settings(tmp_path))
     for place in (run.folder, run.folder / "ca_model_step_7.pth"):
-        rule = load_rule("init_checkpoint", str(place))
+        rule = load_rule(str(place))
         assert same(dict(rule.state_dict()), dict(training.average.state_dict()))
         assert not any(p.requires_grad for p in rule.parameters())
 
@@ -268,7 +277,7 @@ def test_a_rule_is_loaded_frozen_from_a_file_or_a_run_folder(dataset, tmp_path):
 def test_a_rule_is_loaded_with_its_units_bounds_wind_and_wider_cells(tmp_path):
     rule, path = windward_rule(alpha=2.25, scale=4), tmp_path / "wide.pth"
     torch.save({"model_state_dict": rule.state_dict()}, path)
-    found, state = load_rule("init_checkpoint", str(path)), city_state(1, height=8, width=8)
+    found, state = load_rule(str(path)), city_state(1, height=8, width=8)
     assert found.scale == 4
     assert torch.equal(found(state), rule(state))
 
@@ -278,7 +287,7 @@ def test_a_training_starts_from_a_rule_on_cells_of_its_own_width(tmp_path):
     before.units = torch.rand(24) + 1
     torch.save({"model_state_dict": before.state_dict()}, path)
     rule = CA(units=torch.ones(24), alpha=1.0, follows_wind=True, scale=4)
-    start_from(rule, "start_checkpoint", str(path))
+    start_from(rule, str(path))
     state = city_state(1, height=8, width=8)
     assert rule.scale == 4
     assert all(weights.requires_grad for weights in rule.parameters())
@@ -299,8 +308,8 @@ def test_a_training_does_not_start_from_a_rule_of_other_parts(rule, part, tmp_pa
     path = tmp_path / "before.pth"
     torch.save({"model_state_dict": CA().state_dict()}, path)
     kept = {name: weights.clone() for name, weights in rule.state_dict().items()}
-    with pytest.raises(InputError, match=rf"start_checkpoint=.*this run's rule in {part}; give"):
-        start_from(rule, "start_checkpoint", str(path))
+    with pytest.raises(InputError, match=rf"before.pth: .*this run's rule in {part}; give"):
+        start_from(rule, str(path))
     assert same(kept, dict(rule.state_dict()))
 
 
@@ -310,7 +319,7 @@ def test_a_rule_of_another_hidden_layer_is_loaded_as_it_is(hidden, tmp_path):
     rule = CA(hidden=hidden)
     torch.nn.init.normal_(rule.w2.weight)
     torch.save({"model_state_dict": rule.state_dict()}, path)
-    assert torch.equal(load_rule("init_checkpoint", str(path))(state), rule(state))
+    assert torch.equal(load_rule(str(path))(state), rule(state))
 
 
 def test_the_experiments_own_checkpoints_load(tmp_path):
@@ -321,7 +330,7 @@ def test_the_experiments_own_checkpoints_load(tmp_path):
     path = tmp_path / "ca_model_step_5000.pth"
     torch.save({"model_state_dict": weights, "optimizer_state_dict": {}, "epoch": 5000}, path)
     state = torch.rand(1, 24, 5, 5)
-    assert torch.equal(load_rule("init_checkpoint", str(path))(state), rule(state))
+    assert torch.equal(load_rule(str(path))(state), rule(state))
 
 
 class Trap:
@@ -356,21 +365,21 @@ def test_a_foreign_checkpoint_stops_with_a_clear_error(tmp_path, content, messag
     path = tmp_path / "foreign.pth"
     torch.save(content, path)
     with pytest.raises(InputError, match=rf"foreign\.pth: .*{message}"):
-        load_rule("init_checkpoint", str(path))
+        load_rule(str(path))
 
 
 def test_a_missing_or_hostile_checkpoint_stops_and_runs_nothing(tmp_path):
-    with pytest.raises(InputError, match="init_checkpoint='gone.pth': nothing there"):
-        load_rule("init_checkpoint", "gone.pth")
-    with pytest.raises(InputError, match=r"no ca_model_step_<i>\.pth"):
-        load_rule("init_checkpoint", str(tmp_path))
+    with pytest.raises(InputError, match="checkpoint='gone.pth': nothing there"):
+        load_rule("gone.pth")
+    with pytest.raises(InputError, match=r"no checkpoint \(ca_model_step_<i>\.pth\)"):
+        load_rule(str(tmp_path))
     torch.save({"model_state_dict": Trap(str(tmp_path / "owned"))}, tmp_path / "trap.pth")
     with pytest.raises(InputError, match="not a readable checkpoint"):
-        load_rule("init_checkpoint", str(tmp_path / "trap.pth"))
+        load_rule(str(tmp_path / "trap.pth"))
     assert not (tmp_path / "owned").exists()
     (tmp_path / "empty.pth").touch()
     with pytest.raises(InputError, match=r"empty\.pth: not a readable checkpoint \(EOFError"):
-        load_rule("init_checkpoint", str(tmp_path / "empty.pth"))
+        load_rule(str(tmp_path / "empty.pth"))
 
 
 def test_checkpoints_are_sorted_by_number_and_written_whole(tmp_path):
@@ -378,4 +387,4 @@ def test_checkpoints_are_sorted_by_number_and_written_whole(tmp_path):
         save_tensors({"epoch": step}, tmp_path / f"ca_model_step_{step}.pth")
     (tmp_path / "ca_model_step_best.pth").touch()
     assert [load_tensors(path)["epoch"] for path in checkpoints(tmp_path)] == [9, 20, 100]
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".part_*"))

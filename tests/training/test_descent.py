@@ -36,7 +36,7 @@ def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
     theirs.load_state_dict(ours.state_dict())
     optimiser = torch.optim.Adam(theirs.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, [1000, 2000], 0.3)
-    training, loss = Training(ours, pool, 1e-3), PILoss("pixel", 2.25, 1.0, 10.0, 0.1)
+    training, loss = Training(ours, pool, learning_rate=1e-3), PILoss("pixel", 2.25, 1.0, 10.0, 0.1)
     states = pool.states.clone()
     for iteration in range(5):
         batch = pool.sample(6, restarts=int(iteration % 8 == 0))
@@ -66,7 +66,7 @@ def test_training_follows_the_experiments_loop_weight_for_weight(city_folder):
 
 
 def test_the_rows_of_w2_that_write_base_channels_stay_as_they_began(pool):
-    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-3)
+    training = Training(trained(seed=2).requires_grad_(True), pool, learning_rate=1e-3)
     before = training.rule.w2.weight[:6].detach().clone()
     batch = pool.sample(3)
     state = rollout([training.rule], batch.state, 2, recorded=2)
@@ -75,7 +75,7 @@ def test_the_rows_of_w2_that_write_base_channels_stay_as_they_began(pool):
 
 
 def test_the_learning_rate_decays_at_its_milestones(pool):
-    training = Training(CA(), pool, 1e-3)
+    training = Training(CA(), pool, learning_rate=1e-3)
     rates = {}
     for iteration in range(2001):
         rates[iteration] = training.optimiser.param_groups[0]["lr"]
@@ -87,7 +87,7 @@ def test_the_learning_rate_decays_at_its_milestones(pool):
 
 
 def test_the_learning_rate_anneals_over_the_iterations_and_stays_at_zero(pool):
-    training = Training(CA(), pool, 1e-3, iterations=8)
+    training = Training(CA(), pool, learning_rate=1e-3, iterations=8)
     rates = []
     for _ in range(11):
         rates.append(training.optimiser.param_groups[0]["lr"])
@@ -100,11 +100,11 @@ def test_the_learning_rate_anneals_over_the_iterations_and_stays_at_zero(pool):
 
 
 def test_annealing_goes_on_where_it_stopped(pool):
-    training = Training(CA(), pool, 1e-3, iterations=8)
+    training = Training(CA(), pool, learning_rate=1e-3, iterations=8)
     for _ in range(3):
         training.optimiser.step()
         training.schedule.step()
-    other = Training(CA(), pool, 1e-3, iterations=8)
+    other = Training(CA(), pool, learning_rate=1e-3, iterations=8)
     other.load_state_dict(training.state_dict())
     for one in (training, other):
         one.optimiser.step()
@@ -114,7 +114,7 @@ def test_annealing_goes_on_where_it_stopped(pool):
 
 
 def test_steps_are_drawn_from_the_half_open_range(pool):
-    training = Training(CA(), pool, 1e-3)
+    training = Training(CA(), pool, learning_rate=1e-3)
     assert {training.draw_steps(3, 6) for _ in range(200)} == {3, 4, 5}
 
 
@@ -124,7 +124,7 @@ def test_the_same_seed_draws_the_same_numbers():
 
 
 def test_a_diverged_loss_stops_before_the_weights_are_spoilt(pool):
-    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-3)
+    training = Training(trained(seed=2).requires_grad_(True), pool, learning_rate=1e-3)
     before = [parameter.detach().clone() for parameter in training.rule.parameters()]
     with pytest.raises(FloatingPointError, match="diverged"):
         training.descend(training.rule.w2.weight.sum() * torch.nan)
@@ -153,7 +153,9 @@ def test_natural_units_are_the_sizes_of_the_channels_in_air(city_folder):
 
 
 def test_the_average_follows_the_weights(pool):
-    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-2, memory=0.5)
+    training = Training(
+        trained(seed=2).requires_grad_(True), pool, learning_rate=1e-2, ema_decay=0.5
+    )
     expected = training.rule.w1.bias.detach().clone()
     for done in range(1, 6):
         training.descend(training.rule.w1.bias.square().sum())
@@ -163,13 +165,13 @@ def test_the_average_follows_the_weights(pool):
     assert not torch.equal(training.average.w1.bias, training.rule.w1.bias)
     saved = training.state_dict()
     assert torch.equal(saved["model_state_dict"]["w1.bias"], training.average.w1.bias)
-    other = Training(CA(), pool, 1e-2, memory=0.5)
+    other = Training(CA(), pool, learning_rate=1e-2, ema_decay=0.5)
     other.load_state_dict(training.state_dict())
     assert torch.equal(other.average.w1.bias, training.average.w1.bias)
     assert torch.equal(other.rule.w1.bias, training.rule.w1.bias)
 
 
 def test_without_memory_the_average_is_the_rule(pool):
-    training = Training(trained(seed=2).requires_grad_(True), pool, 1e-2)
+    training = Training(trained(seed=2).requires_grad_(True), pool, learning_rate=1e-2)
     training.descend(training.rule.w1.weight.square().sum())
     assert all(map(torch.equal, training.average.parameters(), training.rule.parameters()))

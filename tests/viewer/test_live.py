@@ -1,4 +1,4 @@
-"""The live rollout: the same steps as any rollout, in bounded memory, whole after every edit."""
+"""The live rollout takes the steps of any rollout, in bounded memory, and survives every edit."""
 
 import random
 from contextlib import suppress
@@ -36,7 +36,7 @@ def test_it_takes_the_steps_of_a_rollout_from_zero(live):
     assert (live.steps, live.frames, len(live.history)) == (7, 3, 4)
 
 
-def test_an_edit_keeps_the_flow_elsewhere_and_undo_gives_the_city_back(live):
+def test_an_edit_keeps_the_flow_elsewhere_and_undo_restores_the_city(live):
     live.advance(5)
     before, cells = live.state.clone(), brush(live.shape, free_cells(live), 1)
     live.build(cells, 20.0)
@@ -50,7 +50,7 @@ def test_an_edit_keeps_the_flow_elsewhere_and_undo_gives_the_city_back(live):
     assert not live.undo()
 
 
-def test_a_stroke_is_undone_at_once_and_strokes_one_by_one(live):
+def test_edits_of_one_stroke_are_undone_together_and_strokes_one_by_one(live):
     base = live.state[BASE].clone()
     (first, second, third) = (brush(live.shape, [cell], 0) for cell in free_cells(live, 3))
     live.build(first, 10.0, stroke="a")
@@ -63,7 +63,7 @@ def test_a_stroke_is_undone_at_once_and_strokes_one_by_one(live):
     assert torch.equal(live.state[BASE], base)
 
 
-def test_a_refused_edit_changes_nothing_and_begins_no_stroke(live):
+def test_a_refused_edit_changes_nothing_and_starts_no_stroke(live):
     with pytest.raises(InputError):
         live.build(brush(live.shape, free_cells(live), 0), float("nan"), stroke="a")
     live.build(brush(live.shape, free_cells(live), 0), 10.0, stroke="a")
@@ -71,7 +71,7 @@ def test_a_refused_edit_changes_nothing_and_begins_no_stroke(live):
     assert torch.equal(live.state[BASE], live.simulation[BASE])
 
 
-def test_undoing_a_clearance_empties_the_building_again(live):
+def test_undoing_clear_sets_the_flow_in_the_building_to_zero(live):
     cells = live.state[GEO_MASK] == 0
     live.clear(cells)
     live.advance(4)
@@ -80,20 +80,20 @@ def test_undoing_a_clearance_empties_the_building_again(live):
     assert live.state[DYNAMIC][:, cells].abs().sum() == 0
 
 
-def test_a_cold_start_is_a_fresh_rollout_over_the_edited_city(live):
+def test_the_fresh_rollout_starts_from_zero_over_the_edited_city(live):
     live.advance(6)
-    live.compare_with_cold_start(True)
+    live.compare_with_fresh_rollout(True)
     live.advance(2)
     live.build(brush(live.shape, free_cells(live), 1), 15.0)
     live.advance(5)
     expected = rollout(live.rules, fresh_states(live.state[None]), 5)[0]
-    torch.testing.assert_close(live.cold, expected)
-    assert live.scores()["speed against cold start"] > 0
-    live.compare_with_cold_start(False)
-    assert live.cold is None
+    torch.testing.assert_close(live.fresh, expected)
+    assert live.scores()["speed against fresh rollout"] > 0
+    live.compare_with_fresh_rollout(False)
+    assert live.fresh is None
 
 
-def test_scores_are_relative_errors_over_air_and_the_loss_terms(live):
+def test_scores_are_relative_errors_in_air_and_the_terms_of_the_physics_loss(live):
     live.advance(3)
     scores, air = live.scores(), live.simulation[GEO_MASK] > 0
     own, truth = (x[6:8][:, air].numpy() for x in (live.state, live.simulation))
@@ -103,19 +103,19 @@ def test_scores_are_relative_errors_over_air_and_the_loss_terms(live):
     assert scores["L_continuity"] == pytest.approx(float(terms["L_continuity"]))
 
 
-def test_a_field_that_diverges_is_kept_as_it_was(live):
+def test_a_diverging_step_raises_an_error_and_changes_nothing(live):
     live.advance(2)
     before = live.state.clone()
     wild = trained()
     wild.w2.weight *= 1e30
     live.rules = [wild]
-    with pytest.raises(FloatingPointError, match="restart"):
+    with pytest.raises(FloatingPointError, match="restart the rollout"):
         live.advance(9)
     assert torch.equal(live.state, before)
     assert live.steps == 2
 
 
-def test_restart_keeps_the_city_and_revert_gives_the_original(live):
+def test_restart_keeps_the_city_and_revert_restores_the_original(live):
     live.build(brush(live.shape, free_cells(live), 1), 15.0)
     live.advance(3)
     edited = live.state[BASE].clone()
@@ -129,20 +129,20 @@ def test_restart_keeps_the_city_and_revert_gives_the_original(live):
     assert torch.equal(live.state[BASE], edited)
 
 
-def test_the_history_spans_the_rollout_in_bounded_room():
-    history = History(room=8)
+def test_the_history_covers_the_rollout_evenly_in_bounded_memory():
+    history = History(capacity=8)
     for step in range(1000):
         history.offer((step, torch.zeros(1), {}))
         assert len(history) <= 8
     steps = [steps for steps, *_ in history.snapshots]
     gaps = set(np.diff(steps))
     assert steps[0] == 0
-    assert len(gaps) == 1  # evenly
+    assert len(gaps) == 1
     assert steps[-1] >= 1000 - gaps.pop()
 
 
-def test_the_record_ends_with_now_however_thin_the_history(live):
-    live.history.room = 4
+def test_the_record_ends_with_the_current_state_however_short_the_history(live):
+    live.history.capacity = 4
     for _ in range(23):
         live.advance(2)
     assert len(live.history) <= 4
@@ -154,7 +154,7 @@ def test_the_record_ends_with_now_however_thin_the_history(live):
     assert curves[0, -1] == 46
 
 
-def test_any_sequence_of_edits_leaves_a_sound_city(live):
+def test_any_sequence_of_edits_leaves_a_valid_city(live):
     chance = random.Random(1)
     height, width = live.shape
     for turn in range(400):
@@ -167,13 +167,13 @@ def test_any_sequence_of_edits_leaves_a_sound_city(live):
             lambda s=stroke: live.turn_wind(chance.uniform(-400, 400), s),
             live.undo,
             lambda: live.advance(chance.randrange(1, 4)),
-            lambda: live.compare_with_cold_start(chance.random() < 0.5),
+            lambda: live.compare_with_fresh_rollout(chance.random() < 0.5),
             lambda: live.restart() if chance.random() < 0.1 else None,
             lambda: live.revert() if chance.random() < 0.1 else None,
         ]
         with suppress(InputError, FloatingPointError):
             chance.choice(acts)()
-        for state in filter(lambda state: state is not None, (live.state, live.cold)):
+        for state in filter(lambda state: state is not None, (live.state, live.fresh)):
             air, topo = state[GEO_MASK], state[TOPO]
             assert state.isfinite().all()
             assert air.unique().tolist() in ([0, 1], [1])

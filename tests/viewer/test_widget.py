@@ -1,4 +1,4 @@
-"""The viewer without a browser: a canvas of the tests takes its frames and answers them."""
+"""The viewer without a browser: a stand-in for the page receives its frames and answers them."""
 
 import random
 import threading
@@ -16,8 +16,8 @@ from small_rules import calm_rule
 from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, U
 from pinca_lib.datasets.dataset import load_case
 from pinca_lib.errors import InputError
-from pinca_lib.viewer import cells, widget as viewer_module
-from pinca_lib.viewer.panels import BUILDING, COLD_START, NOTHING
+from pinca_lib.viewer import controls as controls_module, widget as viewer_module
+from pinca_lib.viewer.panels import BUILDING, FRESH_ROLLOUT, NOTHING
 from pinca_lib.viewer.saving import still_page
 from pinca_lib.viewer.widget import RolloutViewer
 
@@ -25,16 +25,16 @@ RULES = {"two": [calm_rule(), calm_rule()], "one": [calm_rule()]}
 
 
 class Page:
-    """What the browser does: it notes each frame and, after a moment, says that it is drawn."""
+    """A stand-in for the browser: it keeps each frame and, after a delay, reports it as drawn."""
 
     def __init__(self, viewer: RolloutViewer, delay: float = 0.0):
-        self.viewer, self.delay, self.looking, self.frames = viewer, delay, True, []
+        self.viewer, self.delay, self.is_visible, self.frames = viewer, delay, True, []
         viewer.controls.canvas.send = self.take
         self.tell(kind="ready")
 
     def take(self, content, buffers):
         self.frames.append((content, [np.array(buffer) for buffer in buffers]))
-        if self.looking:
+        if self.is_visible:
             answer = {"kind": "drawn", "id": content["id"]}
             threading.Timer(self.delay, lambda: self.tell(**answer)).start()
 
@@ -46,7 +46,7 @@ class Page:
         return self.frames[-1][0]
 
     def wait_for(self, condition, what: str):
-        """Wait until a new frame fulfils a condition."""
+        """Wait until the latest frame fulfils a condition."""
         for _ in range(3000):
             if self.frames and condition(self.content):
                 return self.content
@@ -54,17 +54,17 @@ class Page:
         raise AssertionError(f"{what}; the last frame was {self.content}")
 
     def settle(self) -> dict:
-        """Wait until all requests are done and, unless it plays, the last picture is drawn."""
+        """Wait until all requests are done and, unless it plays, the last frame is drawn."""
         calm = 0
         for _ in range(2000):
             viewer = self.viewer
-            busy = viewer._wanted or not viewer.controls.play.value and (
+            busy = viewer._requests or not viewer.controls.play.value and (
                 viewer._awake.is_set() or not viewer._drawn.is_set())  # fmt: skip
             calm = 0 if busy else calm + 1
             if calm == 10:
                 return self.content
             time.sleep(0.01)
-        raise AssertionError("requests were left")
+        raise AssertionError("some requests were not handled")
 
 
 @pytest.fixture
@@ -133,12 +133,12 @@ def test_a_slow_page_gets_fewer_frames_and_never_a_queue(viewer):
     viewer.controls.play.value = False
 
 
-def test_it_pauses_when_nobody_looks(page, monkeypatch):
+def test_it_pauses_when_the_page_is_not_visible(page, monkeypatch):
     page.viewer.controls.play.value = True
     page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
     monkeypatch.setattr(viewer_module, "PATIENCE", 0.2)
-    page.looking = False
-    page.wait_for(lambda frame: "nobody" in frame["message"], "it went on")
+    page.is_visible = False
+    page.wait_for(lambda frame: "not visible" in frame["message"], "it went on")
     assert not page.viewer.controls.play.value
 
 
@@ -156,15 +156,15 @@ def test_a_stroke_builds_and_is_undone(page):
     page.settle()
     assert viewer.live.state[GEO_MASK][tuple(free)] == 1
     viewer.controls.undo.click()
-    page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no word")
+    page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no message")
 
 
-def test_a_city_of_other_cells_than_the_rules_know_is_doubted(page, monkeypatch):
+def test_a_city_with_other_cells_than_in_training_gets_a_warning(page, monkeypatch):
     assert page.frames[-1][0]["message"] == ""
     for rule in page.viewer.live.rules:
         monkeypatch.setattr(rule, "cells", (7.0, 7.0))
     page.viewer.controls.step.click()
-    page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no word")
+    page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no message")
 
 
 def test_an_impossible_edit_is_refused_with_a_message(page):
@@ -185,14 +185,14 @@ def test_the_dial_turns_the_wind(page):
     assert frame["message"] == ""
 
 
-def test_looking_back_shows_what_was_and_an_edit_returns_to_now(page):
+def test_the_history_shows_earlier_states_and_an_edit_returns_to_the_current_one(page):
     viewer = page.viewer
     viewer.controls.automatic.value = True
     for _ in range(5):
         viewer.controls.step.click()
         page.settle()
-    viewer.controls.moment.value = 2
-    page.wait_for(lambda frame: frame["steps"] == 2, "it did not look back")
+    viewer.controls.history.value = 2
+    page.wait_for(lambda frame: frame["steps"] == 2, "it did not show the history")
     past = page.content["panels"][0]["high"]
     page.tell(kind="wind", degrees=10, stroke="1")
     page.wait_for(lambda frame: frame["steps"] == 5, "it did not return")
@@ -200,7 +200,7 @@ def test_looking_back_shows_what_was_and_an_edit_returns_to_now(page):
     assert page.content["panels"][0]["high"] > past  # the field grows from zero
 
 
-def test_a_cell_under_the_pointer_is_read_out_beside_the_reference(page):
+def test_values_at_the_pointer_are_shown_with_those_of_the_reference(page):
     live = page.viewer.live
     row, column = (live.state[GEO_MASK] > 0).nonzero()[7].tolist()
     page.tell(kind="hover", cell=[row, column])
@@ -235,7 +235,7 @@ def test_every_choice_can_be_made(page):
             control.value = value
             page.settle()
             assert page.content["message"] == ""
-    for reference, panels in ((COLD_START, 3), (NOTHING, 1)):
+    for reference, panels in ((FRESH_ROLLOUT, 3), (NOTHING, 1)):
         controls.reference.value = reference
         page.wait_for(lambda frame, n=panels: len(frame["panels"]) == n, reference)
     controls.arrows.value = controls.automatic.value = True
@@ -265,12 +265,12 @@ def test_what_is_saved_can_be_opened(page, folder):
 def test_a_save_that_fails_says_why(page, folder):
     (folder / "saved").write_text("a file where the folder should be")
     page.viewer.controls.fields.click()
-    frame = page.wait_for(lambda frame: frame["message"].startswith("not saved"), "no word")
+    frame = page.wait_for(lambda frame: frame["message"].startswith("not saved"), "no message")
     assert "output_dir" in frame["message"]
     assert (folder / "saved").read_text() == "a file where the folder should be"
 
 
-def test_a_case_that_cannot_be_read_leaves_the_one_that_is_open(page, folder):
+def test_if_a_case_cannot_be_read_the_previous_one_stays_open(page, folder):
     (folder / "village.h5").write_bytes(b"no city any more")
     page.viewer.controls.case.value = "village/village_d000"
     page.wait_for(lambda frame: "village.h5" in frame["message"], "no complaint")
@@ -288,7 +288,7 @@ def test_a_folder_with_one_broken_file_can_be_viewed(folder):
     assert viewer.live.name == "town/town_d000"
 
 
-def test_a_refused_edit_does_not_stop_the_wind(page):
+def test_a_refused_edit_does_not_stop_the_rollout(page):
     controls = page.viewer.controls
     controls.play.value = True
     page.tell(kind="wind", degrees=float("nan"), stroke="1")
@@ -297,7 +297,7 @@ def test_a_refused_edit_does_not_stop_the_wind(page):
     assert controls.play.value
 
 
-def test_the_longest_arrow_is_that_of_the_strongest_wind(page):
+def test_the_longest_arrow_is_at_the_strongest_wind(page):
     viewer = page.viewer
     viewer.controls.arrows.value = True
     page.tell(kind="wind", degrees=225, stroke="1")
@@ -309,18 +309,18 @@ def test_the_longest_arrow_is_that_of_the_strongest_wind(page):
     assert content["longest"] == pytest.approx(np.nanmax(np.hypot(*arrows.reshape(-1, 2).T)))
 
 
-def test_a_page_that_is_loaded_anew_gets_a_picture_at_once(page):
-    page.looking = False  # the old page is gone
+def test_a_reloaded_page_gets_a_frame_at_once(page):
+    page.is_visible = False  # the old page is gone
     page.viewer.controls.play.value = True
     time.sleep(0.1)
-    page.looking, count = True, len(page.frames)
+    page.is_visible, count = True, len(page.frames)
     page.tell(kind="ready")
     page.wait_for(lambda frame: len(page.frames) > count + 3, "it waits for the old page")
     assert page.viewer.controls.play.value
 
 
 class Shell:
-    """An IPython that runs cells of a notebook."""
+    """A stand-in for IPython that executes cells of a notebook."""
 
     def __init__(self):
         self.parent = {}
@@ -335,9 +335,9 @@ class Shell:
             viewer._ipython_display_()
 
 
-def test_a_cell_that_is_run_again_or_deleted_closes_its_viewers(folder, monkeypatch):
+def test_viewers_are_closed_when_their_cell_is_run_again_or_deleted(folder, monkeypatch):
     shell = Shell()
-    monkeypatch.setattr(cells, "get_ipython", lambda: shell)
+    monkeypatch.setattr(controls_module, "get_ipython", lambda: shell)
     monkeypatch.setattr(viewer_module, "display", lambda what, raw=False: None)
     first, second, third, fourth = (RolloutViewer(folder, RULES) for _ in range(4))
     shell.run("a", 1, first, second)  # two in one cell
@@ -352,7 +352,7 @@ def test_a_cell_that_is_run_again_or_deleted_closes_its_viewers(folder, monkeypa
 
 
 def test_a_closed_viewer_leaves_no_widget_behind(folder):
-    RolloutViewer(folder, RULES).close()  # what ipywidgets makes once
+    RolloutViewer(folder, RULES).close()  # ipywidgets makes some widgets only once
     before = len(ipywidgets.widgets.widget._instances)
     RolloutViewer(folder, RULES).close()
     assert len(ipywidgets.widgets.widget._instances) == before
@@ -363,11 +363,11 @@ def test_a_field_that_diverges_pauses_with_a_message(page):
     wild.w2.weight *= 1e30
     page.viewer.live.rules = [wild]
     page.viewer.controls.play.value = True
-    page.wait_for(lambda frame: "diverges" in frame["message"], "no word")
+    page.wait_for(lambda frame: "diverges" in frame["message"], "no message")
     assert not page.viewer.controls.play.value
 
 
-def test_a_closed_viewer_works_no_more(page):
+def test_a_closed_viewer_stops_its_thread(page):
     viewer = page.viewer
     viewer.controls.play.value = True
     page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
@@ -377,13 +377,13 @@ def test_a_closed_viewer_works_no_more(page):
     assert viewer.controls.canvas.comm is None
 
 
-def test_a_storm_of_edits_and_controls_does_no_harm(page):
+def test_many_random_edits_and_controls_do_no_harm(page):
     chance, viewer = random.Random(3), page.viewer
     controls = viewer.controls
     controls.play.value = True
     for turn in range(300):
         point = [chance.randrange(-1, 25), chance.randrange(-1, 21)]
-        controls.tool.value = chance.choice(["look", "build", "clear"])
+        controls.tool.value = chance.choice(["inspect", "build", "clear"])
         chance.choice([
             lambda p=point, s=turn // 4: page.tell(
                 kind="brush", tool=controls.tool.value, points=[p] * 3, stroke=s),
@@ -392,7 +392,7 @@ def test_a_storm_of_edits_and_controls_does_no_harm(page):
             lambda: setattr(controls.channel, "value", chance.randrange(6, 12)),
             lambda: setattr(controls.reference, "index", chance.randrange(3)),
             lambda: setattr(controls.case, "index", chance.randrange(3)),
-            lambda: setattr(controls.moment, "value", chance.randrange(controls.moment.max + 1)),
+            lambda: setattr(controls.history, "value", chance.randrange(controls.history.max + 1)),
             lambda: setattr(controls.play, "value", True),
             controls.undo.click, controls.restart.click, controls.revert.click,
             lambda: page.tell(kind="ready"),
@@ -408,7 +408,7 @@ def test_a_storm_of_edits_and_controls_does_no_harm(page):
         assert "Error" not in content["message"]
 
 
-def test_text_from_files_is_escaped_where_there_is_no_kernel(folder):
+def test_text_from_files_is_escaped_in_the_static_page(folder):
     with h5py.File(folder / "town.h5", "a") as file:
         file.move("cases/town_d000", "cases/<script>alert(1)<")
     case = load_case(folder / "town.h5", "<script>alert(1)<")
@@ -419,7 +419,7 @@ def test_text_from_files_is_escaped_where_there_is_no_kernel(folder):
     assert "data:video/mp4;base64," in page
 
 
-def test_a_rule_that_diverges_still_has_a_still_page(folder):
+def test_a_rule_that_diverges_still_has_a_static_page(folder):
     wild = calm_rule()
     wild.w2.weight *= 1e30
     page = still_page([wild], load_case(folder / "town.h5", "town_d000"), "wild", "mark")

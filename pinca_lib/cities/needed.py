@@ -1,0 +1,25 @@
+"""Libraries that only some formats need."""
+
+import importlib
+
+from pinca_lib.errors import InputError
+
+
+def needed(library: str, what: str) -> None:
+    """Check that a library of the extra ``places`` is there.
+
+    Parameters
+    ----------
+    library : str
+    what : str
+        What needs it: "reading town.geojson".
+
+    Raises
+    ------
+    InputError
+        If it is missing; the message says how to get it.
+    """
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise InputError(f"{what} needs {library}: pip install 'pinca[places]'") from error

@@ -1,0 +1,208 @@
+"""A wind that people know becomes the wind of the rule, by laws that can be worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pinca_lib.cities.reference_wind import (
+    FIELD_FRICTION_VELOCITY,
+    ROUGHNESSES,
+    Morphology,
+    friction_velocity,
+    macdonald,
+    morphology,
+    roughness_length,
+    wind_directions,
+)
+from pinca_lib.errors import InputError
+
+CELL = 2.0  # m
+
+
+@pytest.fixture
+def cubes() -> np.ndarray:
+    """Nine cubes of 10 m, 10 m apart, in the middle of open ground."""
+    heights = np.zeros((70, 70))
+    for row in (20, 30, 40):
+        for column in (20, 30, 40):
+            heights[row : row + 5, column : column + 5] = 10
+    return heights
+
+
+def test_cubes_a_height_apart_cover_a_quarter_and_face_the_wind_with_a_quarter(cubes):
+    # the rectangle is 50 m wide, 60 m with half a height around it: 9 x 100 m2 / 3600 m2
+    for wind_from in (0, 90, 180, 270):
+        found = morphology(cubes, CELL, wind_from)
+        assert found == pytest.approx((10, 0.25, 0.25))
+
+
+def test_a_wind_across_the_corners_meets_both_walls_less_a_cell_of_each_block(cubes):
+    # sqrt(1/2) (10 + 10) m x 10 m a cube; the two outer corners take a cell of 2 m from 20 m
+    found = morphology(cubes, CELL, 225)
+    assert found.frontal == pytest.approx(math.sqrt(0.5) * (20 - 2) * 10 * 9 / 3600)
+
+
+def test_a_slanting_wall_is_one_wall_and_not_the_stairs_that_a_grid_makes_of_it():
+    rows, columns = np.mgrid[:120, :120]
+    along, across = (rows + columns) / math.sqrt(2), (rows - columns) / math.sqrt(2)
+    block = np.where((abs(across) < 5) & (abs(along - 84) < 40), 10.0, 0.0)
+    broad, slim = (morphology(block, CELL, degrees).frontal for degrees in (135, 45))
+    assert broad / slim == pytest.approx(80 / 10, rel=0.15)
+
+
+def test_what_a_wind_meets_does_not_depend_on_its_sense_nor_on_where_the_town_lies(cubes):
+    for wind_from in (10, 77, 200):
+        here = morphology(cubes, CELL, wind_from)
+        assert morphology(cubes, CELL, (wind_from + 180) % 360) == pytest.approx(here)
+        assert morphology(np.roll(cubes, (3, -7), (0, 1)), CELL, wind_from) == pytest.approx(here)
+        assert morphology(cubes.T, CELL, 90 - wind_from) == pytest.approx(here)
+        twice = morphology(2 * cubes, 2 * CELL, wind_from)
+        assert twice == pytest.approx((20, here.plan, here.frontal))
+
+
+def test_macdonalds_formulas_for_a_quarter_of_cubes():
+    # 4.43^-0.25 = exp(-0.25 x 1.4884) = 0.68929; d/H = 1 - 0.75 x 0.68929 = 0.48303
+    # 0.5 x 1.2 / 0.16 = 3.75; 3.75 x 0.51697 x 0.25 = 0.48466; 0.48466^-0.5 = 1.43642
+    # z0/H = 0.51697 x exp(-1.43642) = 0.51697 x 0.23778 = 0.12292
+    z0, displacement = macdonald(Morphology(10, 0.25, 0.25))
+    assert displacement == pytest.approx(4.8303, abs=1e-4)
+    assert z0 == pytest.approx(1.2292, abs=1e-4)
+
+
+def test_a_city_is_as_rough_as_cities_are():
+    # z0 of 0.05 to 0.15 and d of 0.5 to 0.8 of the mean height, as measured over cities (Grimmond
+    # and Oke, 1999, Journal of Applied Meteorology 38:1262-1292); from 0.27 of the ground on
+    for plan in (0.27, 0.35, 0.45, 0.55):
+        z0, displacement = macdonald(Morphology(1, plan, 0.25))
+        assert 0.05 <= z0 <= 0.15
+        assert 0.5 <= displacement <= 0.8
+
+
+def test_roughness_rises_with_density_and_falls_when_the_wind_skims_over_the_roofs():
+    densities = np.linspace(0.01, 0.99, 99)
+    z0, displacement = np.transpose([macdonald(Morphology(1, x, x)) for x in densities])
+    peak = int(np.argmax(z0))
+    assert 0.1 < densities[peak] < 0.25
+    assert (np.diff(z0[: peak + 1]) > 0).all()
+    assert (np.diff(z0[peak:]) < 0).all()
+    assert (np.diff(displacement) > 0).all()
+
+
+def test_the_friction_velocity_over_cubes_is_the_one_worked_out_by_hand(cubes):
+    # ln(10 / 0.03) = 5.80914; ln(200 / 0.03) = 8.80487; U(200 m) = 5 x 8.80487 / 5.80914 = 7.57846
+    # ln((200 - 4.8304) / 1.22921) = ln(158.776) = 5.06749; 0.4 x 7.57846 / 5.06749 = 0.59820
+    found = friction_velocity(5, 10, "airport", cubes, CELL, 270)
+    assert found.value == pytest.approx(0.59820, abs=1e-5)
+    assert found.scale == pytest.approx(0.59820 / 0.21, abs=1e-4)
+    # low: 400 m, z0 halved: 0.4 x 5 x 9.49802 / 5.80914 / ln(395.17 / 0.614606) = 0.505719
+    # high: 100 m, z0 doubled: 0.4 x 5 x 8.11173 / 5.80914 / ln(95.17 / 2.458426) = 0.763851
+    assert found.low == pytest.approx(0.50572, abs=1e-5)
+    assert found.high == pytest.approx(0.76385, abs=1e-5)
+    assert found.scale_range == pytest.approx((0.50572 / 0.21, 0.76385 / 0.21), abs=1e-4)
+
+
+def test_open_ground_has_the_references_own_friction_velocity():
+    # 0.4 x 5 / ln(10 / 0.03) = 0.34428
+    found = friction_velocity(5, 10, 0.03, np.zeros((8, 8)), CELL, 0)
+    assert found == pytest.approx((0.34428, 0.34428, 0.34428, 0.03, 0), abs=1e-5)
+
+
+def test_ground_that_is_built_over_everywhere_is_as_smooth_as_open_ground():
+    found = friction_velocity(5, 10, "suburb", np.full((8, 8), 12.0), CELL, 0)
+    assert found.displacement == pytest.approx(12)
+    assert found.z0 == ROUGHNESSES["open ground"]
+
+
+def test_the_friction_velocity_scales_with_the_speed(cubes):
+    once, thrice = (friction_velocity(speed, 10, 0.1, cubes, CELL, 30) for speed in (2, 6))
+    assert thrice[:3] == pytest.approx([3 * u for u in once[:3]])
+    assert thrice[3:] == once[3:]
+
+
+def test_one_profile_gives_one_friction_velocity_from_whatever_height(cubes):
+    at_10, at_50 = 4.0, 4.0 * math.log(50 / 0.1) / math.log(10 / 0.1)
+    low = friction_velocity(at_10, 10, "farmland", cubes, CELL, 30)
+    assert friction_velocity(at_50, 50, 0.1, cubes, CELL, 30) == pytest.approx(low)
+
+
+@pytest.mark.parametrize("height", [3.0, 12.0, 40.0, 150.0])
+@pytest.mark.parametrize("roughness", ["open sea", "airport", "city"])
+def test_the_uncertainty_holds_the_value(cubes, height, roughness):
+    found = friction_velocity(5, 20, roughness, cubes / 10 * height, CELL, 100)
+    assert 0 < found.low < found.value < found.high < 5
+
+
+def test_the_rules_own_wind_has_scale_one():
+    speed = FIELD_FRICTION_VELOCITY / 0.4 * math.log(10 / 0.03)
+    assert friction_velocity(speed, 10, 0.03, np.zeros((4, 4)), CELL, 0).scale == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"speed": 0}, "wind_speed=0"),
+        ({"speed": -3}, "wind_speed=-3"),
+        ({"speed": 200}, "wind_speed=200"),
+        ({"speed": "fast"}, "wind_speed=fast"),
+        ({"speed": math.nan}, "wind_speed=nan"),
+        ({"speed": None}, "wind_speed=None"),
+        ({"height": 0}, "wind_height=0"),
+        ({"height": 2, "roughness": 0.5}, "wind_height=2"),
+        ({"height": 5000}, "wind_height=5000"),
+        ({"roughness": "moon"}, "roughness=moon.*airport"),
+        ({"roughness": 0}, "roughness=0"),
+        ({"roughness": 30}, "roughness=30"),
+        ({"wind_from": math.inf}, "wind_from=inf"),
+        ({"cell": 0}, "cell=0"),
+        ({"heights": np.full((4, 4), np.nan)}, "heights"),
+        ({"heights": np.full((4, 4), -1.0)}, "heights"),
+        ({"heights": np.zeros(4)}, "heights"),
+    ],
+)
+def test_a_wrong_wind_names_its_parameter(cubes, change, names):
+    right = {"speed": 5, "height": 10, "roughness": 0.03, "heights": cubes, "cell": CELL}
+    with pytest.raises(InputError, match=names):
+        friction_velocity(**(right | {"wind_from": 240} | change))
+
+
+@pytest.mark.parametrize(
+    ("roughness", "length"),
+    [("Open Sea", 0.0002), ("open_ground", 0.03), ("city", 1.0), ("0.2", 0.2), (0.2, 0.2)],
+)
+def test_a_roughness_is_named_or_given_in_metres(roughness, length):
+    assert roughness_length(roughness) == length
+
+
+@pytest.mark.parametrize(
+    ("value", "directions"),
+    [
+        (240, [240]),
+        (240.5, [240.5]),
+        (np.float32(90), [90]),
+        ([0, 90, 180], [0, 90, 180]),
+        (np.array([30, 10]), [30, 10]),
+        ("240", [240]),
+        ("240°", [240]),
+        ("0, 90, 180", [0, 90, 180]),
+        ("[0, 90]", [0, 90]),
+        ("SW", [225]),
+        ("n; nne", [0, 22.5]),
+        (360, [0]),
+        ("0 90 360", [0, 90]),
+        ("4 sectors", [0, 90, 180, 270]),
+        ("16 sectors", [22.5 * k for k in range(16)]),
+    ],
+)
+def test_wind_directions_are_read_as_people_write_them(value, directions):
+    assert wind_directions(value) == directions
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", [], "west-ish", "0, x", 361, -10, math.nan, "0 sectors", "1000 sectors", None, True,
+     [[0, 90]], {"from": 3}],
+)  # fmt: skip
+def test_a_wrong_direction_names_the_parameter_and_shows_how_to_write_it(value):
+    with pytest.raises(InputError, match=r"wind_from.*expected"):
+        wind_directions(value)
