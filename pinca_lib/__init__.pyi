@@ -2,6 +2,7 @@ from . import (
     automaton as automaton,
     channels as channels,
     cities as cities,
+    comfort as comfort,
     datasets as datasets,
     errors as errors,
     evaluation as evaluation,
@@ -18,6 +19,15 @@ from .automaton import (
 from .channels import (
     fresh_states as fresh_states,
 )
+from .cities import (
+    load_city as load_city,
+    predict_wind as predict_wind,
+)
+from .comfort import (
+    CRITERIA as CRITERIA,
+    classify as classify,
+    load_climate as load_climate,
+)
 from .datasets import (
     WindDataset as WindDataset,
     list_cases as list_cases,
@@ -32,6 +42,7 @@ from .evaluation import (
     ScaledPhysicsMetrics as ScaledPhysicsMetrics,
     doubts as doubts,
     healing_errors as healing_errors,
+    unlike_training as unlike_training,
 )
 from .physics import (
     PhysicsLoss as PhysicsLoss,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from pinca_lib.cities import heights as height_rules
 from pinca_lib.cities.coordinates import (
     Frame,
     centre_of,
@@ -17,7 +16,16 @@ from pinca_lib.cities.coordinates import (
     parse_crs,
     site_bounds,
 )
-from pinca_lib.cities.heights import LEAST, doubtful_heights, usable_heights
+from pinca_lib.cities.heights import (
+    LEAST,
+    Heights,
+    doubtful_heights,
+    find_columns,
+    find_elevations,
+    own_unit,
+    parse_height,
+    usable_heights,
+)
 from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
 from pinca_lib.errors import InputError, first_line, shown
@@ -84,26 +92,13 @@ def read_footprints(
     remarks = (*of_file.remarks, *remarks, *said)
     polygons = shapely.transform(polygons, lambda points: np.stack(
         of_file.to_metres(points[:, 0], points[:, 1]), axis=-1))  # fmt: skip
-    names = [str(name) for name in table.columns if name != table.geometry.name]
-    found = height_rules.find_columns(names, height_field, path.name)
-    columns = {name: list(table[name]) for name in found}
-    if "other_tags" in names and not height_field:
-        columns |= _tags(list(table["other_tags"]))
-    of_buildings = usable_heights(columns, len(table), path.name, default_height, unit, names)
+    of_buildings, columns = _heights(path.name, table, height_field, default_height, unit)
     metres, assumed = of_buildings.metres, of_buildings.assumed
-    remarks += of_buildings.remarks
+    remarks += of_buildings.remarks + doubtful_heights(metres[~assumed], path.name)
+    remarks += _doubtful_unit(about.get("crs"), unit, columns)
     if (low := metres < LEAST).any():
-        remarks += (f"{low.sum():,} of {low.size:,} buildings are lower than {LEAST:g} m, where "
-                    "the fields lie, and are left out.",)  # fmt: skip
+        remarks += (_said_of_low(path.name, metres, low),)
         polygons, metres, assumed = polygons[~low], metres[~low], assumed[~low]
-        if not len(polygons):
-            raise InputError(
-                f"{path.name}: all {low.size:,} buildings are lower than {LEAST:g} m (the highest "
-                f"{of_buildings.metres.max():g} m); expected heights above ground in metres: name "
-                "another field with height_field=, or their unit with unit="
-            )
-    remarks += doubtful_heights(metres[~assumed], path.name)
-    remarks += _doubtful_unit(about.get("crs"), unit)
     order = np.argsort(metres, kind="stable")  # the tallest is drawn last and wins
     polygons, metres, assumed = polygons[order], metres[order], assumed[order]
 
@@ -284,6 +279,37 @@ def _polygons(where: str, shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray, t
     return shapes[kept], np.flatnonzero(kept), tuple(remarks)
 
 
+def _heights(
+    where: str, table, height_field: str, default_height: float | None, unit: str
+) -> tuple[Heights, list[str]]:
+    """Return the heights of buildings and the columns that they come from."""
+    names = [str(name) for name in table.columns if name != table.geometry.name]
+    columns = {name: list(table[name]) for name in find_columns(names, height_field, where)}
+    if "other_tags" in names and not height_field:
+        columns |= _tags(list(table["other_tags"]))
+    said: tuple[str, ...] = ()
+    if not columns and (pair := find_elevations(names)):
+        roof, ground = ([parse_height(value) for value in table[name]] for name in pair)
+        columns = {" - ".join(pair): list(np.subtract(roof, ground))}
+        said = (f"Heights are {shown(pair[0], 40)!r} less {shown(pair[1], 40)!r}.",)
+    found = usable_heights(columns, len(table), where, default_height, unit, names)
+    return found._replace(remarks=said + found.remarks), list(columns)
+
+
+def _said_of_low(where: str, metres: np.ndarray, low: np.ndarray) -> str:
+    """Return the remark that buildings are too low; refuse a file where all are."""
+    if low.all():
+        raise InputError(
+            f"{where}: all {low.size:,} buildings are lower than {LEAST:g} m (the highest "
+            f"{metres.max():g} m); expected heights above ground in metres: name another field "
+            "with height_field=, or their unit with unit="
+        )
+    return (
+        f"{low.sum():,} of {low.size:,} buildings are lower than {LEAST:g} m, where the fields "
+        "lie, and are left out."
+    )
+
+
 def _tags(texts: list) -> dict[str, list]:
     """Return heights and levels among the tags that GDAL packs into one column of OSM files."""
     found = {}
@@ -295,9 +321,9 @@ def _tags(texts: list) -> dict[str, list]:
     return found
 
 
-def _doubtful_unit(crs: str | None, unit: str) -> tuple[str, ...]:
+def _doubtful_unit(crs: str | None, unit: str, columns: list[str]) -> tuple[str, ...]:
     """Return a remark if coordinates are in feet and heights are taken as metres."""
-    if unit or not crs:
+    if unit or not crs or not columns or any(own_unit(name) != "m" for name in columns):
         return ()
     if "foot" not in str(parse_crs(crs, "").axis_info[0].unit_name).lower():
         return ()

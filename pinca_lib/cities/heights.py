@@ -26,14 +26,22 @@ HEIGHT_NAMES = (
     "heightm", "height", "buildingheight", "bldgheight", "bldgheigh", "bldghgt", "bldgh",
     "measuredheight", "measuredhe", "heightmetres", "heightmeters", "buildinghe", "buildheight",
     "bheight", "hgt", "roofheight", "heightroof", "hroof", "heightmean", "meanheight", "hmean",
+    "avgheight", "hgtmedianm", "hgtmeanm", "hgtmediancm", "hgtmeancm", "heightmete", "buildingh",
     "heightmax", "maxheight", "hmax", "heightagl", "agl", "relh2", "relhmax", "estheight",
-    "hoehe", "höhe", "gebhoehe", "hoehem", "hauteur", "hoogte", "altura", "altezza", "altura_m",
+    "hoehe", "höhe", "gebhoehe", "hoehem", "hauteur", "hoogte", "altura", "altezza", 
     "wysokosc", "vyska", "hojd", "korkeus", "heightft", "heightfeet", "heightfoot", "h",
 )  # fmt: skip
 LEVEL_NAMES = (
-    "buildinglevels", "buildingle", "levels", "storeys", "stories", "floors", "numfloors",
-    "nfloors", "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo", "nbetages",
+    "buildinglevels", "buildingle", "buildingl", "levels", "storeys", "stories", "floors",
+    "numfloors", "nfloors", "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo", "nbetages",
     "etages", "geschosse", "anzahlgeschosse", "stockwerke", "plantas", "piani", "verdiepingen",
+)  # fmt: skip
+
+# Elevations of a roof and of the ground below it, whose difference is a height
+ELEVATION_NAMES = (
+    ("b3hdak70p", "b3hmaaiveld"), ("b3hdak50p", "b3hmaaiveld"), ("b3hdakmax", "b3hmaaiveld"),
+    ("dachmax", "gelaendepunkt"), ("roofelev", "groundelev"), ("roofelevation", "groundelevation"),
+    ("roofz", "groundz"), ("zroof", "zground"), ("zmax", "zmin"),
 )  # fmt: skip
 
 _NUMBER = r"[+-]?\d+(?:[.,]\d+)?(?:e[+-]?\d+)?"
@@ -122,6 +130,15 @@ def find_columns(names: Sequence[str], height_field: str, where: str) -> list[st
         )
     by_plain_name = {plain(name): name for name in reversed(names)}
     return [by_plain_name[name] for name in HEIGHT_NAMES + LEVEL_NAMES if name in by_plain_name]
+
+
+def find_elevations(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return the columns of a roof's and the ground's elevation, if there are such."""
+    by_plain_name = {plain(name): name for name in reversed(names)}
+    for roof, ground in ELEVATION_NAMES:
+        if roof in by_plain_name and ground in by_plain_name:
+            return by_plain_name[roof], by_plain_name[ground]
+    return None
 
 
 def is_levels(name: str) -> bool:
@@ -282,14 +299,23 @@ def _factor(name: str, unit: str) -> float:
         return LEVEL
     if unit:
         return unit_factor(unit)
-    return FOOT if re.search(r"(ft|feet|foot)$", plain(name)) else 1.0
+    return UNITS[own_unit(name)]
+
+
+def own_unit(name: str) -> str:
+    """Return the unit that the name of a column says; ``heightroof`` is New York's, in feet."""
+    name = plain(name)
+    if re.search(r"(ft|feet|foot)$", name) or name == "heightroof":
+        return "ft"
+    return "cm" if name.endswith("cm") else "m"
 
 
 def _said_of_origin(name: str, number: int, count: int, unit: str) -> str:
     heights = f"The heights of {number:,} of {count:,} buildings come from {shown(name, 40)!r}"
     if is_levels(name):
         return f"{heights}, {LEVEL:g} m a storey."
-    return f"{heights}, read in {unit or 'ft'}."
+    doubt = "" if unit else "; if that is wrong, say unit="
+    return f"{heights}, read in {unit or own_unit(name)}{doubt}."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from pinca_lib.errors import InputError, first_line, shown
 
 GLANCE = 1000  # cells a side of the thinned raster that is looked at before it is drawn
 MOSTLY = 0.8  # share of cells above 2 m from which a raster is no city
+HIGHEST_GROUND = 6000.0  # m: no town lies higher
 FILL = -400.0  # m: no ground lies lower, so lower values stand for nothing
 
 
@@ -253,10 +254,9 @@ def _drawing(above: np.ndarray) -> Drawing:
 def _check_is_city(where: str, values: np.ndarray) -> None:
     """Refuse values that are elevations above sea level, fill values or no buildings at all."""
     valid = values[np.isfinite(values)]
-    if valid.max() > TALLEST and np.mean(valid > TALLEST) < 0.5 and np.median(valid) < TALLEST:
-        fill = valid.max()
+    if valid.max() > HIGHEST_GROUND and np.median(valid) < TALLEST:
         raise InputError(
-            f"{where}: {(valid > TALLEST).sum():,} cells lie above {TALLEST:g} m, up to {fill:g}, "
+            f"{where}: its cells reach {valid.max():g}, above {HIGHEST_GROUND:g} m, "
             "which looks like a fill value: declare it as nodata (gdal_edit -a_nodata), or state "
             "the unit with unit="
         )

@@ -1,7 +1,8 @@
-"""Notebook parameters: their types and ranges, and reading them with clear errors.
+"""Notebook parameters: their types and ranges, and functions that read and check them.
 
-A notebook sets its defaults in the cell tagged ``parameters``, one annotated line each; papermill
-adds a cell that sets what was given with ``-p``. ``read_parameters(globals())`` then checks all.
+A notebook sets its defaults in the cell tagged ``parameters``, one annotated line per parameter.
+Papermill adds a cell after it with the values given by ``-p``. Then ``read_parameters(globals())``
+checks all of them.
 """
 
 import ast
@@ -14,15 +15,23 @@ from typing import Any
 
 from pinca_lib.errors import InputError, shown
 
-MARKER = Path("notebooks", "jupytext.toml")  # what every checkout of the project has
-EXPERIMENT_SEGMENTS = 16  # of a rollout, with gradient_checkpoints = True
+MARKER = Path("notebooks", "jupytext.toml")  # a file that is in every checkout of the project
+EXPERIMENT_SEGMENTS = 16  # segments of a rollout if gradient_checkpoints is True
 
 
 def find_project_root(working: Path, package: Path) -> Path:
-    """Return the project's root: where its data are, and where outputs go.
+    """Return the root of the project, which contains its data and outputs.
 
-    It is the nearest folder at or above the working folder that is a checkout, else the checkout
-    that the package was installed from, else, for a package without a checkout, the working folder.
+    This is the nearest folder, at or above the working folder, that is a checkout of the project.
+    If there is none, it is the checkout that the package was installed from, and if that does not
+    exist either, the working folder.
+
+    Parameters
+    ----------
+    working : Path
+        The working folder.
+    package : Path
+        The folder of the installed package.
     """
     places = [working, *working.parents, package.parent]
     return next((place for place in places if (place / MARKER).is_file()), working)
@@ -33,9 +42,18 @@ PROJECT_ROOT = find_project_root(Path.cwd(), Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a parameter may be: its type, and a closed range or a choice of values.
+    """Type and permitted values of a parameter.
 
-    ``special`` is a number that is admitted besides the range.
+    Attributes
+    ----------
+    type : type
+        str, bool, int or float.
+    low, high : float
+        Closed range of a number.
+    choices : tuple of str
+        Permitted texts; any text if empty.
+    special : float or None
+        A number that is permitted although it is outside the range.
     """
 
     type: type
@@ -45,17 +63,17 @@ class Parameter:
     special: float | None = None
 
     def check(self, name: str, value: Any) -> Any:
-        """Return the value in its proper type.
+        """Return a value, converted to the type of the parameter.
 
         Raises
         ------
         InputError
-            If it is of another type or out of range.
+            If the value has another type or is out of range.
         """
         wrong = InputError(f"parameter {name}={shown(value)!r}: expected {self.expected}")
         if self.type is str:
             if isinstance(value, int | float) and not isinstance(value, bool):
-                value = str(value)  # papermill reads `-p case 45` as a number
+                value = str(value)  # papermill turns `-p case 45` into a number
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 raise wrong
             return value
@@ -77,7 +95,7 @@ class Parameter:
 
     @property
     def expected(self) -> str:
-        """The admitted values in words."""
+        """The permitted values in words."""
         if self.choices:
             return "one of " + ", ".join(map(repr, self.choices))
         if self.type is str:
@@ -160,13 +178,13 @@ def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
     Returns
     -------
     SimpleNamespace
-        The declared parameters, in their proper types, and ``given``, the set of names that
-        papermill was given.
+        The parameters of the notebook, converted to their types, and ``given``, a frozenset of the
+        names that were given to papermill.
 
     Raises
     ------
     InputError
-        If a parameter is unknown, of a wrong type or out of its range.
+        If a parameter is unknown, has a wrong type, is out of range, or contradicts another one.
     """
     declared, given = _declared_and_given(namespace)
     for name in given - declared:
@@ -178,45 +196,57 @@ def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
         value = namespace[name]
         if name == "resume" and isinstance(value, bool):  # `-p resume True`
             value = "latest" if value else ""
-        if name == "gradient_checkpoints" and isinstance(value, bool):  # the experiment's switch
+        if name == "gradient_checkpoints" and isinstance(value, bool):  # as in the experiment
             value = EXPERIMENT_SEGMENTS if value else 0
         values[name] = PARAMETERS[name].check(name, value)
     if values.get("min_steps", 0) >= values.get("max_steps", math.inf):
         raise InputError(
             f"parameter max_steps={values['max_steps']}: expected more than "
-            f"min_steps={values['min_steps']}, since steps are drawn from [min_steps, max_steps)"
+            f"min_steps={values['min_steps']}, because steps are drawn from [min_steps, max_steps)"
         )
     if values.get("batch_size", 0) > values.get("pool_size", math.inf):
         raise InputError(
             f"parameter batch_size={values['batch_size']}: expected at most "
-            f"pool_size={values['pool_size']}, since samples are drawn without replacement"
+            f"pool_size={values['pool_size']}, because samples are drawn without replacement"
         )
     if values.get("swaps", 0) > values.get("batch_size", math.inf):
         raise InputError(
             f"parameter swaps={values['swaps']}: expected at most "
-            f"batch_size={values['batch_size']}, the samples of an iteration"
+            f"batch_size={values['batch_size']}, the number of samples per iteration"
         )
     return SimpleNamespace(**values, given=frozenset(given))
 
 
 def _declared_and_given(namespace: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """Names in the notebook's parameters cell, and names in the cell that papermill put after."""
-    declared, given = set(), set()
-    for source in namespace.get("In", ()):  # IPython's history; a plain script has none
+    """Return the names set in the parameters cell, and those set in papermill's cell after it."""
+    declared: set[str] = set()
+    given: set[str] = set()
+    for source in namespace.get("In", ()):  # IPython's history; plain scripts have none
         try:
             cell = ast.parse(source).body
-        except (SyntaxError, ValueError):  # a magic, or a cell that did not run
+        except (SyntaxError, ValueError):  # the cell has a magic command or a syntax error
             continue
-        names = {n.target.id for n in cell if isinstance(n, ast.AnnAssign) and n.value}
+        targets = (n.target for n in cell if isinstance(n, ast.AnnAssign) and n.value)
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
         if names & PARAMETERS.keys():
             declared, given = names, set()
         elif source.startswith("# Parameters"):
-            given = {n.targets[0].id for n in cell if isinstance(n, ast.Assign)}
+            assigned = (n.targets[0] for n in cell if isinstance(n, ast.Assign))
+            given = {target.id for target in assigned if isinstance(target, ast.Name)}
     return declared or PARAMETERS.keys() & namespace.keys(), given
 
 
 def input_path(name: str, value: Path | str) -> Path:
-    """Resolve a path that a parameter names: from the project's root, else the working folder.
+    """Return the path of an existing file or folder that a parameter names.
+
+    A relative path starts at the project's root or, if nothing exists there, at the working folder.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for the error message.
+    value : Path or str
+        Its value.
 
     Raises
     ------
@@ -232,5 +262,5 @@ def input_path(name: str, value: Path | str) -> Path:
 
 
 def output_path(value: str) -> Path:
-    """Resolve a path to write to: from the project's root, wherever the notebook was started."""
+    """Return a path to write to; a relative path starts at the project's root."""
     return PROJECT_ROOT / value

@@ -118,6 +118,24 @@ def test_usual_names_of_heights_are_found(tmp_path, name):
     assert load_city(written(tmp_path, table)).heights.max() == 9
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "metres"),
+    [("HEIGHT_ROOF", (100, 200), 60.96), ("height_ft", (100, 200), 60.96),
+     ("hgt_medianCM", (500, 2000), 20)],
+)  # fmt: skip
+def test_the_unit_that_a_name_means_is_taken_and_said(tmp_path, name, values, metres):
+    place = load_city(written(tmp_path, town(values, name)))
+    assert place.heights.max() == pytest.approx(metres)
+    assert any(f"come from '{name}', read in" in remark for remark in place.remarks)
+
+
+def test_the_elevation_of_a_roof_counts_above_that_of_the_ground(tmp_path):
+    table = town((112.0, 130.0), "b3_h_dak_70p", b3_h_maaiveld=[100.0, 101.0])
+    place = load_city(written(tmp_path, table))
+    assert set(np.unique(place.heights)) == {0, 12, 29}
+    assert any("less 'b3_h_maaiveld'" in remark for remark in place.remarks)
+
+
 def test_storeys_count_3_m_each_where_no_height_is_given(tmp_path):
     table = town((np.nan, 30.0), **{"building:levels": ["4", "5"]})
     place = load_city(written(tmp_path, table))

