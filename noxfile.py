@@ -14,7 +14,14 @@ nox.options.sessions = ["demo"]
 nox.options.reuse_existing_virtualenvs = True
 
 EXPERIMENT = ("01_init_nca", "02_pi_nca", "03_video_rollout")
-NOTEBOOKS = (*EXPERIMENT, "04_evaluate", "05_benchmark", "06_viewer")
+NOTEBOOKS = (
+    *EXPERIMENT,
+    "04_evaluate",
+    "05_benchmark",
+    "06_viewer",
+    "07_your_place",
+    "08_comparison",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -24,15 +31,16 @@ def _install(session: nox.Session, what: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Run the experiment 01 → 02 → 03 headlessly on the embedded data."""
-    _install(session, ".")
+    """Show the wind in a place, then run the experiment 01 → 02 → 03, headlessly."""
+    _install(session, ".[places]")
     folder = Path("outputs", "demo")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in EXPERIMENT:
+    for name in ("07_your_place", *EXPERIMENT):
         output = folder / f"{name}.ipynb"
         session.run("papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
         session.run("jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
-    session.log(f"Done. Open {folder / '03_video_rollout.html'} in a browser: it holds the film.")
+    session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
+    session.log(f"and {folder / '03_video_rollout.html'}: a rollout as a film, beside a simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
 
 
@@ -51,14 +59,14 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lab(session: nox.Session) -> None:
     """Open JupyterLab on the notebooks."""
-    _install(session, ".")
+    _install(session, ".[places]")
     session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
 
 
 @nox.session
 def viewer(session: nox.Session) -> None:
     """Show the viewer alone in the browser, to this machine only."""
-    _install(session, ".")
+    _install(session, ".[places]")
     session.run("voila", "notebooks/06_viewer.ipynb", "--Voila.ip=127.0.0.1", *session.posargs)
 
 
@@ -83,7 +91,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def notebooks(session: nox.Session) -> None:
     """Make the committed .ipynb files from their .py, with the outputs of the quick defaults."""
-    _install(session, ".[benchmark]")
+    _install(session, ".[benchmark,places]")
     with session.chdir("notebooks"):
         for name in session.posargs or NOTEBOOKS:
             session.run("jupytext", "--to", "ipynb", "--update", f"{name}.py")

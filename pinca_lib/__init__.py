@@ -1,20 +1,23 @@
 """PI-NCA: pedestrian wind between buildings from a physics-informed neural cellular automaton.
 
-The rooms, from the ground up; each imports only from those before it:
+The library is divided into rooms. Each room imports only from the rooms above it in this list:
 
-``errors``, ``channels``   what is said to people; the state: names, order, units
-``physics``                the laws of a mean flow, as residuals and bounds
-``automaton``              the rule, its coarser cells, the frame of the wind
-``rollouts``               many steps: ``rollout`` on a CPU, on a GPU, in plain PyTorch
-``datasets``               simulated cases
-``cities``                 a place and its buildings
-``evaluation``             how right a rule is, and where it does not apply
-``training``               sample pool, losses, descent
-``runs``                   parameters, run folders, checkpoints
-``plotting``               figures and films
-``viewer``                 the live rollout
+``errors``       errors whose message tells the user what to correct
+``writing``      files that appear whole or not at all
+``channels``     the state: names, order and units of its channels
+``physics``      the laws of a mean flow, as residuals and bounds
+``automaton``    the rule, its coarse cells and the wind frame
+``rollouts``     many steps: ``rollout`` on a CPU, on a GPU or in plain PyTorch
+``datasets``     simulated cases
+``cities``       a place as people have it, the wind over it, files that lie where it lies
+``evaluation``   how accurate a rule is, and where it does not apply
+``training``     sample pool, losses, gradient descent
+``runs``         parameters, run folders, checkpoints
+``comfort``      a wind climate over a place: exceedance, criteria, classes
+``plotting``     figures, maps and films
+``viewer``       the live rollout
 
-What people use comes from here: ``from pinca_lib import CA, load_dataset, rollout``. A name is
+Import public names from here: ``from pinca_lib import CA, load_dataset, rollout``. A name is
 imported when it is first used.
 """
 

@@ -1,9 +1,12 @@
-"""The layout of a state: what each channel holds, in which unit, and who may change it.
+"""The layout of a state: what each channel holds, in which unit, and what a rule may change.
 
-A state is a tensor of shape (B, C, H, W) with C = 24 by default. Channels 0-5 describe the city
-and its wind, and the rule never changes them; 6-10 are the simulated pedestrian-level mean fields,
-11 is the vertical gradient that continuity implies, and the rest are the automaton's own memory,
-of which a rule that follows the wind takes the first for <v'w'>.
+A state is a tensor of shape (B, C, H, W), with C = 24 channels by default:
+
+0-5      base channels: the city and its driving wind; a rule never changes them
+6-10     fields: the mean flow at pedestrian level
+11       d<w>/dz, the vertical gradient that closes the continuity equation
+12-23    hidden channels: the rule uses them freely, except that a rule that uses the wind frame
+         treats channel 12 as <v'w'>
 """
 
 from dataclasses import dataclass
@@ -20,11 +23,11 @@ class Channel:
     name : str
         Name in the data files.
     label : str
-        Label for figures and pages.
+        Label in figures and in the viewer.
     unit : str
-        SI unit; empty for dimensionless channels.
+        SI unit; empty for a dimensionless channel.
     signed : bool
-        Whether the field takes both signs, so that its colour map is centred on zero.
+        Whether the field has both signs. Its colour map is then centred on zero.
     """
 
     name: str
@@ -34,7 +37,7 @@ class Channel:
 
     @property
     def title(self) -> str:
-        """Label and unit, ready for an axis or a colour bar."""
+        """Label and unit, for an axis or a colour bar."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
@@ -57,30 +60,30 @@ NAMES = tuple(channel.name for channel in CHANNELS)
 (COORD_Y, COORD_X, GEO_MASK, TOPO, WIND_X, WIND_Y,
  U, V, SPEED, TKE, FLUX, DWDZ) = range(len(CHANNELS))  # fmt: skip
 
-BASE_COUNT = 6  # city and wind: never changed by the rule
-KNOWN_COUNT = 12  # base, fields and dwdz: everything that has a physical meaning
-STATE_COUNT = 24  # with the hidden channels
+BASE_COUNT = 6  # city and wind: a rule never changes them
+KNOWN_COUNT = 12  # base channels, fields and dwdz: the channels with a physical meaning
+STATE_COUNT = 24  # all channels, including the hidden channels
 
 GEOMETRY = slice(0, 4)  # `city_base` of a city file
 WIND_FIELD = slice(4, KNOWN_COUNT)  # `wind_field` of a city file
 BASE = slice(0, BASE_COUNT)
-DYNAMIC = slice(BASE_COUNT, None)  # what the rule writes
-FIELDS = slice(BASE_COUNT, DWDZ)  # what every data set carries: u, v, speed, TKE, flux
+DYNAMIC = slice(BASE_COUNT, None)  # everything that a rule may change
+FIELDS = slice(BASE_COUNT, DWDZ)  # in every data set: u, v, speed, TKE, flux
 PREDICTED = slice(BASE_COUNT, KNOWN_COUNT)  # the fields and dwdz
 PREDICTED_CHANNELS = range(KNOWN_COUNT)[PREDICTED]
 
-FLUX_Y = KNOWN_COUNT  # <v'w'>, which no data holds: the first hidden channel, a guess of the rule
-VECTORS = ((WIND_X, WIND_Y), (U, V), (FLUX, FLUX_Y))  # x and y components
+FLUX_Y = KNOWN_COUNT  # the first hidden channel: the rule's guess of <v'w'>, which no data set has
+VECTORS = ((WIND_X, WIND_Y), (U, V), (FLUX, FLUX_Y))  # pairs of x and y components
 
 
 def split_base(state: Tensor, base_count: int = BASE_COUNT) -> tuple[Tensor, Tensor]:
-    """Split a state into its base channels and the others.
+    """Split a state into its base channels and the rest.
 
     Parameters
     ----------
     state : Tensor of shape (B, C, H, W)
     base_count : int
-        Number of leading channels that count as base.
+        Number of base channels, which come first.
 
     Returns
     -------
@@ -91,14 +94,14 @@ def split_base(state: Tensor, base_count: int = BASE_COUNT) -> tuple[Tensor, Ten
 
 
 def fresh_states(cases: Tensor, channels: int = STATE_COUNT) -> Tensor:
-    """Return states that hold the cases' base channels and are zero beyond.
+    """Return states with the base channels of the cases and zeros in all other channels.
 
     Parameters
     ----------
     cases : Tensor of shape (N, >= 6, H, W)
-        Channels 0-5 are taken.
+        Only channels 0-5 are used.
     channels : int
-        Channels C of the states.
+        Number of channels C of the states.
 
     Returns
     -------

@@ -1,13 +1,14 @@
-"""The laws that a mean flow obeys, as residuals, and the loss that penalises breaking them.
+"""The laws that a mean flow obeys, as residuals and bounds, and a loss on the residuals.
 
-Three are bounds on one-point statistics of a turbulent flow, the fourth is continuity:
+Three laws are bounds on the statistics of a turbulent flow at one point. The fourth is continuity:
 
-    TKE >= 0                              turbulent kinetic energy is a sum of squares
-    |<u'w'>| <= alpha TKE                 the momentum flux is bounded by the energy
+    TKE >= 0                                    turbulent kinetic energy is a sum of squares
+    |<u'w'>| <= alpha TKE                       the energy bounds the momentum flux
     <sqrt(u^2 + v^2)> >= sqrt(<u>^2 + <v>^2)    Jensen's inequality
-    d<u>/dx + d<v>/dy + d<w>/dz = 0       incompressible flow
+    d<u>/dx + d<v>/dy + d<w>/dz = 0             incompressible flow
 
-The bounds can be penalised, or kept exactly: ``realisable`` projects every cell onto them.
+``PhysicsLoss`` penalises violations. ``realisable`` removes violations of the three bounds exactly,
+by projecting every cell onto them.
 """
 
 from collections.abc import Sequence
@@ -18,61 +19,61 @@ from torch import Tensor, nn
 from pinca_lib.channels import DWDZ, FLUX, SPEED, TKE, U, V
 
 Extents = Tensor | Sequence[tuple[float, float]]
-"""Height and width in metres of each sample's domain: (B, 2), or B pairs."""
+"""Height and width of the domain of each sample, in metres: (B, 2), or B pairs."""
 
-ALPHA = 2.25  # bound of |<u'w'>| / TKE; a realisable stress has 1, the experiment leaves room
-MARGIN = 1e-6  # by which a projection overshoots, so that rounding breaks no bound
+ALPHA = 2.25  # bound of |<u'w'>| / TKE: Cauchy-Schwarz gives 1, the original experiment took more
+MARGIN = 1e-6  # a projection overshoots by this ratio, so that rounding cannot break a bound
 
 
 def realisable(fields: Tensor, alpha: float = ALPHA) -> Tensor:
-    """Raise TKE and speed, and shorten the flux, where fields break a bound.
+    """Raise TKE and speed and shrink the flux where fields break a bound.
 
     Parameters
     ----------
     fields : Tensor of shape (B, 5, H, W)
-        u, v, speed, TKE, flux.
+        u, v and speed in m/s, TKE and flux in m²/s².
     alpha : float
         Bound of |<u'w'>| / TKE.
 
     Returns
     -------
     Tensor of shape (B, 5, H, W)
-        With 0 <= TKE, |<u'w'>| <= alpha TKE and |(<u>, <v>)| <= speed in every cell, however they
-        are rounded; u and v are as they were. Where no bound is broken, or met to within
-        ``MARGIN``, nothing changes. (The squares of winds below 1e-19 m/s are 0 in float32, and so
-        is their least speed.)
+        Fields with 0 <= TKE, |<u'w'>| <= alpha TKE and |(<u>, <v>)| <= speed in every cell, also
+        after rounding. u and v are unchanged, and so are cells that keep all bounds by a margin of
+        ``MARGIN``. (In float32 the square of a wind below 1e-19 m/s is 0, so its speed may be 0.)
     """
     u, v, speed, tke, flux = fields.unbind(1)
     speed = torch.maximum(speed, (1 + MARGIN) * torch.sqrt(u**2 + v**2))
     tke = torch.relu(tke)
-    most = (1 - MARGIN) * alpha * tke
-    return torch.stack([u, v, speed, tke, torch.minimum(torch.maximum(flux, -most), most)], dim=1)
+    largest = (1 - MARGIN) * alpha * tke
+    flux = torch.minimum(torch.maximum(flux, -largest), largest)
+    return torch.stack([u, v, speed, tke, flux], dim=1)
 
 
 def negative_energy(state: Tensor) -> Tensor:
-    """Violation of TKE >= 0, (B, H, W), m²/s²: zero where the bound holds."""
+    """Return the violation of TKE >= 0, (B, H, W) in m²/s²: zero where the bound holds."""
     return torch.relu(-state[:, TKE])
 
 
 def excess_flux(state: Tensor, alpha: float = ALPHA) -> Tensor:
-    """Violation of |<u'w'>| <= alpha TKE, (B, H, W), m²/s²; negative TKE counts as none."""
+    """Return the violation of |<u'w'>| <= alpha max(TKE, 0), (B, H, W) in m²/s²."""
     return torch.relu(state[:, FLUX].abs() - alpha * torch.relu(state[:, TKE]))
 
 
 def missing_speed(state: Tensor) -> Tensor:
-    """Violation of mean speed >= speed of the mean, (B, H, W), m/s.
+    """Return the violation of mean speed >= speed of the mean wind, (B, H, W) in m/s.
 
-    The 1e-8 m²/s² under the root keeps its gradient finite in still air.
+    The 1e-8 m²/s² under the square root keeps the gradient finite in still air.
     """
     speed_of_mean = torch.sqrt(state[:, U] ** 2 + state[:, V] ** 2 + 1e-8)
     return torch.relu(speed_of_mean - state[:, SPEED])
 
 
 def horizontal_gradients(state: Tensor, extents: Extents) -> tuple[Tensor, Tensor]:
-    """Return du/dx and dv/dy, each (B, H, W) in 1/s.
+    """Return d<u>/dx and d<v>/dy, each (B, H, W) in 1/s.
 
-    Second-order central differences, one-sided at the domain's edges (``torch.gradient``).
-    Rows run along y, columns along x, and the cell size is extent / number of cells.
+    Central differences of second order, one-sided at the edges of the domain (``torch.gradient``).
+    y increases with the row and x with the column. The cell size is extent / number of cells.
     """
     height, width = state.shape[-2:]
     extents = torch.as_tensor(extents).to(state)  # (B, 2)
@@ -84,25 +85,25 @@ def horizontal_gradients(state: Tensor, extents: Extents) -> tuple[Tensor, Tenso
 
 
 def continuity_residual(state: Tensor, extents: Extents) -> Tensor:
-    """Return d<u>/dx + d<v>/dy + d<w>/dz, (B, H, W) in 1/s, with the state's own d<w>/dz."""
+    """Return d<u>/dx + d<v>/dy + d<w>/dz, (B, H, W) in 1/s; d<w>/dz is a channel of the state."""
     du_dx, dv_dy = horizontal_gradients(state, extents)
     return du_dx + dv_dy + state[:, DWDZ]
 
 
 class PhysicsLoss(nn.Module):
-    """Weighted sum of the four residuals (version 4 of the experiment's loss).
+    """Weighted sum of the four residuals (version 4 of the loss of the original experiment).
 
     Parameters
     ----------
     alpha : float
         Bound of |<u'w'>| / TKE.
     weights : dict of str to float, optional
-        Weight of each term; terms left out keep weight 1, terms of weight 0 are not computed.
+        Weight of each term in ``TERMS``. The default is 1. A term of weight 0 is not computed.
 
     Raises
     ------
     ValueError
-        If a weight names no term.
+        If a name in ``weights`` is not a term.
     """
 
     TERMS = ("L_k_neg", "L_flux", "L_u_bound", "L_continuity")
@@ -121,16 +122,16 @@ class PhysicsLoss(nn.Module):
         Parameters
         ----------
         state : Tensor of shape (B, C, H, W)
-            C >= 12; u, v, speed in m/s, TKE and flux in m²/s², dwdz in 1/s.
+            C >= 12; u, v and speed in m/s, TKE and flux in m²/s², dwdz in 1/s.
         extents : (B, 2) in metres, or None
-            Height and width of each domain. Without them continuity cannot be evaluated and
-            its term is zero.
+            Height and width of each domain. If None, continuity cannot be evaluated, and its
+            term is zero.
 
         Returns
         -------
         total : Tensor, scalar
         terms : dict of str to Tensor
-            Each term unweighted, and ``L_physics_total``.
+            Each term without its weight, and the total as ``L_physics_total``.
         """
         residuals = {
             "L_k_neg": lambda: negative_energy(state).mean(),

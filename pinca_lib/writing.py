@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Files that appear whole or not at all, even if writing fails or the power goes out."""
 
 import os
 import time
@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PATIENCE = 5.0  # s, for another program to let go of a file
+PATIENCE = 5.0  # s, how long to wait while another program holds a file open
 
 
 @contextmanager
 def written_whole(path: Path | str) -> Iterator[Path]:
-    """Yield the path of a temporary file, which replaces ``path`` once it is complete.
+    """Yield the path of a temporary file, which replaces ``path`` when the block ends.
 
-    The file is on the disk before it gets its name, and the name before the call ends, so that a
-    power cut leaves the old file or the new one. If writing fails, the old file stays as it was and
-    the temporary one is removed. On Windows a file cannot be replaced while another program (a
-    spreadsheet, a virus scanner) holds it open: that is tried again for ``PATIENCE`` seconds.
+    The content is flushed to the disk before the file is renamed, and the renaming before the
+    block is left. So a power cut leaves either the old file or the new one. If writing fails, the
+    old file stays unchanged and the temporary file is removed. Windows cannot replace a file while
+    another program (a spreadsheet, a virus scanner) holds it open. In that case the replacement is
+    tried again for ``PATIENCE`` seconds.
 
     Parameters
     ----------
@@ -27,15 +28,16 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     Yields
     ------
     Path
-        Beside ``path``, with ``.part`` added to its name.
+        The temporary file, next to ``path``. Its name starts with ``.part_``, so that nothing
+        takes it for a finished file.
 
     Raises
     ------
     OSError
-        If the file cannot be written, or another program keeps holding it.
+        If the file cannot be written, or another program keeps it open.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f".part_{path.name}")
     try:
         yield partial
         flush_to_disk(partial)
@@ -48,7 +50,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Return when the content of a file is on the disk."""
+    """Wait until the content of a file is on the disk."""
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
@@ -64,13 +66,15 @@ def _replace(partial: Path, path: Path) -> None:
             if time.monotonic() > last_try:
                 raise
             if not warned:
-                warnings.warn(f"{path} is open in another program; waiting for it", stacklevel=4)
+                warnings.warn(
+                    f"{path} is open in another program: please close it there", stacklevel=4
+                )
                 warned = True
             time.sleep(0.1)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Put a rename on the disk; Windows has no way to do so, nor have some network drives."""
+    """Flush a rename to the disk. Windows and some network drives offer no way to do this."""
     if os.name == "nt":
         return
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The automaton: its rule, the coarser cells that a rule may see, and the frame of the wind."""
+"""The automaton: the rule, its coarse cells and the wind frame."""
 
 import lazy_loader
 

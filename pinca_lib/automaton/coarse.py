@@ -1,4 +1,4 @@
-"""A grid seen through wider cells: blocks of scale × scale cells, at the far edges of fewer."""
+"""Coarse cells: blocks of scale × scale cells. The last block of a row or column may be smaller."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from pinca_lib.channels import GEO_MASK, split_base
 
 
 def in_blocks(state: Tensor, scale: int) -> Tensor:
-    """Return a state (B, C, H, W) with blocks of scale × scale cells as its cells.
+    """Return a state (B, C, H, W) on coarse cells.
 
-    The base channels are means over a block, the others means over its air.
+    The base channels are averaged over each block, the dynamic channels over the air of the block.
 
     Returns
     -------
@@ -31,17 +31,20 @@ def block_means(planes: Tensor, scale: int) -> Tensor:
 
 
 def shares_of_air(air: Tensor, scale: int) -> Tensor:
-    """Return which share of the air of its block each cell of a mask (B, 1, H, W) holds."""
+    """Return the air of each cell of a mask (B, 1, H, W), divided by the air of its block.
+
+    The shares of a block add up to 1, or are all 0 in a block without air.
+    """
     total = spread(block_sums(air, scale), scale, air.shape[-2:])
     return torch.where(total > 0, air / total, 0)
 
 
 def block_sums(planes: Tensor, scale: int) -> Tensor:
-    """Add up planes (B, C, H, W) over blocks of scale × scale cells."""
+    """Sum planes (B, C, H, W) over blocks of scale × scale cells."""
     return F.avg_pool2d(planes, scale, ceil_mode=True, divisor_override=1)
 
 
 def spread(blocks: Tensor, scale: int, size: Sequence[int]) -> Tensor:
-    """Give the value of each block, (B, C, h, w), to all of its cells, (B, C, *size)."""
+    """Copy the value of each block (B, C, h, w) to all of its cells: (B, C, *size)."""
     cells = blocks.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
     return cells[..., : size[0], : size[1]]

@@ -1,26 +1,30 @@
 """The neural cellular automaton: *perceive* the neighbourhood, then *update* the cell.
 
-One step of the rule, for the state s of shape (B, C, H, W) on a periodic grid:
+The state s has shape (B, C, H, W) on a periodic grid. One step of the rule is
 
     p = [s, Sobel_x * s, Sobel_y * s, Laplacian * s]     perceive, (B, 4 C, H, W)
-    d = W2 relu(W1 p + b1)                               update,   (B, C, H, W)
-    s <- s + air * d        on the channels that the rule may write (6 and up)
+    d = f(p) = W2 relu(W1 p + b1)                        update,   (B, C, H, W)
+    s <- s + air d                                       on the dynamic channels (6 and up)
 
-where air is 1, or 0 in a building, and the filters are applied channel by channel. With 24 channels
-and 96 hidden units it has 11,616 parameters; with 12 channels, 5,856. A rule may
+where ``*`` applies a 3×3 filter to each channel separately, and air is 1 in air and 0 in buildings.
+W1, b1 and W2 are the same for all cells. With 24 channels and 96 hidden units the rule has 11,616
+parameters; with 12 channels it has 5,856. The design follows Mordvintsev et al. 2020, "Growing
+Neural Cellular Automata".
 
-- measure each channel, and what each filter gives of it, in a unit of its size;
-- keep the bounds that a mean flow obeys, and its memory within -3…3: it then ends a step with
-  s <- bounded(s);
-- follow the wind: it then sees along and across the driving wind in place of along x and y, and no
-  coordinates. What it perceives is turned into the frame of the wind; there it adds the mean of
-  what it makes of a city and, mirrored back, of its mirror image across the wind,
+Four options extend the step:
 
-      d = (f(p) + M f(M p)) / 2,    f(p) = W2 relu(W1 p + b1)
+- **Natural units** (``units``). The layers see each channel in units of its own size, and each
+  filter's output divided by the norm of the filter. The increment d is scaled back.
+- **Bounds** (``alpha``). The step ends with s <- bounded(s): speed, TKE and flux are projected onto
+  the bounds of a mean flow, and the hidden channels are limited to -3…3.
+- **Wind frame** (``follows_wind``). The rule sees axes along and across the driving wind in place
+  of x and y, and no coordinates. Let R rotate from the grid to the wind frame, and let M mirror,
+  that is, swap the left and right side of the wind. The update is the mean over both sides:
 
-  which is turned back into the frame of the grid;
-- work on wider cells: it then sees blocks of cells as one cell each, whose air is their share of
-  air, and what is added to a block is added to every cell of it in air.
+      d = R⁻¹ (f(R p) + M f(M R p)) / 2
+
+- **Coarse cells** (``scale``). The rule sees blocks of scale × scale cells as one cell each; its
+  air is the mean of the mask over the block. All air cells of a block get the same increment.
 """
 
 from functools import cache
@@ -56,15 +60,15 @@ IDENTITY = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 SOBEL_X = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])  # 8 dx d/dx
 LAPLACIAN = torch.tensor([[1.0, 2.0, 1.0], [2.0, -12.0, 2.0], [1.0, 2.0, 1.0]])
 FILTERS = torch.stack([IDENTITY, SOBEL_X, SOBEL_X.T, LAPLACIAN])  # (4, 3, 3)
-GAINS = FILTERS.flatten(1).norm(dim=1)  # of the filters, for noise: 1, 3.5, 3.5, 12.8
+GAINS = FILTERS.flatten(1).norm(dim=1)  # by which they amplify white noise: 1, 3.5, 3.5, 12.8
 
-HIDDEN_LIMIT = 3.0  # of the hidden channels of a rule with bounds
+HIDDEN_LIMIT = 3.0  # largest absolute value of a hidden channel, in a rule with bounds
 
 
 @cache
 def filters_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Return ``FILTERS`` and ``GAINS`` there. Copied in every step, they would hold up a GPU."""
-    with torch.inference_mode(False):  # else no gradient could ever flow past them
+    """Return ``FILTERS`` and ``GAINS`` on a device. Copying them in every step stalls a GPU."""
+    with torch.inference_mode(False):  # cached inference tensors would break later gradients
         return FILTERS.to(device, dtype), GAINS.to(device, dtype)
 
 
@@ -78,7 +82,7 @@ def perceive(state: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (B, 4 C, H, W)
-        Channel-major: entry 4 c + f is filter f of channel c.
+        Entry 4 c + f is filter f of channel c.
     """
     batch, channels, height, width = state.shape
     planes = state.reshape(batch * channels, 1, height, width)
@@ -89,43 +93,52 @@ def perceive(state: Tensor) -> Tensor:
 
 
 class CA(nn.Module):
-    """The rule. A new one is the identity, because its last layer starts at zero.
+    """The rule. A new rule changes nothing, because its second layer starts at zero.
 
     Parameters
     ----------
     channels : int
-        Channels C of the state.
+        Number of channels C of the state.
     hidden : int
-        Width of the hidden layer.
+        Number of hidden units.
     units : Tensor of shape (C,), optional
-        The size of each channel, which the layers see as 1, through any of the filters (their
-        ``GAINS`` are divided out); without it, all see SI units. Building heights are 10^4 times
-        as large as momentum fluxes: without units, training is blind to the small ones.
+        Size of each channel in SI units, by which the layers divide what they see. The ``GAINS``
+        of the filters are divided out, too. The default is SI units; in these, building heights
+        are 10^4 times as large as momentum fluxes, and training does not see the small channels.
     alpha : float, optional
-        Keep the bounds of the mean flow in every cell and step, |<u'w'>| <= alpha TKE among them,
-        and those of the memory (``bounded``).
+        Bound of |<u'w'>| / TKE. If given, every step ends with ``bounded``.
     follows_wind : bool
-        See along and across the driving wind, and both sides alike: a city turned with its wind,
-        or mirrored, has the same flow, turned or mirrored, on grids of whole cells of the rule,
-        but for the bound of the flux, which is on its x component alone. That takes data whose
-        wind, v and rows agree on what is up, and a channel of its own for <v'w'>: at least 13.
+        Use the wind frame. If a city is rotated or mirrored together with its wind, the flow is
+        rotated or mirrored with it. This holds on grids whose sides are multiples of ``scale``,
+        except that ``alpha`` bounds only the x component of the flux. The data must agree on the
+        signs of the driving wind, v and the row order. <v'w'> needs a channel: C >= 13.
     scale : int
-        Width of the rule's cells, in cells of the state: what it perceives reaches so many times
-        as far in a step.
+        Width of a coarse cell, in cells of the state. In one step a rule sees ``scale`` times as
+        far as on the cells of the state.
 
     Attributes
     ----------
     cells : (float, float) or None
-        Least and largest side of the cells that it was trained on, m; ``load_rule`` sets it.
+        Smallest and largest side of the cells in the training data, m. ``load_rule`` sets it.
     tallest : float or None
-        Height of the tallest building that it was trained on, m; likewise.
+        Height of the tallest building in the training data, m. ``load_rule`` sets it.
+
+    Raises
+    ------
+    ValueError
+        If there are too few channels for ``follows_wind`` (13) or ``alpha`` (11).
 
     Notes
     -----
-    The layers' names and shapes, ``w1.weight`` (hidden, 4 C, 1, 1), ``w1.bias`` (hidden) and
-    ``w2.weight`` (C, hidden, 1, 1), are those of the checkpoints of the original experiment.
-    Rows 0-5 of ``w2`` are never used, since the base channels never change.
+    The names and shapes of the layers are those of the checkpoints of the original experiment:
+    ``w1.weight`` (hidden, 4 C, 1, 1), ``w1.bias`` (hidden,) and ``w2.weight`` (C, hidden, 1, 1).
+    Rows 0-5 of ``w2`` are never used, because the base channels never change.
     """
+
+    units: Tensor | None
+    alpha: Tensor | None
+    _follows_wind: Tensor | None
+    _scale: Tensor | None
 
     def __init__(
         self,
@@ -137,9 +150,11 @@ class CA(nn.Module):
         scale: int = 1,
     ):
         if follows_wind and channels <= FLUX_Y:
-            raise ValueError(f"{channels} channels: a rule that follows the wind needs 13 or more")
+            raise ValueError(
+                f"channels={channels}: a rule in the wind frame needs {FLUX_Y + 1} or more"
+            )
         if alpha is not None and channels < FIELDS.stop:
-            raise ValueError(f"{channels} channels: a rule with bounds needs 11 or more")
+            raise ValueError(f"channels={channels}: a rule with bounds needs {FIELDS.stop} or more")
         super().__init__()
         self.w1 = nn.Conv2d(channels * len(FILTERS), hidden, kernel_size=1)
         self.w2 = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
@@ -153,50 +168,56 @@ class CA(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Channels C of the states that the rule works on."""
+        """Number of channels C of a state."""
         return self.w2.out_channels
 
     @property
     def follows_wind(self) -> bool:
-        """Whether the rule sees along and across the driving wind."""
+        """Whether the rule uses the wind frame."""
         return self._follows_wind is not None
 
     @property
     def scale(self) -> int:
-        """Width of the rule's cells, in cells of the state."""
+        """Width of a coarse cell, in cells of the state."""
         return 1 if self._scale is None else int(self._scale)
 
     def layers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) of a step in SI units."""
-        w1, w2 = self.w1.weight.view(-1, self.channels, len(FILTERS)), self.w2.weight[:, :, 0, 0]
+        """Return W1 (hidden, C, 4), b1 (hidden,) and W2 (C, hidden) for a state in SI units."""
+        w1 = self.w1.weight.view(-1, self.channels, len(FILTERS))
+        b1, w2 = self.w1.bias, self.w2.weight[:, :, 0, 0]
+        assert b1 is not None
         if self.units is not None:
             _, gains = filters_on(w1.device, w1.dtype)
             w1, w2 = w1 / (self.units[:, None] * gains), w2 * self.units[:, None]
-        if self.follows_wind:
+        if self.follows_wind:  # no coordinates
             w1 = w1 * (torch.arange(self.channels, device=w1.device) > COORD_X)[:, None]
-        return w1, self.w1.bias, w2
+        return w1, b1, w2
 
     def update(self, perception: Tensor) -> Tensor:
-        """Turn what a cell perceives, (B, 4 C, H, W), into its increment, (B, C, H, W)."""
-        w1, bias, w2 = self.layers()
-        hidden = torch.relu(F.conv2d(perception, w1.flatten(1)[:, :, None, None], bias))
+        """Return the increment (B, C, H, W) of cells that perceive (B, 4 C, H, W)."""
+        w1, b1, w2 = self.layers()
+        hidden = torch.relu(F.conv2d(perception, w1.flatten(1)[:, :, None, None], b1))
         return F.conv2d(hidden, w2[:, :, None, None])
 
-    def update_along(self, wind: Tensor, perception: Tensor) -> Tensor:
-        """Do what ``update`` does in the frame of winds (B, 2), to a city and its mirror image."""
+    def update_in_wind_frame(self, perception: Tensor, wind: Tensor) -> Tensor:
+        """Return the mean increment of a city and its mirror image, for a wind (B, 2)."""
         seen = rotated_perception(perception.unflatten(1, (-1, len(FILTERS))), reverse(wind), 1)
-        image = mirrored_perception(seen, 1)
-        own, images = self.update(seen.flatten(1, 2)), self.update(image.flatten(1, 2))
-        return rotated((own + mirrored(images, 1)) / 2, wind, 1)
+        seen_in_mirror = mirrored_perception(seen, 1)  # both (B, C, 4, H, W)
+        increment = self.update(seen.flatten(1, 2))
+        increment_in_mirror = self.update(seen_in_mirror.flatten(1, 2))
+        return rotated((increment + mirrored(increment_in_mirror, 1)) / 2, wind, 1)
 
     def forward(self, state: Tensor) -> Tensor:
         """Advance a state of shape (B, C, H, W) by one step."""
-        (base, dynamic), air = split_base(state), state[:, GEO_MASK, None]
-        own = in_blocks(state, self.scale)
-        seen = perceive(own)
-        follows = self.follows_wind
-        increment = self.update_along(heading(base), seen) if follows else self.update(seen)
-        increment = own[:, GEO_MASK, None] * increment[:, DYNAMIC]
+        base, dynamic = split_base(state)
+        air = state[:, GEO_MASK, None]  # (B, 1, H, W)
+        cells = in_blocks(state, self.scale)  # (B, C, H / scale, W / scale)
+        perception = perceive(cells)
+        if self.follows_wind:
+            increment = self.update_in_wind_frame(perception, heading(base))
+        else:
+            increment = self.update(perception)
+        increment = cells[:, GEO_MASK, None] * increment[:, DYNAMIC]
         dynamic = dynamic + (air > 0) * spread(increment, self.scale, air.shape[-2:])
         if self.alpha is not None:
             dynamic = bounded(dynamic, air, float(self.alpha))
@@ -204,15 +225,30 @@ class CA(nn.Module):
 
 
 def bounded(dynamic: Tensor, air: Tensor, alpha: float) -> Tensor:
-    """Bound dynamic channels, (B, C - 6, H, W), in air: realisable fields, limited memory.
+    """Project fields onto their bounds and limit hidden channels, in air.
 
-    The derivative of the fields is taken as that of the identity; where the memory is at
-    ``HIDDEN_LIMIT`` or was beyond, it is zero, so that neither state nor gradient can grow without
-    end.
+    The gradient of the fields is that of the identity (straight-through), because a clamp has no
+    gradient where it acts. The gradient of a hidden channel is zero at or beyond ``HIDDEN_LIMIT``.
+    So neither the state nor the gradient can grow without limit.
+
+    Parameters
+    ----------
+    dynamic : Tensor of shape (B, C - 6, H, W)
+        Dynamic channels.
+    air : Tensor of shape (B, 1, H, W)
+        Air mask; buildings are 0.
+    alpha : float
+        Bound of |<u'w'>| / TKE.
+
+    Returns
+    -------
+    Tensor of shape (B, C - 6, H, W)
     """
-    predicted, memory = split_base(dynamic, KNOWN_COUNT - BASE_COUNT)
+    predicted, hidden_channels = split_base(dynamic, KNOWN_COUNT - BASE_COUNT)
     fields, dwdz = split_base(predicted, DWDZ - BASE_COUNT)
-    kept = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
-    is_full = (air > 0) & (memory.abs() >= HIDDEN_LIMIT)
-    memory = torch.where(is_full, memory.detach().clamp(-HIDDEN_LIMIT, HIDDEN_LIMIT), memory)
-    return torch.cat([kept + (fields - fields.detach()), dwdz, memory], dim=1)
+    projected = torch.where(air > 0, realisable(fields.detach(), alpha), fields.detach())
+    fields = projected + (fields - fields.detach())
+    is_limited = (air > 0) & (hidden_channels.abs() >= HIDDEN_LIMIT)
+    limited = hidden_channels.detach().clamp(-HIDDEN_LIMIT, HIDDEN_LIMIT)
+    hidden_channels = torch.where(is_limited, limited, hidden_channels)
+    return torch.cat([fields, dwdz, hidden_channels], dim=1)

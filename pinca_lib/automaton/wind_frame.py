@@ -1,8 +1,9 @@
-"""The frame of the driving wind, x along it and y across: turning into it, and mirroring in it.
+"""The wind frame: axes along (x) and across (y) the driving wind, rotations into it, mirror images.
 
-Vectors are the pairs of channels in ``channels.VECTORS``, and what the two Sobel filters give. In
-the mirror image across the wind their y components change sign, and so does the second half of the
-hidden channels that come after <v'w'>.
+Two kinds of vectors rotate: the pairs of channels in ``channels.VECTORS``, and the gradient that
+the two Sobel filters give of every channel. The mirror image swaps the left and right side of the
+wind. It changes the sign of the *odd* channels, and leaves that of the *even* ones. Odd are the y
+components of vectors and, by definition, the second half of the hidden channels after <v'w'>.
 """
 
 import math
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from pinca_lib.channels import FLUX_Y, VECTORS, WIND_X, WIND_Y
 
-ACROSS = 2  # of ``automaton.FILTERS``: Sobel y
-GRADIENT = (1, ACROSS)
+ACROSS = 2  # index of Sobel y in ``automaton.FILTERS``
+GRADIENT = (1, ACROSS)  # indices of Sobel x and Sobel y
 
 
 def heading(state: Tensor) -> Tensor:
@@ -23,7 +24,7 @@ def heading(state: Tensor) -> Tensor:
     Returns
     -------
     Tensor of shape (B, 2)
-        Its x and y components; (1, 0) where no wind blows.
+        x and y component of where the wind goes; (1, 0) if there is no wind.
     """
     wind = state[:, [WIND_X, WIND_Y]].mean((2, 3))
     speed = torch.linalg.vector_norm(wind, dim=1, keepdim=True)
@@ -31,26 +32,33 @@ def heading(state: Tensor) -> Tensor:
 
 
 def wind_direction(state: Tensor) -> float:
-    """Return where the mean driving wind of a state (C, H, W) goes to, degrees in 0…360."""
+    """Return where the mean driving wind of a state (C, H, W) goes.
+
+    Returns
+    -------
+    float
+        Degrees anticlockwise from x (east), 0 to 360.
+    """
     x, y = (float(state[channel].mean()) for channel in (WIND_X, WIND_Y))
     return math.degrees(math.atan2(y, x)) % 360
 
 
 def reverse(wind: Tensor) -> Tensor:
-    """Return what turns by as much the other way, (B, 2)."""
+    """Return the unit vectors (B, 2) of the opposite rotation."""
     return wind * wind.new_tensor([1.0, -1.0])
 
 
 def rotated(values: Tensor, wind: Tensor, dim: int) -> Tensor:
-    """Turn the vectors among channels from the frame of the wind into that of the grid.
+    """Rotate the vectors among channels from the wind frame to the grid.
 
     Parameters
     ----------
     values : Tensor of shape (B, ...) or (1, ...)
-        With channels along the axis ``dim``.
+        Values with channels along the axis ``dim``.
     wind : Tensor of shape (B, 2)
-        The ``heading``; ``reverse`` it, from that of the grid into that of the wind.
+        Result of ``heading``. To rotate from the grid to the wind frame, pass ``reverse(wind)``.
     dim : int
+        Axis of the channels, at least 1.
 
     Returns
     -------
@@ -60,20 +68,20 @@ def rotated(values: Tensor, wind: Tensor, dim: int) -> Tensor:
 
 
 def rotated_perception(values: Tensor, wind: Tensor, dim: int) -> Tensor:
-    """Turn as ``rotated`` what the filters see of the channels, filters along the next axis."""
+    """Rotate what is perceived as ``rotated`` does; the axis after the channels is the filters."""
     return _rotated(rotated(values, wind, dim), wind, [GRADIENT], dim + 1)
 
 
 def is_odd(count: int) -> list[bool]:
-    """Return which of so many channels change sign in the mirror image across the wind."""
+    """Return for each of ``count`` channels whether it changes sign in the mirror image."""
     odd = {y for _, y in VECTORS}.union(range((FLUX_Y + 1 + count) // 2, count))
     return [c in odd for c in range(count)]
 
 
 def even_and_odd(count: int, part: slice) -> tuple[list[int], list[int]]:
-    """Return which of a part of so many channels are even in the mirror image, and which odd.
+    """Return which channels of a slice of ``count`` channels are even, and which are odd.
 
-    Vectors' components come first, in the order of ``VECTORS``.
+    In both lists the components of vectors come first, in the order of ``VECTORS``.
     """
     odd, components = is_odd(count), [c for vector in VECTORS for c in vector]
     channels = sorted(range(count)[part], key=lambda c: c not in components)
@@ -81,13 +89,13 @@ def even_and_odd(count: int, part: slice) -> tuple[list[int], list[int]]:
 
 
 def mirrored(values: Tensor, dim: int) -> Tensor:
-    """Return the mirror image across the wind of channels along an axis, in the wind's frame."""
+    """Change the sign of the odd channels along the axis ``dim``. Values are in the wind frame."""
     signs = 1 - 2 * values.new_tensor(is_odd(values.shape[dim]))
     return values * signs.view(-1, *[1] * (values.ndim - dim - 1))
 
 
 def mirrored_perception(values: Tensor, dim: int) -> Tensor:
-    """Mirror as ``mirrored`` what the filters see of the channels, filters along the next axis."""
+    """Mirror what is perceived as ``mirrored`` does; the axis after the channels is the filters."""
     signs = values.new_ones(values.shape[dim + 1])
     signs[ACROSS] = -1
     return mirrored(values, dim) * signs.view(-1, *[1] * (values.ndim - dim - 2))

@@ -141,6 +141,11 @@ def _described(path: Path, layer: str) -> tuple[str, str, dict]:
         layer = _chosen(path.name, layers, layer)
         about = pyogrio.read_info(address, layer=layer, force_feature_count=True,
                                   force_total_bounds=True)  # fmt: skip
+        if about["total_bounds"] is None and about["driver"] == "OSM":  # read once more for them
+            bounds = pyogrio.read_dataframe(address, layer=layer, columns=[]).bounds
+            about["total_bounds"] = (bounds.minx.min(), bounds.miny.min(), bounds.maxx.max(),
+                                     bounds.maxy.max())  # fmt: skip
+            about["features"] = len(bounds)
     except (DataSourceError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -33,8 +33,9 @@ HEIGHT_NAMES = (
 )  # fmt: skip
 LEVEL_NAMES = (
     "buildinglevels", "buildingle", "buildingl", "levels", "storeys", "stories", "floors",
-    "numfloors", "nfloors", "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo", "nbetages",
-    "etages", "geschosse", "anzahlgeschosse", "stockwerke", "plantas", "piani", "verdiepingen",
+    "numfloors", "nfloors", "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo",
+    "nbetages", "etages", "geschosse", "anzahlgeschosse", "stockwerke", "plantas", "piani",
+    "verdiepingen",
 )  # fmt: skip
 
 # Elevations of a roof and of the ground below it, whose difference is a height

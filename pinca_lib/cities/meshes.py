@@ -62,14 +62,19 @@ def read_mesh(
     remarks: tuple[str, ...] = ()
     if up not in ("", "y", "z"):
         raise InputError(f"up={shown(up)!r}: expected 'y' or 'z', the axis that points up")
+    is_gltf = kind in (".glb", ".gltf")  # which means metres and y up
+    likely = _likely_axis(triangles)
     if not up:
-        up = "y" if kind in (".glb", ".gltf") else _guessed_axis(path.name, triangles)
+        up = _axis_without_doubt(path.name, triangles, likely, is_gltf)
         remarks += (f"{up} is taken as the axis that points up.",)
+    elif likely not in ("", up):
+        remarks += (f"The model looks as if {likely}, not {up}, pointed up.",)
     if up == "y":
         triangles = np.stack([triangles[..., 0], -triangles[..., 2], triangles[..., 1]], axis=-1)
     if not unit:
-        unit = _guessed_unit(path.name, triangles, is_metric=kind in (".glb", ".gltf"))
-        remarks += (f"Coordinates are taken as {unit}: {_size(triangles, UNITS[unit])}.",)
+        unit = _guessed_unit(path.name, triangles, is_gltf)
+        feet = "" if is_gltf or unit != "m" else "; if they are feet, say unit='ft'"
+        remarks += (f"Coordinates are taken as {unit}: {_size(triangles, UNITS[unit])}{feet}.",)
     factor = unit_factor(unit)
     triangles = triangles * factor
     extent = bounds_of(triangles)
@@ -93,8 +98,8 @@ def read_mesh(
                   remarks + of_file.remarks + parts.remarks, to_metres, from_metres)  # fmt: skip
 
 
-def _guessed_axis(where: str, triangles: np.ndarray) -> str:
-    """Return "y" or "z" by the shape of the model and by where its buildings stand.
+def _likely_axis(triangles: np.ndarray) -> str:
+    """Return "y" or "z" by the shape of the model and by where its buildings stand, "" in doubt.
 
     A city is wider than it is high, and its buildings share their lowest level.
     """
@@ -107,12 +112,21 @@ def _guessed_axis(where: str, triangles: np.ndarray) -> str:
             if measure[axis[1]] >= least_ratio * max(measure[other[1]], 1e-9):
                 votes[axis[0]] += 1
     best = max(votes, key=lambda axis: votes[axis])
-    if votes[best] and not min(votes.values()):
-        return best
-    x, y, z = (f"{side:.3g}" for side in size)
+    return best if votes[best] and not min(votes.values()) else ""
+
+
+def _axis_without_doubt(where: str, triangles: np.ndarray, likely: str, is_gltf: bool) -> str:
+    """Return the axis that points up, or ask for it."""
+    if is_gltf and likely != "z":
+        return "y"
+    if likely and not is_gltf:
+        return likely
+    x, y, z = (f"{side:.3g}" for side in np.ptp(triangles.reshape(-1, 3), axis=0))
+    reason = ": glTF means y, but the model looks as if it were z" if is_gltf else ""
     raise InputError(
-        f"{where}: it is in doubt which axis points up. With up='z' it is {x} × {y} on the ground "
-        f"and {z} high; with up='y' {x} × {z} and {y} high (in units of the file): say up="
+        f"{where}: it is in doubt which axis points up{reason}. With up='z' it is {x} × {y} on "
+        f"the ground and {z} high; with up='y' {x} × {z} and {y} high, in units of the "
+        "file: say up="
     )
 
 
@@ -265,8 +279,9 @@ def _check_is_city(where: str, parts: Parts) -> None:
     if share > DENSEST and not solid and not len(parts.terrain):
         raise InputError(
             f"{where}: {share:.0%} of its area would count as roofs, so terrain and buildings seem "
-            "to be one surface: export the buildings as objects of their own (with or without the "
-            "terrain), or give a surface and a terrain raster"
+            f"to be one surface, or to stand on a plate thicker than {THICKEST:g} m: export the "
+            "buildings as objects of their own, with a thin ground or none, or give a surface and "
+            "a terrain raster"
         )
     if heights.max() < LEAST:
         raise InputError(

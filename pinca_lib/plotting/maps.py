@@ -61,7 +61,7 @@ def plot_wind(
     """
     speed, place = maps.speed[number], maps.place
     norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
-    axes = axes or Figure(figsize=(8, 7), layout="constrained").subplots()
+    axes = axes or Figure(figsize=(8, 7.4), layout="constrained").subplots()
     image = _plane(axes, place, speed, colormaps["viridis"], norm)
     _streamlines(axes, maps, number)
     _buildings(axes, place)
@@ -70,6 +70,7 @@ def plot_wind(
     direction = f"wind from {maps.wind_from[number]:.0f}°"
     axes.set_title(title or f"{place.name}: {direction}")
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mean speed at 2 m (m/s)")
+    _legend(axes, [], doubtful)
     return _figure(axes)
 
 
@@ -116,7 +117,7 @@ def plot_classes(
         Cells that are unlike the training data; they are hatched.
     axes : Axes, optional
     """
-    axes = axes or Figure(figsize=(8, 7), layout="constrained").subplots()
+    axes = axes or Figure(figsize=(8, 7.4), layout="constrained").subplots()
     colours = colormaps["viridis"](np.linspace(0, 1, len(labels)))
     norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
     plane = np.where(classes < 0, np.nan, classes.astype(float))
@@ -125,7 +126,7 @@ def plot_classes(
     _hatch(axes, place, doubtful)
     _north_scale_and_wind(axes, place)
     patches = [Patch(color=c, label=label) for c, label in zip(colours, labels, strict=True)]
-    axes.legend(handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
+    _legend(axes, patches, doubtful)
     axes.set_title(title)
     return _figure(axes)
 
@@ -187,10 +188,19 @@ def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
 def _hatch(axes: Axes, place: Place, cells: np.ndarray | None) -> None:
     if cells is None or not cells.any():
         return
-    axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5], colors="none",
-                  hatches=["////"])  # fmt: skip
-    axes.annotate("hatched: unlike the training data, do not rely on it", (0, -0.11),
-                  xycoords="axes fraction", fontsize=8, va="top")  # fmt: skip
+    hatched = axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5],
+                            colors="none", hatches=["////"])  # fmt: skip
+    hatched.set_edgecolor("white")
+    hatched.set_linewidth(0)
+
+
+def _legend(axes: Axes, patches: list[Patch], doubtful: np.ndarray | None) -> None:
+    """Explain classes and hatching below the map."""
+    if doubtful is not None and doubtful.any():
+        unlike = "unlike the training data: do not rely on it"
+        patches = [*patches, Patch(facecolor="0.4", edgecolor="white", hatch="////", label=unlike)]
+    if patches:
+        _figure(axes).legend(handles=patches, loc="outside lower center", frameon=False)
 
 
 def _arrow(axes: Axes, wind_from: float) -> None:

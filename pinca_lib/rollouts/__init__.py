@@ -1,6 +1,7 @@
-"""Many steps of one or several rules: ``rollout`` is the one door to three ways of stepping.
+"""Many steps of one or several rules. ``rollout`` chooses among three implementations.
 
-Plain PyTorch runs everywhere, ``cpu`` holds loops compiled by Numba, ``gpu`` kernels for Triton.
+``plain`` is PyTorch and runs everywhere. ``cpu`` holds loops that Numba compiles for a CPU, and
+``gpu`` holds Triton kernels for an NVIDIA GPU. ``door`` holds ``rollout``.
 """
 
 import lazy_loader

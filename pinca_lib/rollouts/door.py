@@ -1,14 +1,17 @@
-"""Rollouts: many steps of one rule, or of several in turn, frozen or recorded for a gradient.
+"""Rollouts: many steps of one or several rules, with or without a gradient.
 
-A step applies each rule of a sequence once; PI-NCA's step is the frozen Init-NCA followed by the
-trained rule. The base channels never change, so what they add to the hidden layer is computed
-ahead. From there a CPU takes compiled code, and an NVIDIA GPU a kernel for what no gradient flows
-through; all else, and a system without Numba or Triton, plain PyTorch.
+A step applies each rule once, in order. A step of the PI-NCA, for example, applies the frozen
+Init-NCA and then the PI-NCA itself. ``rollout`` chooses the implementation: compiled loops on a
+CPU, and kernels on an NVIDIA GPU for the steps that need no gradient. Everything else uses plain
+PyTorch, and so does a system without Numba or Triton.
 """
 
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -19,15 +22,17 @@ from pinca_lib.channels import split_base
 from pinca_lib.errors import first_line
 from pinca_lib.rollouts.plain import PlainRules
 
+compiled: ModuleType | None = None
+fused: ModuleType | None = None
 try:
-    from pinca_lib.rollouts.cpu import compiled
-except (ImportError, RuntimeError) as error:  # no Numba for this system, or no place for its cache
-    warnings.warn(f"no compiled code ({first_line(error)}): plain PyTorch, slower", stacklevel=2)
-    compiled = None
-try:
-    from pinca_lib.rollouts.gpu import fused
-except ImportError:  # no Triton: on a CPU, and on Windows
-    fused = None
+    compiled = import_module("pinca_lib.rollouts.cpu.compiled")
+except (ImportError, RuntimeError) as error:  # Numba is missing, or has no folder for its cache
+    warnings.warn(
+        f"no compiled code ({first_line(error)}): using plain PyTorch, which is slower",
+        stacklevel=2,
+    )
+with suppress(ImportError):  # PyTorch brings Triton along only for CUDA on Linux
+    fused = import_module("pinca_lib.rollouts.gpu.fused")
 
 
 def rollout(
@@ -37,54 +42,60 @@ def rollout(
     recorded: int = 0,
     gradient_checkpoints: int = 0,
 ) -> Tensor:
-    """Advance a state by a number of steps, recording the last ones for the gradient.
+    """Advance a state by a number of steps. The last ones can be recorded for a gradient.
 
-    All is computed in the precision of the state, under ``torch.autocast`` as well.
+    The precision is that of the state, also under ``torch.autocast``.
 
     Parameters
     ----------
     rules : sequence of CA
-        Applied in turn within every step.
+        Every step applies each of them once, in this order.
     state : Tensor of shape (B, C, H, W)
-        Not changed.
+        Initial state, in the units of ``channels``. It is not changed.
     steps : int
-        Steps to take.
+        Number of steps.
     recorded : int
-        How many of the last steps build a graph. The state before them counts as constant.
+        Number of last steps through which the gradient flows. Earlier states are constants.
     gradient_checkpoints : int
-        Cut the recorded steps into this many segments, at most one a step. Only the state before
-        each segment is kept; the backward pass computes the steps of one segment at a time once
-        more. The gradient is the same, the recorded steps are computed twice, and memory falls
-        from O(recorded) to O(gradient_checkpoints + recorded / gradient_checkpoints), least near
-        the square root of ``recorded``. 0 keeps every recorded step: on a CPU, C - 6 floats a
-        cell for each recorded application of a rule.
+        Number of segments into which the recorded steps are divided, at most one per step. Only
+        the state before each segment is stored, and the backward pass computes the steps of a
+        segment again. The gradient is the same, and the recorded steps are computed twice. Memory
+        falls from O(recorded) to O(gradient_checkpoints + recorded / gradient_checkpoints), which
+        is smallest near the square root of ``recorded``. 0 stores every recorded step; on a CPU
+        that takes C - 6 floats per cell for each recorded application of a rule.
 
     Returns
     -------
     Tensor of shape (B, C, H, W)
+        Final state.
 
     Raises
     ------
     ValueError
-        If a rule is for another number of channels.
+        If a rule has another number of channels than the state.
     """
     for rule in rules:
         if rule.channels != state.shape[1]:
-            raise ValueError(f"a rule of {rule.channels} channels, a state of {state.shape[1]}")
+            raise ValueError(
+                f"the rule has {rule.channels} channels, but the state has {state.shape[1]}"
+            )
     recorded = min(recorded, steps) if torch.is_grad_enabled() else 0
     group = len(state)
-    if state.device.type == "cpu":  # a few samples at a time, for its cache
-        cells = 2**15 if _is_compiled(state) else 2**12
+    if state.device.type == "cpu":  # a few samples at a time, which fit into the cache
+        cells = 2**15 if _loops_for(state) else 2**12
         group = max(1, cells // math.prod(state.shape[-2:]))
-    as_it_is = torch.autocast(state.device.type, enabled=False)
-    with as_it_is, torch.set_grad_enabled(recorded > 0):
-        parts = state.detach().split(group)
-        found = [_roll(rules, part, steps, recorded, gradient_checkpoints) for part in parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
+    no_autocast = torch.autocast(state.device.type, enabled=False)
+    with no_autocast, torch.set_grad_enabled(recorded > 0):
+        groups = state.detach().split(group)
+        after = [_roll(rules, some, steps, recorded, gradient_checkpoints) for some in groups]
+        return after[0] if len(after) == 1 else torch.cat(after)
 
 
-def _is_compiled(state: Tensor) -> bool:
-    return state.device.type == "cpu" and compiled is not None and state.dtype in compiled.TYPES
+def _loops_for(state: Tensor) -> ModuleType | None:
+    """Return the module of the compiled loops, or None if they cannot advance this state."""
+    if compiled is None or state.device.type != "cpu" or state.dtype not in compiled.TYPES:
+        return None
+    return compiled
 
 
 def _roll(
@@ -96,7 +107,8 @@ def _roll(
         dynamic, unrecorded = fused.advance(dynamic, fused.over(rules, base), unrecorded), 0
         if not recorded:
             return torch.cat([base, dynamic], dim=1)
-    over_city = (compiled.CompiledRules if _is_compiled(state) else PlainRules)(rules, base)
+    loops = _loops_for(state)
+    over_city = (loops.CompiledRules if loops else PlainRules)(rules, base)
     if unrecorded:
         with torch.no_grad():
             dynamic = over_city.advance(dynamic, unrecorded)

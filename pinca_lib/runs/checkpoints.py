@@ -1,8 +1,9 @@
-"""Checkpoints: files of tensors that a crash cannot halve, and rules loaded from them."""
+"""Write and read checkpoints, and load rules from them."""
 
 import hashlib
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,28 @@ from pinca_lib.writing import written_whole
 
 
 def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
-    """Load a trained rule, frozen.
+    """Load a trained rule, and freeze its weights.
 
     Parameters
     ----------
     path : Path or str
-        A ``.pth`` file with the key ``model_state_dict``, or a run folder, of which the newest
-        checkpoint is taken; from the project's root, or the working folder.
+        A ``.pth`` file with the key ``model_state_dict``, or a run folder, whose newest checkpoint
+        is used. A relative path starts at the project's root, or else at the working folder.
     channels : int
-        Channels that the rule must have.
+        Number of channels that the rule must have.
     init_nca : CA, optional
-        The Init-NCA that the rule is to work on top of.
+        The Init-NCA that the rule will be used on top of.
+
+    Returns
+    -------
+    CA
+        In evaluation mode, on the CPU.
 
     Raises
     ------
     InputError
-        If there is no checkpoint there, it does not hold a rule of that shape, or it says that it
-        was trained on top of another Init-NCA.
+        If there is no checkpoint, it does not hold a rule with these channels, or it states that
+        the rule was trained on top of another Init-NCA.
     """
     path = input_path("checkpoint", path)
     if path.is_dir():
@@ -45,34 +51,48 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
     saved = load_tensors(path)
     weights = saved.get("model_state_dict") if isinstance(saved, dict) else None
     expected = CA(channels).state_dict()
-    every = {"units": torch.ones(channels), "alpha": 1.0 if channels >= FIELDS.stop else None,
-             "follows_wind": channels > FLUX_Y, "scale": 2}  # fmt: skip
-    optional = CA(channels, **every).state_dict()
+    rule_with_all_parts = partial(
+        CA,
+        channels,
+        units=torch.ones(channels),
+        alpha=1.0 if channels >= FIELDS.stop else None,
+        follows_wind=channels > FLUX_Y,
+        scale=2,
+    )
+    optional = rule_with_all_parts().state_dict()
     if not isinstance(weights, dict) or not expected.keys() <= weights.keys() <= optional.keys():
         raise InputError(
             f"{path}: not a checkpoint of this automaton; expected a dict whose "
-            f"'model_state_dict' holds {', '.join(expected)}, and perhaps "
+            f"'model_state_dict' holds {', '.join(expected)}, and optionally "
             f"{', '.join(sorted(optional.keys() - expected.keys()))}"
         )
     bias = weights["w1.bias"]
     hidden = max(1, bias.numel()) if isinstance(bias, Tensor) else 1
-    expected = CA(channels, hidden, **every).state_dict()
+    expected = rule_with_all_parts(hidden=hidden).state_dict()
     for key, found in weights.items():
         shape, expected_shape = tuple(getattr(found, "shape", ())), tuple(expected[key].shape)
         if not isinstance(found, Tensor) or shape != expected_shape:
             raise InputError(
                 f"{path}: {key} has shape {shape}, expected {expected_shape} for a rule of "
-                f"{channels} channels and {hidden} hidden units; it was trained for another state"
+                f"{channels} channels and {hidden} hidden units; use a checkpoint that was trained "
+                f"with {channels} channels"
             )
         if not found.isfinite().all():
-            raise InputError(f"{path}: {key} holds NaN or infinity; that training had diverged")
-    if init_nca and saved.get("init_fingerprint", found := fingerprint_of(init_nca)) != found:
-        raise InputError(
-            f"{path}: was trained on top of another Init-NCA than init_checkpoint holds; name the "
-            "two that belong together"
-        )
+            raise InputError(
+                f"{path}: {key} holds NaN or infinity; that training had diverged; use an earlier "
+                "checkpoint"
+            )
+    if init_nca:
+        fingerprint = fingerprint_of(init_nca)
+        if saved.get("init_fingerprint", fingerprint) != fingerprint:
+            raise InputError(
+                f"{path}: was trained on top of another Init-NCA than the given one; use an "
+                "init_checkpoint and a pi_checkpoint that belong together"
+            )
     if (scale := int(weights.get("_scale", 1))) < 1:
-        raise InputError(f"{path}: _scale is {scale}, expected the width of a cell: 1 or more")
+        raise InputError(
+            f"{path}: _scale is {scale}, expected the width of the rule's cells: 1 or more"
+        )
     rule = CA(
         channels,
         hidden,
@@ -88,20 +108,22 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
 
 
 def start_from(rule: CA, path: Path | str) -> None:
-    """Give a rule the weights, and the units, of one that was trained before, to train it on.
+    """Copy the weights and natural units of a trained rule into another, to continue its training.
 
-    The width of its cells stays its own: cells of 8 m are two of data on 4 m, or four on 2 m.
+    The ``scale`` is not copied, so that the rule's cells can keep their width in metres on another
+    grid: 8 m are two cells of 4 m, or four cells of 2 m.
 
     Parameters
     ----------
     rule : CA
+        The rule to change.
     path : Path or str
         As for ``load_rule``.
 
     Raises
     ------
     InputError
-        As ``load_rule`` does, or if the two rules are of other parts or shapes.
+        As ``load_rule``, or if the two rules differ in their parts or shapes.
     """
     before, own = load_rule(path, rule.channels).state_dict(), rule.state_dict()
     before, own = ({k: v for k, v in weights.items() if k != "_scale"} for weights in (before, own))
@@ -110,15 +132,15 @@ def start_from(rule: CA, path: Path | str) -> None:
         differ = sorted(key for key, _ in shapes.items() ^ own_shapes.items())
         raise InputError(
             f"{path}: differs from this run's rule in "
-            f"{', '.join(dict.fromkeys(differ))}; give the run the hidden, natural_units, bounded "
-            "and follows_wind that it was trained with; a run follows the wind only on data that "
-            "state their row_order"
+            f"{', '.join(dict.fromkeys(differ))}; give the run the values of hidden, "
+            "natural_units, bounded and follows_wind that the checkpoint was trained with "
+            "(follows_wind takes effect only on data that state their row_order)"
         )
     rule.load_state_dict(before, strict=False)
 
 
 def _cells(path: Path, found: Any) -> tuple[float, float] | None:
-    """Return the least and largest side of a cell that a checkpoint names, if it does."""
+    """Check the least and largest side of the training data's cells, m; None if not stated."""
     if found is None:
         return None
     try:
@@ -131,14 +153,14 @@ def _cells(path: Path, found: Any) -> tuple[float, float] | None:
 
 
 def _tallest(path: Path, found: Any) -> float | None:
-    """Return the height of the tallest building that a checkpoint names, if it does."""
+    """Check the height of the tallest building in the training data, m; None if not stated."""
     if found is None or (isinstance(found, float) and 0 <= found < math.inf):
         return found
     raise InputError(f"{path}: tallest is {found!r}, expected the height of a building in m")
 
 
 def fingerprint_of(rule: CA) -> str:
-    """Return a SHA-256 over the weights of a rule: equal for equal rules only."""
+    """Return the SHA-256 of a rule's weights; it changes if any of them changes."""
     digest = hashlib.sha256()
     for key, tensor in rule.state_dict().items():
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -147,32 +169,35 @@ def fingerprint_of(rule: CA) -> str:
 
 
 def load_tensors(path: Path) -> Any:
-    """Load a file written by ``torch.save``, tensors and plain values only, onto the CPU.
+    """Load a file of tensors and plain values that ``torch.save`` wrote, onto the CPU.
 
     Raises
     ------
     InputError
-        If it is damaged, or holds anything but tensors and plain values.
+        If the file is damaged, or contains other objects, which are never loaded.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a different type for every kind of damage
+    except Exception as error:  # torch.load raises many types, depending on the damage
         raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 
 def save_tensors(data: Any, path: Path) -> None:
-    """Write nested tensors and plain values with ``torch.save``, from the CPU."""
+    """Write nested tensors and plain values with ``torch.save``, after a copy to the CPU.
+
+    A crash leaves the old file or the new one, never a part of it.
+    """
     with written_whole(path) as partial:
         torch.save(to_device(data, "cpu"), partial)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Return the path of the checkpoint after that many iterations."""
+    """Return the path of the checkpoint after ``step`` iterations."""
     return folder / f"ca_model_step_{step}.pth"
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """Return a run's checkpoints, oldest first."""
+    """Return the checkpoints in a run folder, oldest first."""
     found = {
         int(match[1]): path
         for path in folder.glob("ca_model_step_*.pth")

@@ -32,7 +32,7 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
-            f"device={name!r} is not available on this machine ({first_line(error)}); "
+            f"device={name!r} is not available here ({first_line(error)}); "
             "use 'auto', 'cpu' or 'cuda'"
         ) from error
     if device.type == "meta":

@@ -210,8 +210,8 @@ class Run:
         config = read_json(self.folder / "config.json")
         if config["data_fingerprint"] != fingerprint:
             raise InputError(
-                f"{self.folder}: data_dir={self.parameters.data_dir!r} does not hold the data that "
-                "this run was trained on; restore them, or start a new run with resume=''"
+                f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
+                "this run was trained on; restore it, or start a new run with resume=''"
             )
         if config.get("init_fingerprint") != self.about.get("init_fingerprint"):
             raise InputError(

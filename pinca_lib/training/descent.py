@@ -1,4 +1,4 @@
-"""Training: the descent that both experiments share."""
+"""Gradient descent, as the trainings of the Init-NCA and the PI-NCA share it."""
 
 import math
 from copy import deepcopy
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO, U, V
 from pinca_lib.training.pool import SamplePool
 
-MILESTONES, DECAY = (1000, 2000), 0.3  # of the experiment's learning rate, iterations
+MILESTONES, DECAY = (1000, 2000), 0.3  # iterations at which the learning rate drops, factor
 
 
 def seed_everything(seed: int) -> np.random.Generator:
-    """Seed torch, and return the generator of all other draws."""
+    """Seed torch, and return a NumPy generator for all other random numbers."""
     torch.manual_seed(seed)
     return np.random.default_rng(seed)
 
@@ -28,17 +28,18 @@ def channel_units(
     Parameters
     ----------
     states : Tensor of shape (N, 12, H, W)
-        The data, of which building heights are averaged over everything and channels 6-11 over
-        the air. The other channels are of order 1 as they are.
+        The data. Building heights are averaged over all cells, channels 6-11 over the cells in
+        air. The other channels are of order 1 and keep the size 1.
     channels : int
+        Number of channels of the rule.
     follows_wind : bool
-        For a rule that sees vectors along and across the wind: their components get one size, as
-        does <v'w'>, which no data has.
+        Whether the rule uses the wind frame. Then u and v get the same size, and <v'w'>, which no
+        data set has, gets the size of <u'w'>.
 
     Returns
     -------
     Tensor of shape (channels,)
-        1 for what the data has not.
+        Sizes in SI units; 1 for channels that the data do not have.
     """
     units = torch.ones(channels, dtype=states.dtype, device=states.device)
     share_of_air = states[:, GEO_MASK].mean()
@@ -51,12 +52,12 @@ def channel_units(
 
 
 def _cosine(share: float) -> float:
-    """Fall from 1 at share 0 to 0 at share 1 and beyond."""
+    """Return half a cosine: 1 at share 0, falling to 0 at share 1, and 0 beyond."""
     return (1 + math.cos(math.pi * min(share, 1))) / 2
 
 
 class Training:
-    """What a training changes: the rule, its optimiser and schedule, the pool, random numbers.
+    """The state of a training: rule, optimiser, learning rate, sample pool and random numbers.
 
     Parameters
     ----------
@@ -64,19 +65,20 @@ class Training:
         The rule to train, or another network.
     pool : SamplePool
     learning_rate : float
-        Of Adam, before it decays.
+        Initial learning rate of the optimiser, AdamW.
     ema_decay : float
         Decay of the exponential moving average of the weights, in 0…1: 0 keeps the newest weights,
         0.99 averages over about the last hundred iterations. ``average`` is a rule with these.
     weight_decay : float
-        Share of each weight, times the learning rate, that it loses in an iteration.
+        In every iteration, each weight shrinks by this share times the learning rate.
     iterations : int, optional
-        Of the whole training: the learning rate falls to 0 over them, along half a cosine
-        (Loshchilov and Hutter 2017, "SGDR"). Without it, it falls as in the experiment, to
-        ``DECAY`` of itself at each of the ``MILESTONES``.
+        Number of iterations of the whole training. The learning rate falls to 0 over them, along
+        half a cosine (Loshchilov and Hutter 2017, "SGDR"). Without it, the learning rate is
+        multiplied by ``DECAY`` at each of the ``MILESTONES``, as in the original experiment.
     is_normalised : bool
-        Divide the gradient of each parameter by its norm, as in Mordvintsev et al. 2020, "Growing
-        Neural Cellular Automata": long rollouts make its size meaningless.
+        Whether to divide the gradient of each parameter by its norm, as in Mordvintsev et al. 2020,
+        "Growing Neural Cellular Automata". After a long rollout the norm says nothing about the
+        right size of a step.
     """
 
     def __init__(
@@ -96,23 +98,30 @@ class Training:
         self.optimiser = torch.optim.AdamW(
             rule.parameters(), learning_rate, weight_decay=weight_decay
         )
-        rates = torch.optim.lr_scheduler
+        schedules = torch.optim.lr_scheduler
+        self.schedule: schedules.LRScheduler
         if iterations is None:
-            self.schedule = rates.MultiStepLR(self.optimiser, MILESTONES, DECAY)
+            self.schedule = schedules.MultiStepLR(self.optimiser, MILESTONES, DECAY)
         else:
-            self.schedule = rates.LambdaLR(self.optimiser, lambda done: _cosine(done / iterations))
+            self.schedule = schedules.LambdaLR(
+                self.optimiser, lambda done: _cosine(done / iterations)
+            )
 
     def draw_steps(self, low: int, high: int) -> int:
-        """Draw the number of steps of an iteration from [low, high)."""
+        """Return a random number of steps for an iteration, from [low, high)."""
         return int(self.random.integers(low, high))
 
     def descend(self, loss: Tensor) -> None:
-        """Take one step of Adam along the gradient.
+        """Take one step of gradient descent.
+
+        Parameters
+        ----------
+        loss : Tensor, scalar
 
         Raises
         ------
         FloatingPointError
-            If the loss or its gradient is NaN or infinite; nothing is changed then.
+            If the loss or a gradient is NaN or infinite. The weights then stay as they were.
         """
         self.optimiser.zero_grad()
         loss.backward()
@@ -120,8 +129,8 @@ class Training:
         norms = [gradient.norm() for gradient in gradients]
         if not torch.stack([loss.detach(), *norms]).isfinite().all():
             raise FloatingPointError(
-                f"training has diverged: the loss is {loss.item():g}, its gradients' norms are "
-                f"{', '.join(f'{norm.item():g}' for norm in norms)}; start anew with a smaller "
+                f"training has diverged: the loss is {loss.item():g}, the gradients' norms are "
+                f"{', '.join(f'{norm.item():g}' for norm in norms)}; start again with a smaller "
                 "learning_rate or fewer steps"
             )
         if self.is_normalised:
@@ -133,14 +142,14 @@ class Training:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Let the average follow the weights, at the beginning more quickly."""
+        """Update the average of the weights, which follows them faster in the first iterations."""
         done = self.schedule.last_epoch
         decay = min(self.ema_decay, done / (done + 9))
         for mean, weights in zip(self.average.parameters(), self.rule.parameters(), strict=True):
             mean.copy_(weights + decay * (mean - weights))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a checkpoint keeps, except the pool."""
+        """Return what a checkpoint keeps, without the pool."""
         return {
             "model_state_dict": self.average.state_dict(),
             "trained_state_dict": self.rule.state_dict(),

@@ -1,4 +1,4 @@
-"""The live rollout whose city is edited, and its widget."""
+"""The viewer: a rollout whose city can be edited while it runs, and its widget."""
 
 import lazy_loader
 

@@ -1,9 +1,9 @@
-// The viewer's picture: draws what the kernel sends, and tells it what the hand does.
-// All text from the kernel goes in as text, never as markup.
+// The viewer's canvas: draws the frames of the kernel, and reports what the user does.
+// Text from the kernel is inserted as text, never as HTML.
 
-const GREY_LOW = 150, GREY_HIGH = 70; // of the lowest and of the highest building
-const TOOLS = ["look", "build", "clear"]; // as in controls.py
-const BUILDING = 255; // in a plane; other values are places on the colour map
+const GREY_LOW = 150, GREY_HIGH = 70; // grey of the lowest and of the tallest building
+const TOOLS = ["inspect", "build", "clear"]; // controls.py has the same list
+const BUILDING = 255; // marks buildings in a plane; 0-254 are indices into the colour map
 
 function make(parent, tag, name, text) {
   const node = document.createElement(tag);
@@ -13,7 +13,7 @@ function make(parent, tag, name, text) {
   return node;
 }
 
-// A plane of bytes over the city, row 0 at the bottom, through a map of 255 colours.
+// Paint a plane of bytes with a map of 255 colours, buildings in grey; row 0 is at the bottom.
 function paint(canvas, plane, city, colours, [height, width]) {
   const image = new ImageData(width, height);
   for (let row = 0; row < height; row++) {
@@ -37,7 +37,7 @@ function paint(canvas, plane, city, colours, [height, width]) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-// Arrows of (u, v), one for every few cells, on a canvas that lies over the plane.
+// Draw arrows of (u, v), one per stride x stride cells, on the canvas on top of the plane.
 function drawArrows(canvas, arrows, {across, stride, longest, shape: [height, width]}) {
   const scale = Math.max(1, Math.floor(512 / Math.max(height, width)));
   canvas.width = width * scale;
@@ -74,7 +74,7 @@ function shortNumber(value) {
   return size < 0.001 || size >= 10000 ? value.toExponential(1) : String(+value.toPrecision(3));
 }
 
-// Curves over steps; `logarithmic` leaves out what is not positive.
+// Draw curves over steps. A logarithmic chart leaves out values that are not positive.
 function drawCurves(canvas, steps, curves, logarithmic) {
   const width = canvas.clientWidth || 300, height = canvas.clientHeight || 120;
   const sharp = window.devicePixelRatio || 1;
@@ -88,7 +88,7 @@ function drawCurves(canvas, steps, curves, logarithmic) {
   const usable = value => Number.isFinite(value) && (!logarithmic || value > 0);
   const all = curves.flatMap(curve => [...curve.values].filter(usable));
   if (!all.length) {
-    pen.fillText(logarithmic ? "no violation" : "no reference to compare with", 50, height / 2);
+    pen.fillText(logarithmic ? "no violations" : "nothing to compare with", 50, height / 2);
     return;
   }
   const scaled = value => logarithmic ? Math.log10(value) : value;
@@ -122,7 +122,7 @@ function drawCurves(canvas, steps, curves, logarithmic) {
   }
 }
 
-// One field: title, plane, arrows and the brush over it, and its colour bar.
+// Make one map: title, plane with arrows and brush cursor on top, and colour bar.
 function makePanel(parent) {
   const box = make(parent, "figure", "pinca-panel");
   const title = make(box, "figcaption", "pinca-title");
@@ -147,7 +147,7 @@ function fillBar(panel, colours, about) {
   panel.high.textContent = shortNumber(about.high);
 }
 
-// A dial that points to where the wind goes, to be dragged.
+// Make the dial of the driving wind. The user drags its arrow to where the wind blows to.
 function makeDial(parent, turned) {
   const box = make(parent, "div", "pinca-dial");
   make(box, "div", "pinca-heading", "driving wind");
@@ -155,7 +155,8 @@ function makeDial(parent, turned) {
   canvas.width = canvas.height = 192;
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "slider");
-  canvas.setAttribute("aria-label", "direction of the driving wind, degrees");
+  canvas.setAttribute("aria-label", "direction that the driving wind blows to, degrees");
+  canvas.title = "drag to turn the driving wind; 0° blows to the east, 90° to the north";
   const text = make(box, "div", "pinca-number");
   let degrees = 0, stroke = 0, held = false, turnedAt = 0;
   function show(value) {
@@ -210,7 +211,7 @@ function makeDial(parent, turned) {
     stroke++;
     turn(degrees + change);
   });
-  // A picture on its way when the dial was turned would turn it back.
+  // A frame that was sent before the dial was turned must not turn it back.
   return {show: value => held || Date.now() - turnedAt < 700 || show(value)};
 }
 
@@ -244,14 +245,14 @@ function render({model, el}) {
   const table = make(make(below, "div", "pinca-readout"), "table");
   const dial = makeDial(below, (degrees, stroke) => tell({kind: "wind", degrees, stroke: id + "w" + stroke}));
   const errors = makeChart(below, "relative L2 error");
-  const laws = makeChart(below, "mean violation of the laws (SI units)");
+  const laws = makeChart(below, "mean violation of physical laws (SI units)");
   const shown = [];
   let shape = [1, 1], city = new Uint8Array(1), stroke = 0;
   let points = [], hover = null, waiting = false, last = null, drawn = null;
 
   function tell(content) { model.send(content); }
 
-  // What the hand did since the last picture goes to the kernel in one message a frame.
+  // Report brush and pointer at most once per animation frame.
   function tellSoon() {
     if (waiting) return;
     waiting = true;
@@ -272,7 +273,7 @@ function render({model, el}) {
     return inside ? [row, column] : null;
   }
 
-  // The cells between two places, so that a fast stroke has no gaps.
+  // Return the cells on the line between two cells, so that a fast stroke has no gaps.
   function between(from, to) {
     const count = Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]), 1);
     return Array.from({length: count}, (_, k) => {
@@ -300,7 +301,7 @@ function render({model, el}) {
         points.push(...between(last, cell));
         last = cell;
       } else if (last) {
-        last = cell && event.buttons & 1 ? cell : null; // the hand left, or let go elsewhere
+        last = cell && event.buttons & 1 ? cell : null; // left the map, or released outside it
       }
       tellSoon();
     });
@@ -369,24 +370,24 @@ function render({model, el}) {
     if (content.kind !== "frame") return;
     try {
       draw(content, buffers);
-      coverStill();
+      hideStill();
     } finally {
       drawn = content.id;
       if (!document.hidden && el.offsetWidth) {
-        tell({kind: "drawn", id: drawn}); // only now will the kernel send another
+        tell({kind: "drawn", id: drawn}); // the kernel waits for this before the next frame
         drawn = null;
       }
     }
   }
 
-  function coverStill() { // the figure for those who have no kernel
+  function hideStill() { // the static page for notebooks without a kernel
     for (const still of document.querySelectorAll(`[data-pinca="${model.get("still")}"]`)) {
       still.style.display = "none";
     }
   }
 
   model.on("msg:custom", receive);
-  // Whoever does not look needs no further picture: the kernel is told when it can be seen.
+  // While the page is hidden, frames are not confirmed, so the kernel sends no more of them.
   const timer = setInterval(() => {
     if (drawn === null || document.hidden || !el.offsetWidth) return;
     tell({kind: "drawn", id: drawn});

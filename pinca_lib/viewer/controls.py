@@ -1,4 +1,4 @@
-"""The viewer's controls: what they are called, where they stand, and the canvas among them."""
+"""The controls of the viewer: their labels and layout, and the canvas widget."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,21 +12,21 @@ from IPython import get_ipython
 from pinca_lib.channels import CHANNELS, PREDICTED_CHANNELS, SPEED
 from pinca_lib.viewer.panels import REFERENCES
 
-TOOLS = ("look", "build", "clear")
-DOUBLING = 0  # steps a frame: those of the film
+TOOLS = ("inspect", "build", "clear")  # canvas.js has the same list
+DOUBLING = 0  # stands for the film's number of steps per frame, which doubles over time
 
 
 class Canvas(anywidget.AnyWidget):
-    """The pictures: draws frames that the kernel sends, reports brush, pointer and dial.
+    """Draw the frames that the kernel sends, and report brush, pointer and wind dial.
 
     Attributes
     ----------
     tool : int
         Index into ``TOOLS``.
     radius : float
-        Of the brush, cells.
+        Radius of the brush in cells.
     still : str
-        Mark of what the page hides while there is a kernel.
+        Identifies the static page that is shown without a kernel. The canvas hides it.
     """
 
     _esm = Path(__file__).with_name("canvas.js")
@@ -37,50 +37,52 @@ class Canvas(anywidget.AnyWidget):
 
 
 class Controls:
-    """One of each control, and the box that holds them all.
+    """All controls, and the box that contains them.
 
     Parameters
     ----------
     cases, checkpoints : sequence of str
-        What there is to choose from.
+        Choices of the two menus.
     """
 
     def __init__(self, cases: Sequence[str], checkpoints: Sequence[str]):
         fields = [(CHANNELS[k].title, k) for k in PREDICTED_CHANNELS]
-        speeds = [("1, 2, 4, then 8", DOUBLING), *((str(n), n) for n in (1, 2, 4, 8, 16, 32))]
+        speeds = [("1, then 2, 4 and 8", DOUBLING), *((str(n), n) for n in (1, 2, 4, 8, 16, 32))]
 
         self.case = _choice("case", cases)
-        self.checkpoint = _choice("rules", checkpoints)
+        self.checkpoint = _choice("model", checkpoints)
         self.channel = _choice("field", fields, value=SPEED)
-        self.reference = _choice("beside", REFERENCES)
+        self.reference = _choice("compare with", REFERENCES)
 
-        self.play = _button("play", "play", "let the wind roll out", widgets.ToggleButton)
+        self.play = _button("play", "play", "run the rollout", widgets.ToggleButton)
         self.step = _button("step", "step-forward", "advance by one frame")
         self.restart = _button("restart", "fast-backward", "set the field to zero; keep the city")
-        self.speed = _choice("steps a frame", speeds)
-        self.moment = _slider("look back", widgets.IntSlider, max=0, readout=False)
-        self.arrows = _tick("arrows")
-        self.automatic = _tick("automatic colours")
+        self.speed = _choice("steps per frame", speeds)
+        self.history = _slider("history", widgets.IntSlider, max=0, readout=False)
+        self.arrows = _tick("wind arrows")
+        self.automatic = _tick("automatic colour range")
 
         self.tool = widgets.ToggleButtons(
             options=TOOLS,
-            tooltips=["point to read values", "paint buildings", "erase buildings"],
-            style={"button_width": "4.5em"},
+            tooltips=["point at a cell to read its values", "draw buildings", "erase buildings"],
+            style={"button_width": "5.5em"},
         )
-        self.radius = _slider("brush (m)", widgets.FloatSlider, value=4, max=30, step=1)
+        self.radius = _slider("brush radius (m)", widgets.FloatSlider, value=4, max=30, step=1)
         self.height = _slider("height (m)", widgets.FloatSlider, value=15, min=3, max=100, step=1)
-        self.undo = _button("undo", "undo", "take the last edit back")
-        self.revert = _button("original city", "home", "take all edits back and restart")
+        self.undo = _button("undo", "undo", "undo the last edit")
+        self.revert = _button("reset city", "home", "undo all edits and restart the rollout")
 
         self.canvas = Canvas()
-        self.link = widgets.jslink((self.tool, "index"), (self.canvas, "tool"))  # without delay
-        self.film = _button("film", "film", "save the rollout so far as an h264 film")
-        self.picture = _button("picture", "picture-o", "save all fields as a PNG")
-        self.fields = _button("fields", "download", "save all fields as NetCDF")
+        self.link = widgets.jslink(
+            (self.tool, "index"), (self.canvas, "tool")
+        )  # in the browser, so without delay
+        self.film = _button("film", "film", "save the rollout so far as an H.264 video")
+        self.picture = _button("picture", "picture-o", "save all fields as a PNG image")
+        self.fields = _button("fields", "download", "save all fields as a NetCDF file")
 
         rows = [
             [self.case, self.checkpoint, self.channel, self.reference],
-            [self.play, self.step, self.restart, self.speed, self.moment],
+            [self.play, self.step, self.restart, self.speed, self.history],
             [self.tool, self.radius, self.height, self.undo, self.revert],
             [self.arrows, self.automatic, widgets.Label("save:"), self.film, self.picture,
              self.fields],
@@ -90,11 +92,11 @@ class Controls:
         self.box = widgets.VBox([*boxes[:3], self.canvas, boxes[3]])
 
     def bundle(self) -> dict:
-        """Return the box for display, with words in its place where there is no kernel."""
+        """Return the MIME bundle of the box, with a plain text for pages without a kernel."""
         return self.box._repr_mimebundle_() | {"text/plain": "The viewer needs a running kernel."}
 
     def close(self) -> None:
-        """Take every control off the page and out of the kernel's memory."""
+        """Remove every control from the page and from the kernel."""
         rows = self.box.children
         controls = [control for row in rows for control in getattr(row, "children", ())]
         for widget in (*controls, *rows, self.box, self.link):
@@ -115,7 +117,7 @@ def _button(text: str, icon: str, tip: str, kind=widgets.Button) -> widgets.Widg
 
 
 def _slider(text: str, kind: type, **settings) -> widgets.Widget:
-    return kind(description=text, layout=widgets.Layout(width="18em"),
+    return kind(description=text, layout=widgets.Layout(width="22em"),
                 style={"description_width": "initial"}, **{"min": 0} | settings)  # fmt: skip
 
 
@@ -125,27 +127,35 @@ def _tick(text: str) -> widgets.Checkbox:
 
 
 class Closable(Protocol):
-    """What can be shown in a cell and closed."""
+    """Something that a notebook cell shows and that can be closed."""
 
     def close(self) -> None:
-        """End it."""
+        """Stop it and remove it from the page."""
 
 
-_shown: dict[str, tuple[str, list[Closable]]] = {}  # by cell: a run of it, what it has shown
+# For each cell ID: the message ID of its last execution, and the viewers that it showed.
+_shown: dict[str, tuple[str, list[Closable]]] = {}
 
 
 def enter_cell(viewer: Closable) -> None:
-    """Note that the running cell shows a viewer; close those of earlier runs and deleted cells.
+    """Register a viewer of the running cell, and close viewers that are no longer needed.
 
-    Where cells are not known (a terminal, an older JupyterLab) nothing is noted or closed.
+    These are the viewers of earlier executions of the same cell and of deleted cells. Without cell
+    IDs (in a terminal, or an older JupyterLab) nothing is registered or closed.
+
+    Parameters
+    ----------
+    viewer : Closable
+        The viewer that the running cell shows.
     """
     shell = get_ipython()
     parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
-    about, run = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
-    cell = about.get("cellId")
-    former = _shown.get(cell, (run, []))[0]
-    gone = [*about.get("deletedCells", ()), *([cell] if former != run else [])]
-    for other in [other for key in gone for other in _shown.pop(key, ("", []))[1]]:
-        other.close()
+    metadata, execution = parent.get("metadata", {}), parent.get("header", {}).get("msg_id")
+    cell = metadata.get("cellId")
+    last_execution = _shown.get(cell, (execution, []))[0]
+    outdated = [cell] if last_execution != execution else []
+    for key in [*metadata.get("deletedCells", ()), *outdated]:
+        for other in _shown.pop(key, ("", []))[1]:
+            other.close()
     if cell:
-        _shown.setdefault(cell, (run, []))[1].append(viewer)
+        _shown.setdefault(cell, (execution, []))[1].append(viewer)

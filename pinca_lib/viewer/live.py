@@ -1,4 +1,4 @@
-"""A rollout that goes on while its city is edited: what the viewer shows, without the widgets."""
+"""The rollout behind the viewer: it can be advanced, edited and undone, and knows no widgets."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
@@ -14,115 +14,134 @@ from pinca_lib.datasets import WindDataset
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.rollouts import rollout
 
-MEMORY = 96 * 2**20  # bytes, for the history, and for the cities to be undone to
-HISTORY_COUNT = (16, 240)  # fewest and most snapshots that are kept
-UNDO_COUNT = (4, 100)  # fewest and most edits that can be undone
+MEMORY = 96 * 2**20  # bytes, for the history and again for undo
+HISTORY_COUNT = (16, 240)  # least and largest number of snapshots to keep
+UNDO_COUNT = (4, 100)  # least and largest number of edits that can be undone
 
 
 Snapshot = tuple[int, Tensor, dict[str, float]]
-"""Steps taken, the state's known channels (12, H, W) and its scores."""
+"""Number of steps, channels 0-11 of the state, (12, H, W), and its scores."""
 
 
 class History:
-    """Snapshots over the whole of a rollout, in bounded memory.
+    """Snapshots that cover a whole rollout evenly, in bounded memory.
 
-    Whenever the room is full, every second snapshot goes, and from then on only every second of
-    those that come is kept.
+    When the history is full, every second snapshot is dropped. From then on, only every second
+    one of the new snapshots is kept.
 
     Parameters
     ----------
-    room : int
-        Most snapshots to keep.
+    capacity : int
+        Largest number of snapshots to keep.
     """
 
-    def __init__(self, room: int):
-        self.room = room
+    def __init__(self, capacity: int):
+        self.capacity = capacity
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all snapshots."""
         self.snapshots: list[Snapshot] = []
-        self.every, self.offered = 1, 0
+        self.stride, self.offered = 1, 0
 
     def offer(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot if it is its turn."""
-        if self.offered % self.every == 0:
+        """Keep a snapshot, or skip it if it lies between those that are kept."""
+        if self.offered % self.stride == 0:
             self.snapshots.append(snapshot)
         self.offered += 1
-        if len(self.snapshots) > self.room:
+        if len(self.snapshots) > self.capacity:
             del self.snapshots[1::2]
-            self.every *= 2
+            self.stride *= 2
 
     def __len__(self) -> int:
         return len(self.snapshots)
 
 
 class LiveRollout:
-    """The state of one case under a sequence of rules, to be advanced and edited in turn.
+    """A rollout over one case that can be advanced and edited in any order.
 
     Parameters
     ----------
     rules : sequence of CA
         Applied in turn within every step.
     case : WindDataset
-        Of one case.
+        A data set of one case.
     device : torch.device or str
-        Where the rules are.
+        Device of the rules.
 
     Attributes
     ----------
     steps : int
-        Steps taken since the start.
+        Number of steps since the start.
     frames : int
-        Times that it was advanced since the start.
-    extent : tuple of float
+        Number of calls of ``advance`` since the start.
+    extent : (float, float)
         Height and width of the domain, m.
     history : History
     """
 
-    def __init__(self, rules: Sequence[CA], case: WindDataset, device="cpu"):
+    def __init__(self, rules: Sequence[CA], case: WindDataset, device: torch.device | str = "cpu"):
         self.rules, self.device, self.name = rules, device, case.names[0]
         self.simulation = case.states[0]
         self.has_dwdz = bool(case.has_dwdz[0])
-        self.extent = tuple(map(float, case.extents[0]))
+        height, width = case.extents[0].tolist()
+        self.extent: tuple[float, float] = height, width
         cells = self.simulation[0].numel()
-        self.history = History(_room(HISTORY_COUNT, 4 * KNOWN_COUNT * cells))
+        self.history = History(_capacity(HISTORY_COUNT, 4 * KNOWN_COUNT * cells))
         self.physics = PhysicsLoss()
-        self.undo_stack: deque[Tensor] = deque(maxlen=_room(UNDO_COUNT, 4 * BASE.stop * cells))
-        self._stroke: Hashable = None  # of the last edit
-        self._states = fresh_states(case.states).to(device)  # (1, C, H, W), or 2 with a cold start
+        self.undo_stack: deque[Tensor] = deque(maxlen=_capacity(UNDO_COUNT, 4 * BASE.stop * cells))
+        self._stroke: Hashable = None  # stroke of the last edit
+        # (1, C, H, W), or (2, C, H, W) with the fresh rollout that it is compared with
+        self._states = fresh_states(case.states).to(device)
         self.restart()
 
     @property
     def state(self) -> Tensor:
-        """The rollout's state, (C, H, W)."""
+        """The current state, (C, H, W)."""
         return self._states[0]
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in cells."""
-        return tuple(self.state.shape[-2:])
+        height, width = self.state.shape[-2:]
+        return height, width
 
     def target_of(self, state: Tensor) -> Tensor | None:
-        """Return the simulated case, (12, H, W), if it is of a state's city and wind."""
+        """Return the simulated case, (12, H, W), or None if the state's city or wind is edited."""
         unedited = torch.equal(state[BASE].cpu(), self.simulation[BASE])
         return self.simulation if unedited else None
 
-    def moment(self, index: int | None = None) -> tuple[int, Tensor]:
-        """Return steps and state, (>= 12, H, W): of the history's entry, or of now."""
+    def state_at(self, index: int | None = None) -> tuple[int, Tensor]:
+        """Return the number of steps and the state at an index of the history.
+
+        Parameters
+        ----------
+        index : int, optional
+            Index into the history. Without it, or beyond the end, the current state is returned.
+
+        Returns
+        -------
+        steps : int
+        state : Tensor of shape (>= 12, H, W)
+        """
         if index is None or index >= len(self.history):
             return self.steps, self.state
         return self.history.snapshots[index][:2]
 
     def record(self) -> list[Snapshot]:
-        """Return the history up to the last advance."""
+        """Return the snapshots of the history, and the latest one if it is not among them."""
         kept = list(self.history.snapshots)
         return kept if kept[-1] is self._latest else [*kept, self._latest]
 
     def curves(self) -> tuple[list[str], np.ndarray]:
-        """Return the scores' names, and steps and scores over the history.
+        """Return the scores over the history.
 
-        The array is of shape (1 + names, snapshots), float32; NaN where a score was not defined.
+        Returns
+        -------
+        names : list of str
+            Names of the scores.
+        curves : ndarray of shape (1 + names, snapshots), float32
+            Steps in the first row, then one row per score, NaN where a score was not defined.
         """
         kept = self.record()
         names = list(dict.fromkeys(name for *_, scores in kept for name in scores))
@@ -130,27 +149,31 @@ class LiveRollout:
         return names, np.array(rows, np.float32).reshape(len(kept), -1).T.copy()
 
     @property
-    def cold(self) -> Tensor | None:
-        """A rollout from zero over the same city, begun at the last edit, (C, H, W)."""
+    def fresh(self) -> Tensor | None:
+        """State of the fresh rollout over the same city, (C, H, W), or None if there is none.
+
+        It starts with all dynamic channels at zero, and starts again after every edit.
+        """
         return self._states[1] if len(self._states) > 1 else None
 
-    def compare_with_cold_start(self, wanted: bool) -> None:
-        """Begin a cold start now, to be advanced beside the rollout; or end it."""
-        if wanted != (self.cold is not None):
-            self._begin(self._states[:1], cold=wanted)
+    def compare_with_fresh_rollout(self, wanted: bool) -> None:
+        """Start a fresh rollout that is advanced together with this one, or drop it."""
+        if wanted != (self.fresh is not None):
+            self._continue_from(self._states[:1], with_fresh=wanted)
 
     def restart(self) -> None:
-        """Set the field to zero everywhere; the city stays as it is."""
+        """Set all dynamic channels to zero and keep the city as it is."""
         self.steps = self.frames = 0
         self.history.clear()
-        self._begin(fresh_states(self._states[:1], self._states.shape[1]), self.cold is not None)
-        self._remember()
+        start = fresh_states(self._states[:1], self._states.shape[1])
+        self._continue_from(start, self.fresh is not None)
+        self._add_snapshot()
 
     def revert(self) -> None:
-        """Undo all edits and restart."""
+        """Undo all edits and restart. This counts as an edit and can be undone."""
         base = self.simulation[BASE].to(self._states)
         if not torch.equal(self.state[BASE], base):
-            self._edit(lambda state: _over(state, base))
+            self._edit(lambda state: _with_base(state, base))
         self.restart()
 
     def advance(self, steps: int) -> None:
@@ -159,86 +182,105 @@ class LiveRollout:
         Raises
         ------
         FloatingPointError
-            If a value would become infinite or NaN; nothing is changed.
+            If a value becomes infinite or NaN. The rollout then stays as it was.
         """
         states = rollout(self.rules, self._states, steps)
         if not states.isfinite().all():
             raise FloatingPointError(
-                f"the field diverges after step {self.steps}: restart it, or undo the edit"
+                f"the field diverges after step {self.steps}: restart the rollout or undo the edit"
             )
         self._states = states
         self.steps += steps
         self.frames += 1
-        self._remember()
+        self._add_snapshot()
 
     def build(self, cells: Tensor, height: float, stroke: Hashable = None) -> None:
-        """Put buildings of a height (m) in some cells (H, W); see ``editing.build``.
+        """Add buildings.
 
-        Edits of one stroke, whatever names it, are undone together.
+        Parameters
+        ----------
+        cells : Tensor of shape (H, W), bool
+        height : float
+            Height of the buildings, m.
+        stroke : hashable, optional
+            Edits with the same stroke are undone together.
+
+        Raises
+        ------
+        InputError
+            As ``editing.build``.
         """
         self._edit(lambda state: editing.build(state, cells, height), stroke)
 
     def clear(self, cells: Tensor, stroke: Hashable = None) -> None:
-        """Turn some cells (H, W) to open ground."""
+        """Turn some cells, (H, W), into open ground; ``stroke`` as for ``build``."""
         self._edit(lambda state: editing.clear(state, cells), stroke)
 
     def turn_wind(self, degrees: float, stroke: Hashable = None) -> None:
-        """Let the wind blow towards a direction; see ``editing.turn_wind``."""
+        """Turn the driving wind as ``editing.turn_wind`` does; ``stroke`` as for ``build``."""
         self._edit(lambda state: editing.turn_wind(state, degrees), stroke)
 
     def undo(self) -> bool:
-        """Take the last edit back; False if there is none. The field heals from where it is."""
+        """Undo the last edit and keep the flow; return False if there is nothing to undo."""
         if not self.undo_stack:
             return False
         base, self._stroke = self.undo_stack.pop(), None
-        self._begin(_over(self._states[:1], base), self.cold is not None)
+        self._continue_from(_with_base(self._states[:1], base), self.fresh is not None)
         return True
 
     def scores(self) -> dict[str, float]:
-        """Return errors against simulation and cold start where they are, and all violations.
+        """Return errors and violations of the current state.
 
-        Errors are relative L2 over cells in air, of the vector (u, v) and of the mean speed;
-        violations are those of ``physics.PhysicsLoss``, in SI units.
+        Returns
+        -------
+        dict of str to float
+            Relative L2 errors over the cells in air, of the vector (u, v) and of the mean speed:
+            against the simulation unless the city is edited, and against the fresh rollout if
+            there is one. Then the terms of ``PhysicsLoss``, in SI units.
         """
         found = {}
-        for name, other in (("simulation", self.target_of(self.state)), ("cold start", self.cold)):
-            if other is not None:
-                found[f"(u, v) against {name}"] = self._misfit(other, [U, V])
-                found[f"speed against {name}"] = self._misfit(other, [SPEED])
+        references = {
+            "simulation": self.target_of(self.state),
+            "fresh rollout": self.fresh,
+        }
+        for name, reference in references.items():
+            if reference is not None:
+                found[f"(u, v) against {name}"] = self._relative_error(reference, [U, V])
+                found[f"speed against {name}"] = self._relative_error(reference, [SPEED])
         _, terms = self.physics(self.state[None], [self.extent])
         return found | {name: float(terms[name]) for name in self.physics.TERMS}
 
-    def _misfit(self, other: Tensor, channels: list[int]) -> float:
+    def _relative_error(self, reference: Tensor, channels: list[int]) -> float:
         air = self.state[GEO_MASK] > 0
-        own, other = (x[channels][:, air.to(x.device)].cpu() for x in (self.state, other))
-        return float((own - other).norm() / other.norm().clamp_min(1e-12))
+        ours, theirs = (x[channels][:, air.to(x.device)].cpu() for x in (self.state, reference))
+        return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-12))
 
     def _edit(self, change: Callable[[Tensor], Tensor], stroke: Hashable = None) -> None:
-        before, edited = self._states[:1], change(self._states[:1])  # it may be refused
+        before, edited = self._states[:1], change(self._states[:1])  # may raise InputError
         if torch.equal(before, edited):
             return
         if stroke is None or stroke != self._stroke:
             self.undo_stack.append(before[0, BASE].clone())
         self._stroke = stroke
-        self._begin(edited, self.cold is not None)
+        self._continue_from(edited, self.fresh is not None)
 
-    def _begin(self, state: Tensor, cold: bool) -> None:
-        """Go on from a state (1, C, H, W), with a new cold start over its city if wanted."""
-        fresh = [fresh_states(state, state.shape[1])] if cold else []
+    def _continue_from(self, state: Tensor, with_fresh: bool) -> None:
+        """Replace the state by another, (1, C, H, W), and start a fresh rollout if wanted."""
+        fresh = [fresh_states(state, state.shape[1])] if with_fresh else []
         self._states = torch.cat([state, *fresh])
 
-    def _remember(self) -> None:
+    def _add_snapshot(self) -> None:
         known = self.state[:KNOWN_COUNT].to("cpu", copy=True)
         self._latest = (self.steps, known, self.scores())
         self.history.offer(self._latest)
 
 
-def _room(count: tuple[int, int], bytes_each: int) -> int:
-    fewest, most = count
-    return max(fewest, min(most, MEMORY // bytes_each))
+def _capacity(count: tuple[int, int], bytes_each: int) -> int:
+    least, most = count
+    return max(least, min(most, MEMORY // bytes_each))
 
 
-def _over(state: Tensor, base: Tensor) -> Tensor:
-    """Return a state (1, C, H, W) over another city (6, H, W): zero where buildings come to be."""
+def _with_base(state: Tensor, base: Tensor) -> Tensor:
+    """Return a state (1, C, H, W) with other base channels (6, H, W), zero in new buildings."""
     dynamic = state[:, BASE.stop :] * (base[GEO_MASK] > 0)
     return torch.cat([base[None], dynamic], dim=1)

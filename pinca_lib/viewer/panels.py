@@ -1,4 +1,4 @@
-"""What the viewer's canvas shows at one moment, as a small message and arrays of bytes."""
+"""One frame of the viewer: a small message for the canvas, and arrays of bytes."""
 
 from dataclasses import dataclass
 
@@ -20,46 +20,47 @@ from pinca_lib.channels import (
 from pinca_lib.plotting import air_plane, colour_map, colour_range, error_of
 from pinca_lib.viewer.live import LiveRollout
 
-BUILDING = 255  # in a plane of bytes; 0-254 are places on the colour map
-ARROWS = 24  # along the longer side
-LAWS = {
-    "L_k_neg": "TKE < 0",
-    "L_flux": "flux beyond TKE",
+BUILDING = 255  # marks buildings in a plane of bytes; 0-254 are indices into the colour map
+ARROWS = 24  # number of arrows along the longer side
+LAWS = {  # terms of PhysicsLoss, as the chart names them
+    "L_k_neg": "negative TKE",
+    "L_flux": "flux beyond its bound",
     "L_u_bound": "speed below |(u, v)|",
     "L_continuity": "continuity",
 }
-SIMULATION, COLD_START, NOTHING = REFERENCES = ("simulation", "cold start", "nothing")
+SIMULATION, FRESH_ROLLOUT, NOTHING = REFERENCES = ("simulation", "fresh rollout", "nothing")
 
 
 @dataclass
 class View:
-    """What is to be seen of a rollout.
+    """What the user has chosen to see of a rollout.
 
     Attributes
     ----------
     channel : int
     reference : str
-        What stands beside the automaton, one of ``REFERENCES``.
+        What the automaton is compared with, one of ``REFERENCES``.
     automatic : bool
-        Whether colours span the present values, not those of the simulation.
+        Whether the colour range is that of the shown field, not that of the simulation.
     arrows : bool
-    moment : int or None
-        Index into the history; None for now.
+        Whether arrows show the mean wind (u, v).
+    history_index : int or None
+        Index into the history; None for the current state.
     pointer : (row, column) or None
-        The cell whose values are read out.
+        The cell under the pointer, whose values are shown.
     """
 
     channel: int = SPEED
     reference: str = SIMULATION
     automatic: bool = False
     arrows: bool = False
-    moment: int | None = None
+    history_index: int | None = None
     pointer: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: a plane (H, W), NaN in buildings, with the range of its colours."""
+    """One map: a plane (H, W), NaN in buildings, with its colour range ``low`` to ``high``."""
 
     title: str
     channel: Channel
@@ -68,25 +69,27 @@ class Panel:
     high: float
 
     def packed(self) -> list[np.ndarray]:
-        """Return the plane as places on a map of 255 colours, and those colours in RGB."""
+        """Return the plane as colour indices, (H, W), and the 255 colours, (255, 3); uint8."""
         colours = colour_map(self.channel)(np.linspace(0, 1, BUILDING))[:, :3]
-        return [_places(self.plane, self.low, self.high), (255 * colours).round().astype(np.uint8)]
+        indices = _colour_indices(self.plane, self.low, self.high)
+        return [indices, (255 * colours).round().astype(np.uint8)]
 
 
 def compose(live: LiveRollout, view: View) -> tuple[dict, list[np.ndarray]]:
-    """Return the message for the canvas, and its buffers.
+    """Return the message for the canvas and its binary buffers.
 
     Returns
     -------
     content : dict
-        Texts, ranges and sizes; ``canvas.js`` draws it.
+        Texts, colour ranges and sizes, as ``canvas.js`` expects them.
     buffers : list of ndarray
-        Building heights (H, W) as uint8, 254 the highest; arrows (rows, columns, 2) as float32,
-        NaN in buildings; steps and scores (1 + curves, count) as float32; then for each panel
-        its plane (H, W) and its colours (255, 3), as uint8.
+        - building heights (H, W), uint8: 0 on the ground, 254 for the tallest building;
+        - (u, v) of the arrows (rows, columns, 2), float32, m/s, NaN in buildings;
+        - steps and scores (1 + curves, count), float32;
+        - for each panel its plane (H, W) and its colours (255, 3), uint8.
     """
-    steps, state = live.moment(view.moment)
-    other = _reference(live, view, state)
+    steps, state = live.state_at(view.history_index)
+    other = _reference(live, view)
     panels = _panels(live, view, state, other)
     arrows, stride = _arrows(state) if view.arrows else (np.empty((0, 0, 2), np.float32), 1)
     names, curves = live.curves()
@@ -106,16 +109,16 @@ def compose(live: LiveRollout, view: View) -> tuple[dict, list[np.ndarray]]:
         ],
     }
     heights = state[TOPO].cpu().numpy()
-    shades = _places(heights, 0, max(float(heights.max()), 1.0))
+    shades = _colour_indices(heights, 0, max(float(heights.max()), 1.0))
     return content, [shades, arrows, curves, *(array for p in panels for array in p.packed())]
 
 
-def _reference(live: LiveRollout, view: View, state: Tensor) -> Tensor | None:
-    """Return what the state is compared with: nothing where there is nothing to compare."""
+def _reference(live: LiveRollout, view: View) -> Tensor | None:
+    """Return the state to compare with, (>= 12, H, W), or None if there is none."""
     if view.reference == SIMULATION and (view.channel != DWDZ or live.has_dwdz):
         return live.simulation
-    if view.reference == COLD_START and view.moment is None:
-        return live.cold
+    if view.reference == FRESH_ROLLOUT and view.history_index is None:
+        return live.fresh
     return None
 
 
@@ -127,8 +130,7 @@ def _name_of_reference(live: LiveRollout, view: View, state: Tensor) -> str:
 def _panels(live: LiveRollout, view: View, state: Tensor, other: Tensor | None) -> list[Panel]:
     channel, own = CHANNELS[view.channel], air_plane(state, view.channel)
     known = live.simulation if view.channel != DWDZ or live.has_dwdz else state
-    wide = colour_range(channel, own if view.automatic else air_plane(known, view.channel))
-    low, high = float(wide.vmin), float(wide.vmax)
+    low, high = _limits(channel, own if view.automatic else air_plane(known, view.channel))
     panels = [Panel(f"automaton: {channel.label}", channel, own, low, high)]
     if other is None:
         return panels
@@ -136,14 +138,22 @@ def _panels(live: LiveRollout, view: View, state: Tensor, other: Tensor | None) 
     name = _name_of_reference(live, view, state)
     panels.append(Panel(f"{name}: {channel.label}", channel, wanted, low, high))
     if name == view.reference:
-        error, misfit = error_of(channel), own - wanted
-        limit = float(colour_range(error, misfit).vmax) if view.automatic else (high - low) / 2
-        panels.append(Panel(f"automaton − {view.reference}", error, misfit, -limit, limit))
+        error, difference = error_of(channel), own - wanted
+        limit = _limits(error, difference)[1] if view.automatic else (high - low) / 2
+        panels.append(Panel(f"automaton − {view.reference}", error, difference, -limit, limit))
     return panels
 
 
+def _limits(channel: Channel, plane: np.ndarray) -> tuple[float, float]:
+    """Return the lowest and highest value of the colour range of a plane (H, W)."""
+    colours = colour_range(channel, plane)
+    assert colours.vmin is not None
+    assert colours.vmax is not None
+    return float(colours.vmin), float(colours.vmax)
+
+
 def _arrows(state: Tensor) -> tuple[np.ndarray, int]:
-    """Return (u, v) at every so-many-th cell, and how many cells lie between."""
+    """Return (u, v) on a regular subset of the cells, and the distance between them in cells."""
     stride = -(-max(state.shape[-2:]) // ARROWS)
     middle = slice(stride // 2, None, stride)
     planes = [air_plane(state, channel)[middle, middle] for channel in (U, V)]
@@ -151,13 +161,17 @@ def _arrows(state: Tensor) -> tuple[np.ndarray, int]:
 
 
 def _read_out(live: LiveRollout, view: View, state: Tensor, other: Tensor | None) -> list:
-    """Return rows of text: a place, its building or its fields, and those of the reference."""
+    """Return the rows of the table of values at the pointer: lists of text.
+
+    The first row is the position. In a building its height follows, in air the fields and those of
+    the reference.
+    """
     if view.pointer is None:
         return [["point at a cell to read its values"]]
     row, column = view.pointer
     x, y = (
-        (place + 0.5) * length / cells
-        for place, length, cells in zip((column, row), live.extent[::-1], live.shape[::-1],
+        (index + 0.5) * length / cells
+        for index, length, cells in zip((column, row), live.extent[::-1], live.shape[::-1],
                                         strict=True)
     )  # fmt: skip
     rows = [["x, y", f"{x:.0f}, {y:.0f}", "m"]]
@@ -174,7 +188,7 @@ def _read_out(live: LiveRollout, view: View, state: Tensor, other: Tensor | None
     return rows
 
 
-def _places(plane: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return values as places 0-254 between two ends, 255 where there is none."""
-    places = ((plane - low) / (high - low) * (BUILDING - 1)).round().clip(0, BUILDING - 1)
-    return np.nan_to_num(places, nan=BUILDING).astype(np.uint8)
+def _colour_indices(plane: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Map values from low…high to 0…254, and NaN to ``BUILDING``; uint8."""
+    indices = ((plane - low) / (high - low) * (BUILDING - 1)).round().clip(0, BUILDING - 1)
+    return np.nan_to_num(indices, nan=BUILDING).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What people take home from the viewer: films, pictures and fields, in a folder of their own."""
+"""Save films, pictures and fields of the viewer, and make its static page."""
 
 import base64
 import html
@@ -21,21 +21,22 @@ from pinca_lib.plotting import draw_film, plot_channels, plot_comparison, steps_
 from pinca_lib.runs import new_folder
 from pinca_lib.viewer.live import LiveRollout, Snapshot
 
-STILL_FRAMES = 75
-STILL_COST = 2**21  # at most about so many steps times cells: a second or two
+STILL_FRAMES = 75  # largest number of frames of the static page's film
+STILL_COST = 2**21  # its largest number of steps times cells, about: a second or two
 
 
 class Album:
-    """A folder ``viewer_<YYYYmmdd-HHMMSS>``, made with the first file; none is ever replaced.
+    """A folder ``viewer_<YYYYmmdd-HHMMSS>`` for saved files; it is made with the first file.
 
-    Files are written in threads, so that the viewer goes on meanwhile.
+    Files are numbered, and never overwritten. They are written in a thread, so that the viewer
+    keeps running.
 
     Parameters
     ----------
     output_dir : Path
-        Where the folder is made.
+        Folder in which this folder is made.
     tell : callable
-        Called with a line of text on how it goes.
+        Called with one line of text, which says where a file was saved or why it was not.
     """
 
     def __init__(self, output_dir: Path, tell: Callable[[str], None]):
@@ -45,26 +46,34 @@ class Album:
         self._lock = Lock()
 
     def keep(self, name: str, write: Callable[[Path], None]) -> None:
-        """Let ``write`` make a file of that name, numbered, and tell where it is, or why not."""
+        """Save a file in a thread.
+
+        Parameters
+        ----------
+        name : str
+            Name of the file, without its number.
+        write : callable
+            Writes the file to the path that it is called with.
+        """
         self.writing += 1
         Thread(target=self._keep, args=(name, write), daemon=True).start()
 
     def _keep(self, name: str, write: Callable[[Path], None]) -> None:
-        with self._lock:  # one after another
+        with self._lock:  # one file at a time
             try:
                 self._folder = self._folder or new_folder(self.output_dir, "viewer")
                 self.count += 1
                 path = self._folder / f"{self.count:02d}_{name}"
                 write(path)
                 outcome = f"saved {path}"
-            except Exception as error:  # whatever it was: the user is to know, and to go on
+            except Exception as error:  # show any error to the user, and keep running
                 outcome = f"not saved: {error_line(error)}"
             self.writing -= 1
             self.tell(outcome)
 
 
 def plot_fields(live: LiveRollout, state: Tensor) -> Figure:
-    """Draw all fields of a rollout's state, beside the simulation where that is of its city."""
+    """Plot all fields of a state, compared with the simulation unless the city is edited."""
     target = live.target_of(state)
     if target is None:
         return plot_channels(state, PREDICTED_CHANNELS, live.extent)
@@ -80,19 +89,19 @@ def write_history(
     name: str,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write a film of one channel over snapshots of a rollout, and tell how far it is.
+    """Write a film of one channel from snapshots of a rollout.
 
     Parameters
     ----------
     path : Path
-        An mp4 file.
+        The mp4 file to write.
     live : LiveRollout
     snapshots : sequence of Snapshot
     channel : int
     name : str
-        Of the rules, for the title.
+        Name of the model, for the title.
     tell : callable
-        Called with a line of text for each frame.
+        Called with a line of text on the progress, once per frame.
     """
     target = live.target_of(snapshots[-1][1])
     if channel == DWDZ and not live.has_dwdz:
@@ -109,19 +118,19 @@ def write_history(
 
 
 def still_page(rules: Sequence[CA], case: WindDataset, name: str, mark: str) -> str:
-    """Return HTML for a notebook without a kernel: a film of a rollout, and its last fields.
+    """Return the HTML that a notebook shows without a kernel: a film and the last fields.
 
     Parameters
     ----------
     rules, case
         As for ``LiveRollout``.
     name : str
-        Of the rules.
+        Name of the model.
     mark : str
-        By which a viewer finds the page, to hide it while there is a kernel.
+        Identifies the page, so that a running viewer can hide it.
     """
     live = LiveRollout(rules, case, rules[0].w1.weight.device)
-    with suppress(FloatingPointError):  # then the rollout ends where it diverges
+    with suppress(FloatingPointError):  # if the rollout diverges, show it up to there
         while live.frames < STILL_FRAMES and live.steps * math.prod(live.shape) < STILL_COST:
             live.advance(steps_before(live.frames))
     with TemporaryDirectory() as folder:
@@ -133,7 +142,7 @@ def still_page(rules: Sequence[CA], case: WindDataset, name: str, mark: str) -> 
     picture = base64.b64encode(png.getvalue()).decode()
     title = html.escape(f"{live.name} after {live.steps} steps")
     return (
-        f'<div data-pinca="{mark}"><p>{title}. To watch it, and to edit the city, run this cell.'
+        f'<div data-pinca="{mark}"><p>{title}. Run this cell to play the rollout and edit the city.'
         f'</p><video controls loop src="data:video/mp4;base64,{film}"></video><br>'
         f'<img alt="{title}" src="data:image/png;base64,{picture}"></div>'
     )

@@ -265,6 +265,23 @@ def test_a_centre_and_radius_as_text_in_degrees_is_a_square_in_metres(tmp_path):
     assert width * 2 == pytest.approx(0.002 * 111_200 * np.cos(np.radians(48.2)), abs=12)
 
 
+def test_of_an_openstreetmap_file_the_buildings_count(tmp_path):
+    corners = [(0, 0), (1, 0), (1, 1), (0, 1), (3, 0), (4, 0), (4, 1), (3, 1)]
+    nodes = [f'<node id="{k}" lat="{48.2 + y / 1e3}" lon="{16.37 + x / 1e3}"/>'
+             for k, (x, y) in enumerate(corners, 1)]  # fmt: skip
+    tags = [{"building": "yes", "building:levels": "5"}, {"landuse": "grass"}]
+    ways = []
+    for way, (first, own) in enumerate(zip((1, 5), tags, strict=True), 1):
+        inside = "".join(f'<nd ref="{first + k}"/>' for k in (0, 1, 2, 3, 0))
+        inside += "".join(f'<tag k="{key}" v="{value}"/>' for key, value in own.items())
+        ways.append(f'<way id="{way}">{inside}</way>')
+    content = f'<?xml version="1.0"?><osm version="0.6">{"".join(nodes + ways)}</osm>'
+    (tmp_path / "town.osm").write_text(content)
+    place = load_city(tmp_path / "town.osm")
+    assert area(place) == pytest.approx(111.2 * 74.3, rel=0.03)
+    assert place.heights.max() == 15
+
+
 def test_a_proposal_is_drawn_on_the_grid_of_what_stands():
     before = load_city(PLACES / "vienna_karlsplatz.geojson", site="16.371,48.199,150")
     after = load_city(PLACES / "vienna_karlsplatz_towers.geojson", like=before)

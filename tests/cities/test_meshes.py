@@ -55,6 +55,15 @@ def test_gltf_has_y_up_and_metres(tmp_path, name):
     check_town(load_city(written(tmp_path, town(), name, y_up=True)))
 
 
+def test_gltf_with_z_up_is_asked_about_and_a_wrong_axis_is_remarked(tmp_path):
+    path = written(tmp_path, town(), "town.glb")
+    with pytest.raises(InputError, match="glTF means y, but .* z"):
+        load_city(path)
+    check_town(load_city(path, up="z"))
+    place = load_city(written(tmp_path, town()), up="y")
+    assert any("as if z, not y, pointed up" in remark for remark in place.remarks)
+
+
 def test_10_m_in_millimetres_are_asked_for_with_what_each_unit_makes_of_them(tmp_path):
     path = written(tmp_path, [block(0, 0, 40, 30, 0, 10), block(60, 0, 80, 30, 0, 8)], scale=1000)
     with pytest.raises(InputError, match="unit='mm' makes it .*80 m × 30 m.*10 m high.*unit='cm'"):

@@ -236,7 +236,7 @@ def test_a_run_that_cannot_be_resumed_raises_an_error_with_the_reason(
     with pytest.raises(InputError, match="is a run of tiny, not of other"):
         Run("other", settings(tmp_path, resume=str(run.folder)))
     dataset.states[0, 6] += 0.1
-    with pytest.raises(InputError, match="does not hold the data that this run was trained on"):
+    with pytest.raises(InputError, match="not what this run was trained on"):
         train(dataset, settings(tmp_path, resume="latest", epochs=9))
 
 
