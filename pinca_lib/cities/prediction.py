@@ -69,10 +69,10 @@ class WindMaps:
         Mean speeds and their gradients scale with the factor, TKE and flux with its square, since
         the flow between buildings does not depend on its Reynolds number.
         """
-        factors = np.broadcast_to(np.asarray(factors, float), len(self.wind_from))
-        powers = factors[:, None] ** FIELD_POWERS
+        each = np.broadcast_to(np.asarray(factors, float), len(self.wind_from))
+        powers = each[:, None] ** FIELD_POWERS
         fields = (self.fields * powers[..., None, None]).astype(np.float32)
-        scale = tuple(float(s) for s in np.multiply(self.scale, factors))
+        scale = tuple(float(s) for s in np.multiply(self.scale, each))
         return replace(self, fields=fields, scale=scale)
 
 
