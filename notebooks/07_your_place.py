@@ -27,7 +27,7 @@
 from IPython.display import display
 
 from pinca_lib import (
-    CA, choose_device, cities, comfort, input_path, load_city, load_climate, load_rule, new_folder,
+    choose_device, cities, comfort, input_path, load_city, load_climate, load_rule, new_folder,
     output_path, plotting, predict_wind, read_parameters, unlike_training,
 )  # fmt: skip
 from pinca_lib.evaluation import doubt_table, doubtful
@@ -61,8 +61,9 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule(p.init_checkpoint).to(hardware)
-rules: list[CA] = [init_nca, load_rule(p.pi_checkpoint, init_nca=init_nca).to(hardware)]
+init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
+pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
+rules = [init_nca, pi_nca]
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)
 weather = load_climate(input_path("climate", p.climate)) if p.climate else None

@@ -30,10 +30,11 @@ def block():
 
 
 def test_a_place_turned_with_its_wind_has_the_same_wind_turned(rules, block):
+    # The flux bound is on the x component alone, so that turning is not exact (``CA``).
     west = predict_wind(rules, block, [270])
     south = predict_wind(rules, square_place(np.rot90(block.heights, -1)), [180])
-    np.testing.assert_allclose(south.speed[0], np.rot90(west.speed[0], -1), atol=2e-3)
-    np.testing.assert_allclose(south.plane(V)[0], np.rot90(west.plane(U)[0], -1), atol=2e-3)
+    np.testing.assert_allclose(south.speed[0], np.rot90(west.speed[0], -1), atol=0.03)
+    np.testing.assert_allclose(south.plane(V)[0], np.rot90(west.plane(U)[0], -1), atol=0.03)
 
 
 def test_there_is_no_wind_in_buildings_and_a_wake_behind_them(rules, block):

@@ -5,11 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import geopandas
 import jupytext
 import nbformat
+import numpy as np
 import pytest
+import rasterio
 import torch
 from jupytext.compare import compare_notebooks
+from shapely.geometry import Point, box
 from small_cities import write_plain_city
 from small_rules import trained
 
@@ -36,7 +40,9 @@ def workshop(tmp_path: Path) -> Path:
 
 def papermill(workshop: Path, notebook: str, **parameters) -> subprocess.CompletedProcess:
     """Run a notebook as people do, from a working folder that is not the project's."""
-    given = {"data_dir": "cities", "output_dir": str(workshop / "runs"), **parameters}
+    given = {"output_dir": str(workshop / "runs"), **parameters}
+    if notebook != "07_your_place":
+        given = {"data_dir": "cities"} | given
     options = [word for name, value in given.items() for word in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", f"{PROJECT_ROOT}/notebooks/{notebook}.ipynb"]
     return subprocess.run(
@@ -101,7 +107,11 @@ def test_a_training_goes_on_from_weights_and_resumes_without_their_file(workshop
 
 
 def test_a_resumed_pi_nca_run_equals_an_uninterrupted_one(workshop):
-    settings = TINY | {"init_checkpoint": "init.pth", "anneal": False}  # a rate of 6 from the start
+    settings = TINY | {
+        "init_checkpoint": "init.pth",
+        "gradient_checkpoints": 2,
+        "anneal": False,
+    }  # a rate of 6 from the start
     for epochs, resume in ((6, ""), (3, "")):
         done = papermill(workshop, "02_pi_nca", epochs=epochs, resume=resume, **settings)
         assert done.returncode == 0, done.stderr
@@ -125,6 +135,55 @@ def test_the_rollout_makes_a_film_of_the_chosen_case(workshop):
     printed = "".join(str(cell.get("outputs", "")) for cell in executed.cells)
     assert "town0/town0_d030: 74 m × 104 m" in printed
     assert "data:video/mp4;base64" in printed
+
+
+def write_footprints(path: Path, height: float) -> None:
+    """Two houses, 40 m apart, in UTM zone 33."""
+    corners = [(600000, 5300000), (600060, 5300020)]
+    houses = [box(x, y, x + 20, y + 20) for x, y in corners]
+    frame = geopandas.GeoDataFrame({"height": [12.0, height]}, geometry=houses, crs=32633)
+    frame.to_file(path)
+
+
+def test_a_place_gives_maps_that_lie_where_its_buildings_lie(workshop):
+    write_footprints(workshop / "town.geojson", 10.0)
+    write_footprints(workshop / "plan.geojson", 25.0)
+    sectors = [f"{45 * k},0.125,5,2" for k in range(8)]
+    climate = "\n".join(["direction,frequency,weibull_A,weibull_k", *sectors])
+    (workshop / "climate.csv").write_text(climate)
+    done = papermill(
+        workshop, "07_your_place", buildings="town.geojson", proposal="plan.geojson",
+        wind_from=270, wind_speed=4, climate="climate.csv", criterion="Lawson 1990",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = run_folders(workshop)
+    with rasterio.open(run / "wind.tif") as file:
+        assert file.crs.to_epsg() == 32633
+        (inside, *_), (outside, *_) = file.sample([(600010, 5300010), (600040, 5300010)])
+    assert np.isnan(inside)
+    assert 0 < outside < 4
+    classes = geopandas.read_file(run / "comfort.gpkg")
+    assert not classes.contains(Point(600010, 5300010)).any()
+    assert classes.contains(Point(600039, 5300009)).sum() == 1
+    assert {"change.png", "comfort.png", "wind.nc"} <= {path.name for path in run.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"buildings": "gone.geojson"}, "buildings='gone.geojson': nothing there"),
+        ({"buildings": "empty.geojson"}, "empty.geojson: "),
+        ({"wind_from": "up"}, "wind_from=up: 'up': expected degrees clockwise from north"),
+        ({"wind_speed": -1}, "parameter wind_speed='-1': expected a number from 0.1 to 80"),
+        ({"criterion": "nice"}, "criterion=nice: expected one of NEN 8100"),
+    ],
+)
+def test_a_place_that_cannot_be_used_stops_in_one_line(workshop, parameters, message):
+    (workshop / "empty.geojson").touch()
+    done = papermill(workshop, "07_your_place", climate="", **parameters)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("InputError")]
+    assert message in line
+    assert run_folders(workshop) == []
 
 
 @pytest.mark.parametrize(
