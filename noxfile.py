@@ -40,7 +40,7 @@ def demo(session: nox.Session) -> None:
         session.run("papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
         session.run("jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
     session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
-    session.log(f"and {folder / '03_video_rollout.html'}: a rollout as a film, beside a simulation.")
+    session.log(f"and {folder / '03_video_rollout.html'}: a rollout beside the simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
 
 

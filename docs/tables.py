@@ -447,6 +447,7 @@ def tunnel_rows(*layers: str) -> list[dict]:
     settings = {
         "data": "as the data",
         "reynolds_2000": "four times the Reynolds number",
+        "lid_128": "lid at 128 m in place of 64 m",
         "smagorinsky": "Smagorinsky model, constant 0.1",
     }
     heights = {"below": "1 m", "above": "3 m"}

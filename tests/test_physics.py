@@ -1,4 +1,4 @@
-"""The laws: equal to their definitions, zero where nothing is broken."""
+"""The residuals equal their definitions, and are zero where the laws hold."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_without_extents_continuity_counts_nothing():
     assert total > 0
 
 
-def test_the_bounds_cost_nothing_where_they_hold():
+def test_terms_are_zero_where_the_bounds_hold():
     state = torch.zeros(1, 24, 8, 8)
     state[:, 6], state[:, 7], state[:, 8] = 3.0, 4.0, 5.1
     state[:, 9], state[:, 10] = 0.1, -0.2
@@ -67,7 +67,7 @@ def test_continuity_is_in_physical_units_on_any_grid():
     assert residual[..., 1:-1].abs().max() < 1e-3
 
 
-def test_what_is_realisable_is_left_alone_and_the_rest_is_moved_onto_the_bound():
+def test_realisable_fields_are_unchanged_and_others_are_moved_onto_the_bound():
     fields = torch.zeros(1, 5, 1, 3)
     fields[:, 0], fields[:, 1] = 0.3, 0.4
     fields[0, 2, 0] = torch.tensor([0.6, 0.4, -1.0])

@@ -24,17 +24,17 @@ from .film import (
     steps_before as steps_before,
     write_film as write_film,
 )
-from .score_figures import (
-    plot_cases as plot_cases,
-    plot_costs as plot_costs,
-    plot_hit_rates as plot_hit_rates,
-    plot_over as plot_over,
-    table as table,
-)
 from .maps import (
     plot_change as plot_change,
     plot_classes as plot_classes,
     plot_directions as plot_directions,
     plot_place as plot_place,
     plot_wind as plot_wind,
+)
+from .score_figures import (
+    plot_cases as plot_cases,
+    plot_costs as plot_costs,
+    plot_hit_rates as plot_hit_rates,
+    plot_over as plot_over,
+    table as table,
 )

@@ -79,7 +79,7 @@ def plot_directions(maps: WindMaps) -> Figure:
     count = len(maps.wind_from)
     columns = min(4, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(2.9 * columns + 0.8, 2.9 * rows), layout="constrained")
+    figure = Figure(figsize=(2.9 * columns + 0.8, 2.9 * rows), dpi=60, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     norm = Normalize(0, float(np.nanpercentile(maps.speed, 99.5)))
     image: Any = None

@@ -1,4 +1,4 @@
-"""Blocks: means over what is there, sums that lose nothing, edges that do not fit."""
+"""Coarse cells: means, sums, and blocks at the edge that are not full."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_a_block_is_the_mean_of_the_city_and_of_the_fields_in_its_air(row, colum
         torch.testing.assert_close(found[6:], fields)
 
 
-def test_what_is_spread_over_blocks_comes_back_as_their_value():
+def test_values_spread_over_blocks_are_the_means_of_the_blocks():
     fine = state()
     values = torch.randn(2, 3, 2, 3, generator=torch.Generator().manual_seed(1))
     cells = spread(values, 4, (7, 10))
@@ -41,7 +41,7 @@ def test_what_is_spread_over_blocks_comes_back_as_their_value():
     torch.testing.assert_close(block_sums(shares * cells, 4), values * has_air)
 
 
-def test_shares_of_air_add_up_to_one_in_every_block_that_has_some():
+def test_shares_of_air_add_up_to_one_in_every_block_with_air():
     fine = state()
     shares = shares_of_air(fine[:, 2:3], 4)
     assert torch.equal(shares > 0, fine[:, 2:3] > 0)

@@ -1,4 +1,4 @@
-"""The rule: equal to its definition, and the laws that it keeps whatever its weights."""
+"""The rule equals its definition, and keeps its laws for any weights."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_a_step_equals_its_definition(channels, height, width):
 
 
 @pytest.mark.parametrize("channels", [24, 13])
-def test_a_step_along_the_wind_equals_its_definition(channels):
+def test_a_step_in_the_wind_frame_equals_its_definition(channels):
     rule = windward_rule(channels=channels, units=None)
     state = city_state(3, channels, 5, 6)
     state[2, 4:6] = 0  # no wind, no direction
@@ -30,19 +30,19 @@ def test_a_step_along_the_wind_equals_its_definition(channels):
     torch.testing.assert_close(rule(state).double(), expected, atol=2e-6, rtol=1e-5)
 
 
-def test_a_rule_that_follows_the_wind_needs_a_channel_for_the_other_flux():
+def test_a_rule_in_the_wind_frame_needs_a_channel_for_the_y_component_of_the_flux():
     with pytest.raises(ValueError, match="channels=12: a rule in the wind frame needs 13 or more"):
         CA(12, follows_wind=True)
 
 
-def test_a_rule_with_bounds_needs_all_that_is_bounded():
+def test_a_rule_with_bounds_needs_all_fields():
     assert CA(11, alpha=2.25).alpha == 2.25
     with pytest.raises(ValueError, match="channels=10: a rule with bounds needs 11 or more"):
         CA(10, alpha=2.25)
 
 
 def quarter_turned(state):
-    """Turn a square city and its flow from x towards y: (x, y) -> (-y, x)."""
+    """Rotate a square city and its flow by 90° from x towards y: (x, y) -> (-y, x)."""
     state = state.rot90(-1, (2, 3))  # rows run along y
     for x, y in ((4, 5), (6, 7), (10, 12)):
         state[:, [x, y]] = torch.stack([-state[:, y], state[:, x]], dim=1)
@@ -50,7 +50,7 @@ def quarter_turned(state):
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_a_rule_that_follows_the_wind_turns_with_the_city(scale):
+def test_in_the_wind_frame_the_flow_rotates_with_the_city(scale):
     rule, other = (windward_rule(scale=scale, follows_wind=flag) for flag in (True, False))
     state = city_state(2, height=12, width=12)
     turned = quarter_turned(state)
@@ -59,7 +59,7 @@ def test_a_rule_that_follows_the_wind_turns_with_the_city(scale):
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_it_treats_both_sides_of_the_wind_alike(scale):
+def test_in_the_wind_frame_a_mirrored_city_has_the_mirrored_flow(scale):
     rule, other = (windward_rule(scale=scale, follows_wind=flag) for flag in (True, False))
     state = city_state(2, height=12, width=12)
     state[:, 4], state[:, 5] = 0.5, 0  # along x: the mirror image is upside down
@@ -73,7 +73,7 @@ def test_it_treats_both_sides_of_the_wind_alike(scale):
     assert (other(image(state)) - image(other(state)))[:, 2:].abs().max() > 0.01
 
 
-def test_over_a_plain_it_follows_the_wind_by_any_angle():
+def test_in_the_wind_frame_flow_over_open_ground_rotates_by_any_angle():
     rule, angles = windward_rule(), torch.linspace(0, 6, 7)
     along = torch.randn(24, generator=torch.Generator().manual_seed(0))
     state = along.view(1, -1, 1, 1).repeat(7, 1, 4, 4)
@@ -109,7 +109,7 @@ def test_base_channels_and_building_cells_never_change():
     assert not torch.equal(after, state)
 
 
-def test_a_new_rule_is_the_identity():
+def test_a_new_rule_changes_nothing():
     state = city_state()
     assert torch.equal(CA()(state), state)
 
@@ -136,7 +136,7 @@ def test_units_are_those_in_which_the_layers_see_and_write_a_state():
     torch.testing.assert_close(scaled(state), unit * plain(state / unit), atol=1e-5, rtol=1e-5)
 
 
-def test_a_rule_of_wider_cells_sees_means_and_moves_blocks_as_one():
+def test_a_rule_on_coarse_cells_sees_means_and_adds_one_increment_to_a_block():
     wide, state = wide_rule(), city_state(height=8, width=12)
     state[:, 2] = 1
     state[:, 6:] = 0
@@ -158,15 +158,18 @@ def test_a_rule_that_keeps_the_bounds_breaks_none_from_any_state():
     free = CA(units=rule.units)
     free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
     unbounded = free(state)
-    memory = torch.where(air[:, None], unbounded[:, 12:].clamp(-3, 3), unbounded[:, 12:])
-    torch.testing.assert_close(after[:, 12:], memory)
+    hidden = torch.where(air[:, None], unbounded[:, 12:].clamp(-3, 3), unbounded[:, 12:])
+    torch.testing.assert_close(after[:, 12:], hidden)
     torch.testing.assert_close(after[:, [6, 7, 11]], unbounded[:, [6, 7, 11]])
     assert (unbounded[:, 9][air] < 0).any()
     assert (unbounded[:, 12:].abs().amax(1)[air] > 3).any()
 
 
 def test_the_bounds_of_the_fields_let_the_gradient_through():
-    rule, state = bounded_rule().requires_grad_(True), city_state() / 4  # no memory is cut off
+    rule, state = (
+        bounded_rule().requires_grad_(True),
+        city_state() / 4,
+    )  # no hidden channel is limited
     free = CA(units=rule.units)
     free.load_state_dict({k: x for k, x in rule.state_dict().items() if k != "alpha"})
     weights = torch.randn(state.shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The frame of the wind: x along it, and what is turned into it and back."""
+"""The wind frame: rotations into it and back, and mirror images."""
 
 import torch
 
@@ -16,7 +16,7 @@ ANGLES = torch.tensor([0.0, 0.5, 2.0, 4.0])
 WIND = torch.stack([ANGLES.cos(), ANGLES.sin()], dim=1)
 
 
-def test_the_heading_is_the_direction_of_the_wind_however_strong():
+def test_the_heading_is_the_direction_of_the_wind_at_any_strength():
     state = torch.rand(4, 12, 3, 5)
     state[:, 4:6] = (torch.tensor([0.5, 1, 2, 3])[:, None] * WIND)[:, :, None, None]
     torch.testing.assert_close(heading(state), WIND)
@@ -24,7 +24,7 @@ def test_the_heading_is_the_direction_of_the_wind_however_strong():
     assert heading(state)[2].tolist() == [1, 0]
 
 
-def test_into_the_frame_of_the_wind_the_wind_blows_along_x():
+def test_in_the_wind_frame_the_wind_blows_along_x():
     state = torch.rand(4, 24, 3, 5)
     state[:, 4:6] = WIND[:, :, None, None]
     state[:, 6:8] = 3 * WIND[:, :, None, None]
@@ -37,7 +37,7 @@ def test_into_the_frame_of_the_wind_the_wind_blows_along_x():
     torch.testing.assert_close(rotated(seen, WIND, 1), state)
 
 
-def test_a_slope_along_the_wind_has_a_gradient_along_it_alone():
+def test_a_slope_along_the_wind_has_no_gradient_across_the_wind():
     y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
     cos, sin = WIND.view(4, 2, 1, 1).unbind(1)
     state = torch.zeros(4, 24, 9, 9)
@@ -49,7 +49,7 @@ def test_a_slope_along_the_wind_has_a_gradient_along_it_alone():
     torch.testing.assert_close(rotated_perception(along, WIND, 1), seen)
 
 
-def test_a_mirror_image_has_the_other_sign_across_the_wind_and_in_half_of_the_memory():
+def test_a_mirror_image_changes_the_sign_across_the_wind_and_of_half_of_the_hidden_channels():
     odd = [5, 7, 12, *range(18, 24)]
     signs = mirrored(torch.ones(24, 2), 0)
     assert [c for c in range(24) if (signs[c] == -1).all()] == odd

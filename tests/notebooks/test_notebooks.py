@@ -110,8 +110,8 @@ def test_a_resumed_pi_nca_run_equals_an_uninterrupted_one(workshop):
     settings = TINY | {
         "init_checkpoint": "init.pth",
         "gradient_checkpoints": 2,
-        "anneal": False,
-    }  # a rate of 6 from the start
+        "anneal": False,  # a rate of 6 from the start
+    }
     for epochs, resume in ((6, ""), (3, "")):
         done = papermill(workshop, "02_pi_nca", epochs=epochs, resume=resume, **settings)
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The GPU's kernel, as far as a CPU can: interpreted it equals the rule, and it compiles."""
+"""The kernels of a GPU, tested on a CPU: interpreted they equal the rule, and they compile."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +28,7 @@ as_they_ship = partial(windward_rule, alpha=2.25)
 
 @pytest.fixture(scope="module")
 def interpreted():
-    """A process in which Triton interprets kernels, on arrays of the CPU."""
+    """A process in which Triton interprets kernels on CPU tensors."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         with patch.dict(os.environ, {"TRITON_INTERPRET": "1"}):
             process.submit(int).result()
@@ -37,12 +37,12 @@ def interpreted():
 
 @contextmanager
 def kernel_taken():
-    """Let rollouts on a CPU take the kernel; yield a list to which each call adds."""
+    """Let rollouts on a CPU use the kernels; yield a list that grows with each call."""
     calls, apply = [], fused.RuleOnGPU.apply
 
-    def counted(self, own, new, half):
+    def counted(self, own, new, first_odd):
         calls.append(own.shape)
-        return apply(self, own, new, half)
+        return apply(self, own, new, first_odd)
 
     with (
         patch.object(rollout_module, "compiled", None),
@@ -53,7 +53,7 @@ def kernel_taken():
 
 
 def applied(rules, state, steps):
-    """Return what becomes of a state by the rules themselves."""
+    """Return the state after a number of steps of the rules themselves."""
     for _ in range(steps):
         for rule in rules:
             state = rule(state)
@@ -61,7 +61,7 @@ def applied(rules, state, steps):
 
 
 def fused_and_expected(kinds, state, steps):
-    """Return the rollout by the kernel, that by the rules themselves, and how often it ran."""
+    """Return the rollout with kernels, that of the rules themselves, and the number of calls."""
     rules = [kind(seed=seed) for seed, kind in enumerate(kinds, 1)]
     state = state[:, : rules[0].channels]
     with kernel_taken() as calls:
@@ -88,7 +88,7 @@ def test_interpreted_the_kernel_equals_the_rule_itself(kinds, size, interpreted)
 
 @pytest.mark.parametrize("kind", [trained, bounded_rule])
 @pytest.mark.parametrize("channel", [TKE, 15])
-def test_what_is_not_a_number_stays_so(channel, kind, interpreted):
+def test_nan_spreads_as_in_the_rule_itself(channel, kind, interpreted):
     state = city_state(1, height=9, width=9)
     state[:, GEO_MASK] = 1
     state[0, channel, 4, 4] = torch.nan
@@ -98,7 +98,7 @@ def test_what_is_not_a_number_stays_so(channel, kind, interpreted):
 
 
 def gradients(recorded):
-    """Return the gradient by a rule's weights through the last steps of three, and the calls."""
+    """Return the gradients through the last of three steps, with kernels and without, and calls."""
     rules = [as_they_ship(seed=1).requires_grad_(False), trained().requires_grad_(True)]
     state = city_state(1, height=6, width=7)
     before = rollout(rules, state, 3 - recorded).detach()
@@ -111,7 +111,7 @@ def gradients(recorded):
 
 
 @pytest.mark.parametrize("recorded", [1, 2])
-def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, interpreted):
+def test_recorded_steps_use_no_kernel_and_have_the_gradient_of_the_rule(recorded, interpreted):
     mine, theirs, calls = interpreted.submit(gradients, recorded).result()
     assert calls == 2 * (3 - recorded)
     for own, expected in zip(mine, theirs, strict=True):
@@ -119,7 +119,7 @@ def test_recorded_steps_do_without_it_and_their_gradient_is_the_rules(recorded, 
 
 
 @pytest.mark.parametrize("changed", ["is_cuda", "hip", "dtype", "capability", "works"])
-def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(changed, monkeypatch):
+def test_only_float32_on_an_nvidia_gpu_that_passed_the_trial_uses_the_kernel(changed, monkeypatch):
     state = SimpleNamespace(
         is_cuda=changed != "is_cuda",
         device=torch.device("cuda"),
@@ -138,8 +138,8 @@ def test_only_float32_on_an_nvidia_gpu_that_proved_itself_takes_the_kernel(chang
     assert fused.runs_on(sound, rule)
 
 
-def test_where_it_fails_it_is_not_taken():
-    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): plain PyTorch, slower"):
+def test_a_kernel_that_fails_is_not_used():
+    with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): using plain PyTorch"):
         assert not fused._works(torch.device("cpu"), 24, 96, True, 1, True)
 
 
@@ -152,32 +152,32 @@ def test_where_it_fails_it_is_not_taken():
         (24, 96, False, 2, True),
     ],
 )
-def test_where_it_is_right_it_is_taken(kind, interpreted):
+def test_a_kernel_that_is_right_is_used(kind, interpreted):
     assert interpreted.submit(fused._works, torch.device("cpu"), *kind).result()
 
 
 def works_when_off():
-    """Return what a trial finds of kernels that are off by a thousandth."""
+    """Return the result of the trial for kernels with a relative error of 0.001."""
     advance = fused.advance
     with patch.object(fused, "advance", lambda *given: 1.001 * advance(*given)):
         return fused._works(torch.device("cpu"), 13, 5, False, 1, False)
 
 
-def test_where_it_is_wrong_it_is_not_taken(interpreted):
+def test_a_kernel_that_is_wrong_is_not_used(interpreted):
     assert not interpreted.submit(works_when_off).result()
 
 
-def works_when_wider_cells_fail():
-    """Return what a trial finds of wider cells when the kernel that averages them is not there."""
+def works_when_coarse_cells_fail():
+    """Return the result of the trial for coarse cells when the averaging kernel is missing."""
     with patch.object(fused, "average", None):
         return fused._works(torch.device("cpu"), 13, 5, True, 4, True)
 
 
-def test_what_wider_cells_need_is_tried_too(interpreted):
-    assert not interpreted.submit(works_when_wider_cells_fail).result()
+def test_the_trial_includes_the_kernels_for_coarse_cells(interpreted):
+    assert not interpreted.submit(works_when_coarse_cells_fail).result()
 
 
-def test_rules_that_would_take_minutes_to_compile_do_without_it(monkeypatch):
+def test_rules_that_would_take_minutes_to_compile_use_no_kernel(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(fused, "_works", lambda *about: True)
     state = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
@@ -186,16 +186,18 @@ def test_rules_that_would_take_minutes_to_compile_do_without_it(monkeypatch):
 
 
 def product(a, b, precision):
-    """Multiply as the kernel does: of what TF32 leaves over all but the product of both rests."""
+    """Multiply as the kernel does: three TF32 products, without that of the two remainders."""
     large, (large_b, rest_b) = fused._as_tf32(a), fused._in_two(b[None, None])[0, 0]
     found = large @ large_b
     if precision == "three of tf32":
-        rest = ((a - large).view(torch.int32) & fused.KEPT).view(torch.float32)  # by the hardware
+        rest = ((a - large).view(torch.int32) & fused.KEPT).view(
+            torch.float32
+        )  # cut off, as by the hardware
         found = rest @ large_b + large @ rest_b + found
     return found
 
 
-def test_three_products_of_tf32_are_as_exact_as_one_of_float32(monkeypatch):
+def test_three_tf32_products_are_as_exact_as_one_float32_product(monkeypatch):
     rules = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
     state = fresh_states(load_dataset(PROJECT_ROOT / "data" / "test", 64).states[:1])
     doubled = [deepcopy(rule).double() for rule in rules]
@@ -234,7 +236,7 @@ def test_on_a_gpu_the_rollout_equals_the_rule_itself(kinds, steps):
     ("capability", "shared", "follows_wind", "stays"),
     [(80, 82, False, False), (86, 49, True, False), (90, 113, False, True), (90, 113, True, False)],
 )
-def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
+def test_it_compiles_for_each_generation_and_two_programs_fit_into_shared_memory(
     capability, shared, follows_wind, stays
 ):
     from triton import compile as compiled_for
@@ -243,9 +245,9 @@ def test_it_compiles_for_each_generation_and_two_programs_share_its_memory(
 
     places = fused._places(24, follows_wind, torch.device("cpu"))
     pointers = ("own", "new", "constant", "first", "second", "air", "winds")
-    constants = {"HALF": places.half, "STRIDE": places.stride, "HIDDEN": 96, "PADDED": 96,
+    constants = {"FIRST_ODD": places.first_odd, "STRIDE": places.stride, "HIDDEN": 96, "PADDED": 96,
                  "TILE": places.second.shape[1], "CELLS": fused.CELLS, "UNITS": fused.UNITS,
-                 "PART": fused.PART, "STAYS": stays, "ADDS": True, "FOLLOWS": follows_wind,
+                 "GROUP": fused.GROUP, "STAYS": stays, "ADDS": True, "FOLLOWS": follows_wind,
                  "ALPHA": 2.25}  # fmt: skip
     types = {name: "*fp32" if name in pointers else "i32" for name in fused.step.arg_names}
     source = ASTSource(fused.step, types | dict.fromkeys(constants, "constexpr"), constants)

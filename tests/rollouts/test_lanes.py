@@ -1,4 +1,4 @@
-"""Lanes do what NumPy does with rows of an array, however many there are."""
+"""SIMD vectors of any number of lanes give the results of NumPy arrays."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from pinca_lib.rollouts.cpu.lanes import clamped, head, joined, load, store, tai
 
 
 def rows(count, dtype):
-    """Return three rows of random numbers, each between two numbers that nothing may change."""
+    """Return three rows of random numbers. The first and last number of a row must not change."""
     return np.random.default_rng(count).standard_normal((3, count + 2)).astype(dtype)
 
 
@@ -30,7 +30,7 @@ def test_sums_and_products_are_those_of_arrays(count, dtype):
 
 
 @pytest.mark.parametrize("parts", [(1, 1), (5, 3), (10, 8), (0, 4), (4, 0)])
-def test_parts_are_taken_and_joined(parts):
+def test_vectors_are_split_and_joined(parts):
     @njit
     def work(some, others, given, found):
         whole = load(some + others, given, (0, 1))
@@ -48,7 +48,7 @@ def test_parts_are_taken_and_joined(parts):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_limits_hold_on_both_sides_and_none_is_none():
+def test_limits_hold_on_both_sides_and_nan_is_no_limit():
     @njit
     def work(sized, values, limit, found):
         value, most = load(sized, values, (0,)), load(sized, limit, (0,))
@@ -63,7 +63,7 @@ def test_limits_hold_on_both_sides_and_none_is_none():
     np.testing.assert_array_equal(found[1], [0, 0, 2, 0, 0, np.nan, 0, 9, np.inf])
 
 
-def test_places_may_be_of_any_integers_and_arrays_need_not_be_contiguous():
+def test_places_may_be_any_integers_and_arrays_need_not_be_contiguous():
     @njit
     def work(sized, cells, given, found):
         for b, y in cells:

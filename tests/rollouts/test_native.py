@@ -1,4 +1,4 @@
-"""Machine code is kept for as long as nothing that it is made of changes."""
+"""Cached machine code is used until one of its sources changes."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ PACKAGE = Path(pinca_lib.__file__).parent
 
 
 @pytest.mark.parametrize("changed", SOURCES)
-def test_a_change_of_any_file_that_is_compiled_is_a_change_of_folder(changed, tmp_path):
+def test_a_change_in_any_compiled_file_changes_the_cache_folder(changed, tmp_path):
     for name in SOURCES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PACKAGE / name, tmp_path / name)
@@ -26,7 +26,7 @@ def test_a_change_of_any_file_that_is_compiled_is_a_change_of_folder(changed, tm
     assert folder(tmp_path) != before
 
 
-def test_what_is_compiled_makes_compiled_code_or_lends_it_constants_is_among_them():
+def test_the_sources_are_all_files_with_compiled_code_or_its_constants():
     uses = ("import native\n", "intrinsic")
     found = {
         path
@@ -43,9 +43,9 @@ def test_what_is_compiled_makes_compiled_code_or_lends_it_constants_is_among_the
 
 
 @pytest.mark.parametrize("loop", [marching.march, kernels.step, grids.cut, turns.meet])
-def test_it_is_kept_there(loop):
+def test_machine_code_is_cached_in_the_folder(loop):
     assert folder(PACKAGE, config.CACHE_DIR) in Path(loop.stats.cache_path).parents
 
 
-def test_a_user_chooses_where(tmp_path):
+def test_a_user_can_choose_the_cache_folder(tmp_path):
     assert folder(PACKAGE, str(tmp_path)).parent == tmp_path

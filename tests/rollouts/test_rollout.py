@@ -1,4 +1,4 @@
-"""Rollouts: compiled or in plain PyTorch, they equal the rule itself, and so do the gradients."""
+"""Rollouts and their gradients equal those of the rule, compiled and in plain PyTorch."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ from pinca_lib.runs.parameters import PROJECT_ROOT
 
 @pytest.fixture(params=["compiled", "plain PyTorch"], autouse=True)
 def path(request, monkeypatch):
-    """Run every test on both of the CPU's paths."""
+    """Run every test with compiled loops and with plain PyTorch."""
     if request.param == "plain PyTorch":
         monkeypatch.setattr(rollout_module, "compiled", None)
     else:
@@ -83,30 +83,30 @@ def test_rules_of_every_kind_equal_the_rule_itself_gradients_included(kinds, siz
 
 
 @pytest.mark.parametrize("kinds", KINDS)
-def test_so_do_they_when_steps_are_computed_once_more(kinds):
+def test_rules_equal_the_rule_itself_with_gradient_checkpoints(kinds):
     rules = [kind(seed=seed).requires_grad_(True) for seed, kind in enumerate(kinds, 1)]
     assert_equals_the_rules(rules, city_state(2, height=9, width=12), gradient_checkpoints=2)
 
 
-def test_so_do_batches_that_are_rolled_out_a_few_samples_at_a_time():
+def test_batches_that_are_split_into_groups_equal_the_rule_itself():
     rules = [windward_wide(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
     assert_equals_the_rules(rules, city_state(3, height=128, width=130), steps=2)
 
 
-def test_so_do_rules_of_one_cell_beside_rules_of_many():
+def test_a_rule_with_a_single_coarse_cell_equals_the_rule_itself():
     rules = [wide_rule(1).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
     assert_equals_the_rules(rules, city_state(1, height=4, width=3))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 5])
-def test_so_do_wider_cells_of_any_scale_over_cells_that_are_partly_open(scale):
+def test_coarse_cells_of_any_scale_over_cells_that_are_partly_open_equal_the_rule_itself(scale):
     state = city_state(2, height=11, width=14)
     state[:, 2] *= 0.3
     rules = [wide_rule(1, scale).requires_grad_(True), bounded_rule(2).requires_grad_(True)]
     assert_equals_the_rules(rules, state)
 
 
-def test_so_does_the_gradient_of_the_last_steps_on_a_frozen_rule_as_they_ship():
+def test_the_gradient_of_the_last_steps_through_a_frozen_rule_equals_that_of_the_rules():
     frozen = windward_rule(1, alpha=2.25, scale=4).requires_grad_(False)
     rule = windward_rule(2, alpha=2.25).requires_grad_(True)
     state = city_state(2, height=16, width=24)
@@ -120,14 +120,14 @@ def test_so_does_the_gradient_of_the_last_steps_on_a_frozen_rule_as_they_ship():
     assert (mine - theirs).norm() < 1e-5 * theirs.norm()
 
 
-def test_so_do_all_in_double_precision():
+def test_all_kinds_equal_the_rule_itself_in_double_precision():
     kinds = (wide_rule(1), bounded_rule(2), windward_rule(3))
     rules = [rule.double().requires_grad_(True) for rule in kinds]
     assert_equals_the_rules(rules, city_state(2, height=13, width=9).double(), error=1e-13)
 
 
 @pytest.mark.parametrize("batch", [1, 9])
-def test_so_do_the_kinds_that_ship_over_many_winds(batch):
+def test_rules_of_the_shipped_kinds_equal_the_rule_itself_for_many_winds(batch):
     rules = [windward_rule(1, alpha=2.25, scale=4), windward_rule(2, alpha=2.25)]
     state = city_state(batch, height=24, width=24)
     state[0, 4:6] = 0
@@ -135,13 +135,13 @@ def test_so_do_the_kinds_that_ship_over_many_winds(batch):
 
 
 @pytest.mark.parametrize("rule", [trained(12), windward_rule(channels=13, units=None)])
-def test_so_do_rules_of_fewer_channels(rule):
+def test_rules_of_fewer_channels_equal_the_rule_itself(rule):
     state = city_state(2, channels=rule.channels)
     assert_equals_the_rules([rule.requires_grad_(True)], state)
 
 
-def test_so_does_a_new_rule_on_memory_that_is_at_its_limit():
-    """As a frozen Init-NCA leaves it: a new rule adds nothing, and meets the limit exactly."""
+def test_a_new_rule_equals_the_rule_itself_where_hidden_channels_are_at_their_limit():
+    """A new rule adds nothing, so the values that an Init-NCA has limited stay at the limit."""
     rule, state = bounded_rule().requires_grad_(True), city_state(2, height=12, width=12)
     torch.nn.init.zeros_(rule.w2.weight)
     state[:, 12:] = (2 * state[:, 12:]).clamp(-3, 3)
@@ -169,7 +169,7 @@ def test_it_works_where_all_is_air_or_all_is_building(kinds, mask):
     assert torch.equal(rollout(rules, state, 3), state) == (mask == 0)
 
 
-def test_no_step_returns_the_state_and_leaves_it_alone():
+def test_zero_steps_return_the_state_and_no_rollout_changes_its_input():
     state = city_state()
     kept = state.clone()
     assert torch.equal(rollout([trained()], state, 0), state)
@@ -221,9 +221,7 @@ def test_gradients_through_the_last_steps_equal_the_full_graphs(recorded, gradie
 
 
 @pytest.mark.parametrize("gradient_checkpoints", [1, 3, 10, 99])
-def test_segments_that_are_computed_again_change_neither_state_nor_gradient(
-    gradient_checkpoints, path
-):
+def test_gradient_checkpoints_change_neither_state_nor_gradient(gradient_checkpoints, path):
     rules = [windward_wide(1), bounded_rule(2).requires_grad_(True)]  # an Init-NCA is frozen
     found = []
     for segments in (0, gradient_checkpoints):
@@ -232,7 +230,7 @@ def test_segments_that_are_computed_again_change_neither_state_nor_gradient(
     (state, expected), (same_state, ours) = found
     assert torch.equal(state, same_state)
     assert expected.abs().max() > 0
-    # Compiled code sums the gradient of a segment first, and so rounds elsewhere.
+    # Compiled loops sum the gradient over each segment first, so they round differently.
     error = 0 if path == "plain PyTorch" else 1e-6
     assert (ours - expected).norm() <= error * expected.norm()
 
@@ -270,7 +268,7 @@ def test_gradients_through_several_rules_reach_all_of_them():
         torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
 
 
-def test_in_double_precision_nothing_is_lost():
+def test_double_precision_is_kept():
     rule, state = trained(seed=4).double(), city_state(2, height=7, width=11).double()
     expected = state
     for _ in range(20):
@@ -278,7 +276,9 @@ def test_in_double_precision_nothing_is_lost():
     torch.testing.assert_close(rollout([rule], state, 20), expected, atol=1e-11, rtol=1e-11)
 
 
-@pytest.mark.parametrize("widths", [(16, 33), (1, 10_000)])  # many cells a block, and one alone
+@pytest.mark.parametrize(
+    "widths", [(16, 33), (1, 10_000)]
+)  # many cells per block, and one cell per block
 def test_rules_of_other_widths_and_states_of_other_depths(widths):
     torch.manual_seed(0)
     rules = [CA(12, hidden).requires_grad_(False) for hidden in widths]
@@ -311,7 +311,7 @@ def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
 @pytest.mark.parametrize(
     "kind", [trained, bounded_rule, wide_rule, partial(windward_rule, alpha=2.25)]
 )
-def test_a_state_that_is_not_a_number_stays_so(kind, channel):
+def test_nan_spreads_as_in_the_rule_itself(kind, channel):
     rule, state = kind(seed=1), city_state(1)
     state[:, 2] = 1
     state[0, channel, 4, 4] = torch.nan
@@ -320,7 +320,7 @@ def test_a_state_that_is_not_a_number_stays_so(kind, channel):
     assert expected.sum() > 1
 
 
-def test_two_at_once_do_not_disturb_each_other():
+def test_rollouts_in_several_threads_do_not_disturb_each_other():
     rules = [trained(seed=seed) for seed in range(4)]
     state = city_state(2, height=32, width=32)
     expected = [rollout([rule], state, 10) for rule in rules]
@@ -334,7 +334,7 @@ def blas_threads(*_):
     return [blas["num_threads"] for blas in teams._blas().info() if blas["user_api"] == "blas"]
 
 
-def test_blas_has_one_thread_in_a_rollout_and_its_own_after_many_at_once(path):
+def test_blas_has_one_thread_in_a_rollout_and_its_usual_number_afterwards(path):
     if path != "compiled":
         return pytest.skip("PyTorch shares its products itself")
 
@@ -349,9 +349,7 @@ def test_blas_has_one_thread_in_a_rollout_and_its_own_after_many_at_once(path):
     assert blas_threads() == before
 
 
-def test_no_sum_of_a_gradient_is_shared_by_threads_of_blas_which_would_wait_for_more(
-    path, monkeypatch
-):
+def test_the_sums_of_a_gradient_are_computed_with_one_blas_thread(path, monkeypatch):
     if path != "compiled":
         return pytest.skip("PyTorch shares its products itself")
     rules = [rule.requires_grad_(True) for rule in (windward_rule(), trained())]
@@ -374,7 +372,7 @@ def test_more_threads_than_cells_change_nothing():
         torch.set_num_threads(threads)
 
 
-def test_where_no_gradient_is_asked_for_nothing_is_recorded(monkeypatch, path):
+def test_steps_without_a_gradient_are_not_recorded(monkeypatch, path):
     rule, state, kept = trained().requires_grad_(True), city_state(1), []
     if path == "compiled":
         apply = compiled._Advance.apply
@@ -392,7 +390,7 @@ def test_where_no_gradient_is_asked_for_nothing_is_recorded(monkeypatch, path):
         assert not rollout([rule], state, 2, recorded=2).requires_grad
 
 
-def test_checkpoints_keep_fewer_states():
+def test_gradient_checkpoints_store_fewer_states():
     rule, state = trained().requires_grad_(True), city_state(1, height=24, width=24)
 
     def kept(gradient_checkpoints):
@@ -407,7 +405,7 @@ def test_checkpoints_keep_fewer_states():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_types_that_blas_does_not_know_roll_out_in_plain_pytorch(dtype):
+def test_types_that_blas_does_not_support_use_plain_pytorch(dtype):
     rule, state = trained().to(dtype), city_state(1).to(dtype)
     torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=0.05, rtol=0.05)
 
@@ -419,7 +417,7 @@ def test_autocast_changes_nothing():
         assert torch.equal(rollout(rules, state, 3), expected)
 
 
-def test_where_one_share_fails_the_others_are_awaited(path, monkeypatch):
+def test_if_one_thread_fails_the_team_waits_for_the_others(path, monkeypatch):
     if path != "compiled":
         return pytest.skip("PyTorch has threads of its own")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
@@ -436,7 +434,7 @@ def test_where_one_share_fails_the_others_are_awaited(path, monkeypatch):
     assert sorted(ended) == [4, 6]
 
 
-def test_no_states_stay_none():
+def test_an_empty_batch_stays_empty():
     assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
 
 
@@ -454,7 +452,7 @@ def test_a_forked_process_rolls_out_after_its_parent_has():
     assert done.stdout.strip() == "0", done.stderr
 
 
-def test_a_rule_for_other_states_is_refused():
+def test_a_rule_with_another_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="the rule has 12 channels, but the state has 24"):
         rollout([CA(12)], city_state(), 1)
 

@@ -1,4 +1,4 @@
-"""Threads that take blocks of cells in turn and meet in compiled code."""
+"""Work stealing and barriers in compiled code."""
 
 import faulthandler
 from threading import Thread
@@ -19,7 +19,7 @@ _compiled = njit(nogil=True)
 @_compiled
 def count(own, meeting, turns, most, taken):
     """Count how often each cell is taken."""
-    meet(meeting, len(turns[1]))  # lest the first one does it all
+    meet(meeting, len(turns[1]))  # otherwise the first thread might do all the work
     start, stop = block(own, turns, most)
     while start < stop:
         taken[start:stop] += 1
@@ -28,7 +28,7 @@ def count(own, meeting, turns, most, taken):
 
 @_compiled
 def follow(own, meeting, times, latest):
-    """Count how often another thread is behind or ahead when all have met."""
+    """Count how often another thread is behind or ahead after a barrier."""
     off = 0
     for i in range(times):
         latest[own] = i
@@ -44,7 +44,7 @@ def turns_of(ends):
 
 @pytest.fixture(autouse=True)
 def watched():
-    faulthandler.dump_traceback_later(300, exit=True)  # nothing else ends threads that wait in vain
+    faulthandler.dump_traceback_later(300, exit=True)  # otherwise a deadlock would last forever
     yield
     faulthandler.cancel_dump_traceback_later()
 
@@ -56,26 +56,26 @@ def team(monkeypatch):
         yield team
 
 
-def test_each_cell_is_taken_once_however_many_threads_there_are(team):
+def test_each_cell_is_taken_exactly_once(team):
     taken = np.zeros(300_000, np.int8)
     team.meeting(count, turns_of([50_000, 50_000, 50_003, 300_000]), 7, taken)
     assert (taken == 1).all()
 
 
-def test_one_thread_alone_takes_its_share_first_and_then_those_of_the_others():
+def test_a_thread_takes_its_own_share_first_and_then_those_of_others():
     turns, found = turns_of([5, 8, 10]), []
     while (taken := block(1, turns, 2))[1]:
         found.append(taken)
     assert found == [(5, 7), (7, 8), (8, 10), (0, 2), (2, 4), (4, 5)]
 
 
-def test_threads_that_meet_have_all_done_what_comes_before(team):
+def test_no_thread_passes_a_barrier_before_all_have_arrived(team):
     latest = np.zeros(4, np.intp)
     assert team.meeting(follow, 3000, latest) == [0] * 4
 
 
 @pytest.mark.parametrize("failing", [0, 3])
-def test_where_one_fails_the_others_wait_no_longer(team, failing):
+def test_if_one_thread_fails_the_others_stop_waiting(team, failing):
     def work(own, meeting):
         if own == failing:
             raise ArithmeticError
@@ -85,7 +85,7 @@ def test_where_one_fails_the_others_wait_no_longer(team, failing):
         team.meeting(work)
 
 
-def test_nor_do_they_where_a_thread_cannot_be_had_and_later_all_is_well(monkeypatch):
+def test_if_a_thread_cannot_start_nobody_waits_and_the_next_team_works(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     teams._helpers.cache_clear()
     start, started = Thread.start, []
@@ -111,7 +111,7 @@ def test_nor_do_they_where_a_thread_cannot_be_had_and_later_all_is_well(monkeypa
 @pytest.mark.parametrize(
     "rules", [[random_rule(0)], both_rules()[::-1], [random_rule(0), *both_rules()]]
 )
-def test_who_takes_which_cells_and_in_how_many_calls_changes_no_bit(rules, monkeypatch):
+def test_work_stealing_and_the_number_of_calls_change_no_bit(rules, monkeypatch):
     state = random_state(2, 40, 0.3)
     expected = rollout(rules, state, 5)
     monkeypatch.setattr(compiled, "CELLS_AT_ONCE", 2 * 40 * 40 * 3)

@@ -1,1 +1,1 @@
-"""The automaton's step as loops that Numba compiles for a CPU."""
+"""The step of the automaton as loops that Numba compiles for a CPU."""

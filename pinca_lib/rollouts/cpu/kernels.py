@@ -1,21 +1,30 @@
-"""The compiled inner loops of the automaton's step on a CPU, and of its derivative.
+"""Compiled loops for the automaton's step on a CPU, and for its gradient.
 
-Numba compiles them; its ``np.dot`` is SciPy's BLAS. Each works on the cells (or rows) first…last,
-or on those that it takes in ``turns``, ``most`` at a time, which stay in a core's cache.
+Numba compiles them, and ``np.dot`` calls SciPy's BLAS. A loop works on the cells (or rows) first to
+last, or on blocks of at most ``most`` cells from ``turns``, which fit into the cache of a core. All
+channels of a cell are one SIMD vector (``lanes``).
 
-Arrays: ``cells`` (N, 3) are sample, row and column, ``air`` (N,) what multiplies their increments;
-``dynamic``, ``old``, ``new``, ``seen`` and ``grad`` are (B, H, W, D), and ``grad_p`` is (B, H, W,
-4 D), what the filters see, filter by filter. ``sized`` has D entries, ``blocks`` are (B, h, w, D).
+Arrays:
 
-What a cell perceives in the frame of the wind has two *halves*: an even one, which its mirror image
-across the wind has alike, and an odd one, which changes its sign there. With e and o what the first
-layer makes of them, the hidden layers of the two images are relu(e + o) and relu(e - o), and of
-their sum and difference the second layer makes the halves of the increment. So the two take no more
-products than one does, and all winds the same layers. Channels are in the order of
-``wind_frame.halves``: M even ones, then N odd ones. A rule that does not follow the wind has even
-channels alone, and the wind (1, 0).
+cells                           (A, 3): sample, row and column of the A air cells
+air                             (A,): factor of the increment of each cell
+dynamic, old, new, seen, grad   (B, H, W, D): dynamic channels, or their gradient
+grad_p                          (B, H, W, 4 D): gradient with respect to what the filters see,
+                                filter by filter
+blocks                          (B, h, w, D): dynamic channels of coarse cells
+sized                           D entries (see ``lanes``)
 
-All channels of a cell are taken at once, as ``lanes``.
+In the wind frame, what a cell perceives has an *even part*, which is the same in the mirror image,
+and an *odd part*, which changes its sign there. Let e be what W1 makes of the even part, together
+with the bias, and o what it makes of the odd part. The hidden layer is then relu(e + o) for the
+city and relu(e - o) for its mirror image. W2 turns their sum into the even channels of the
+increment, and their difference into the odd ones. (``prepared`` has already divided W2 by two.) So
+a city and its mirror image need no more matrix products than a city alone, and all winds use the
+same weights.
+
+Channels are in the order of ``wind_frame.even_and_odd``: M even channels, then N odd channels, with
+D = M + N. A rule that does not use the wind frame treats all channels as even, and its wind is
+(1, 0).
 """
 
 from typing import NamedTuple
@@ -29,55 +38,55 @@ from pinca_lib.rollouts.cpu.lanes import clamped, head, joined, load, store, tai
 from pinca_lib.rollouts.cpu.native import native
 from pinca_lib.rollouts.cpu.turns import block
 
-U, FLUX, SPEED, TKE = range(4)  # of the dynamic channels; V is the first of the odd ones
-HIDDEN = KNOWN_COUNT - BASE_COUNT - 1  # the first hidden channel
+U, FLUX, SPEED, TKE = range(4)  # places of even channels; V is the first odd channel
+HIDDEN = KNOWN_COUNT - BASE_COUNT - 1  # place of the first even hidden channel
 
 
 class Frame(NamedTuple):
-    """Which channels are even and odd, as lanes, and the winds whose frame they are seen in."""
+    """The numbers of even and odd channels, as ``sized`` tuples, and the directions of the wind."""
 
     evens: tuple[int, ...]  # M entries
     odds: tuple[int, ...]  # N entries
-    vectors: tuple[int, ...]  # as many as vectors begin either half
+    vectors: tuple[int, ...]  # one entry per vector: x is in the even part, y in the odd part
     wind: np.ndarray  # (B, 2), unit vectors
 
 
 class Weights(NamedTuple):
-    """The layers of a rule, of its dynamic channels, in even and odd halves."""
+    """The layers of a rule for the dynamic channels, each as its even and its odd part."""
 
     w1: tuple[np.ndarray, np.ndarray]  # (3 M + N, hidden), (3 N + M, hidden)
     w2: tuple[np.ndarray, np.ndarray]  # (hidden, M), (hidden, N)
-    constant: np.ndarray  # (1 or 2, N, hidden): what base channels and bias add
+    constant: np.ndarray  # (1 or 2, A, hidden): contribution of base channels and bias
 
 
 @native
 def rotated(cos, sin, x, y):
-    """Turn a vector."""
+    """Rotate a vector by the angle with this cosine and sine."""
     return cos * x - sin * y, sin * x + cos * y
 
 
 @native
-def put_halves(frame, cos, sin, lanes, even, at, odd, beside):
-    """Write a cell's channels, or what a filter sees of them, in halves, to two places."""
+def store_parts(frame, cos, sin, lanes, even, even_place, odd, odd_place):
+    """Rotate channels to the wind frame; store their even part and their odd part."""
     evens, _, vectors, _ = frame
-    some, others = head(lanes, evens), tail(lanes, evens)
-    x, y = rotated(cos, -sin, head(some, vectors), head(others, vectors))
-    store(even, at, joined(x, tail(some, vectors)))
-    store(odd, beside, joined(y, tail(others, vectors)))
+    even_part, odd_part = head(lanes, evens), tail(lanes, evens)
+    x, y = rotated(cos, -sin, head(even_part, vectors), head(odd_part, vectors))
+    store(even, even_place, joined(x, tail(even_part, vectors)))
+    store(odd, odd_place, joined(y, tail(odd_part, vectors)))
 
 
 @native
-def get_halves(frame, cos, sin, even, at, odd, beside):
-    """Return what the halves from two places are of, in the frame of the grid."""
+def load_parts(frame, cos, sin, even, even_place, odd, odd_place):
+    """Load the even and the odd part of channels; return the channels, rotated to the grid."""
     evens, odds, vectors, _ = frame
-    some, others = load(evens, even, at), load(odds, odd, beside)
-    x, y = rotated(cos, sin, head(some, vectors), head(others, vectors))
-    return joined(joined(x, tail(some, vectors)), joined(y, tail(others, vectors)))
+    even_part, odd_part = load(evens, even, even_place), load(odds, odd, odd_place)
+    x, y = rotated(cos, sin, head(even_part, vectors), head(odd_part, vectors))
+    return joined(joined(x, tail(even_part, vectors)), joined(y, tail(odd_part, vectors)))
 
 
 @native
 def around(cells, i, dynamic):
-    """Return the sample of a cell, and the rows and columns that its filters see."""
+    """Return the sample of cell i, three rows and three columns around it, with periodic edges."""
     _, height, width, _ = dynamic.shape
     b, y, x = cells[i]
     up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
@@ -87,14 +96,14 @@ def around(cells, i, dynamic):
 
 @native
 def three(sized, dynamic, b, y, left, x, right):
-    """Return a cell and its neighbours in a row."""
+    """Return the channels of the western neighbour, of the cell, and of the eastern neighbour."""
     own, west = load(sized, dynamic, (b, y, x)), load(sized, dynamic, (b, y, left))
     return west, own, load(sized, dynamic, (b, y, right))
 
 
 @native
 def look(sized, dynamic, place, cos, sin):
-    """Return what the filters see of a cell: it, slopes along the wind, Laplacians, and across."""
+    """Return the filtered channels of a cell: itself, slope along the wind, Laplacian, across."""
     b, up, y, down, left, x, right = place
     west, own, east = three(sized, dynamic, b, y, left, x, right)
     above_west, above, above_east = three(sized, dynamic, b, up, left, x, right)
@@ -109,9 +118,10 @@ def look(sized, dynamic, place, cos, sin):
 
 @native
 def perceive(cells, frame, dynamic, even, odd):
-    """Write what the filters see, as ``look`` says it, in halves (n, 3 M + N) and (n, 3 N + M).
+    """Write the even part (n, 3 M + N) and the odd part (n, 3 N + M) of what n cells perceive.
 
-    Slopes across are the other half's. Without odd channels all is in the even half, (n, 4 M).
+    The slope across the wind of an odd channel is even, and that of an even channel is odd. Without
+    odd channels everything is written to the even part, (n, 4 M).
     """
     evens, odds, _, wind = frame
     m, n = len(evens), len(odds)
@@ -120,25 +130,25 @@ def perceive(cells, frame, dynamic, even, odd):
         place = around(cells, i, dynamic)
         cos, sin = wind[place[0], 0], wind[place[0], 1]
         own, along, laplacian, across = look(evens + odds, dynamic, place, cos, sin)
-        put_halves(frame, cos, sin, own, even, (i, 0), odd, (i, 0))
-        put_halves(frame, cos, sin, along, even, (i, m), odd, (i, n))
-        put_halves(frame, cos, sin, laplacian, even, (i, 2 * m), odd, (i, 2 * n))
-        put_halves(frame, cos, sin, across, others, (i, last), even, (i, 3 * m))
+        store_parts(frame, cos, sin, own, even, (i, 0), odd, (i, 0))
+        store_parts(frame, cos, sin, along, even, (i, m), odd, (i, n))
+        store_parts(frame, cos, sin, laplacian, even, (i, 2 * m), odd, (i, 2 * n))
+        store_parts(frame, cos, sin, across, others, (i, last), even, (i, 3 * m))
 
 
 @native
-def unperceive(cells, frame, even, odd, grad_p):
-    """Write the gradient of what the filters see, in the frame of the grid, from its halves."""
+def perception_gradient(cells, frame, even, odd, grad_p):
+    """Write the gradient with respect to perception, on the grid, from its even and odd part."""
     evens, odds, _, wind = frame
     m, n, d = len(evens), len(odds), len(evens) + len(odds)
     others, last = (odd, 3 * n) if n > 0 else (even, 3 * m)
     for i in range(len(cells)):
         b, y, x = cells[i]
         cos, sin = wind[b, 0], wind[b, 1]
-        own = get_halves(frame, cos, sin, even, (i, 0), odd, (i, 0))
-        along = get_halves(frame, cos, sin, even, (i, m), odd, (i, n))
-        laplacian = get_halves(frame, cos, sin, even, (i, 2 * m), odd, (i, 2 * n))
-        across = get_halves(frame, cos, sin, others, (i, last), even, (i, 3 * m))
+        own = load_parts(frame, cos, sin, even, (i, 0), odd, (i, 0))
+        along = load_parts(frame, cos, sin, even, (i, m), odd, (i, n))
+        laplacian = load_parts(frame, cos, sin, even, (i, 2 * m), odd, (i, 2 * n))
+        across = load_parts(frame, cos, sin, others, (i, last), even, (i, 3 * m))
         slope_x, slope_y = rotated(cos, sin, along, across)
         store(grad_p, (b, y, x, 0), own)
         store(grad_p, (b, y, x, d), slope_x)
@@ -148,7 +158,7 @@ def unperceive(cells, frame, even, odd, grad_p):
 
 @native
 def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
-    """Write what the cells perceive, and what W1 makes of it, in halves."""
+    """Write what the cells perceive, and the product with W1, each as even and odd part."""
     perceive(cells, frame, seen, even, odd)
     np.dot(even, w1[0], even_hidden)
     if len(frame[1]) > 0:
@@ -157,10 +167,9 @@ def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
 
 @native
 def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
-    """Write the next state of the cells: ``old`` and what the rule makes of ``seen``.
+    """Write the next state of the cells to ``new``: ``old`` plus the increment from ``seen``.
 
-    ``rule`` is W1, of the dynamic channels, and W2, both in halves, and what base channels and bias
-    add to the halves of the hidden layer, (1 or 2, N, hidden); ``alpha`` is of its bounds, or -1.
+    ``rule`` is a ``Weights``. ``alpha`` is the bound of |<u'w'>| / TKE, or -1 for no bounds.
     """
     (evens, odds, _, wind), (w1, w2, constant) = frame, rule
     m, n, hidden, dtype = len(evens), len(odds), constant.shape[2], old.dtype
@@ -187,7 +196,7 @@ def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
         for i in range(k):
             b, y, x = here[i]
             cos, sin = wind[b, 0], wind[b, 1]
-            added = get_halves(frame, cos, sin, added_even, (i, 0), added_odd, (i, 0))
+            added = load_parts(frame, cos, sin, added_even, (i, 0), added_odd, (i, 0))
             lanes = load(evens + odds, old, (b, y, x)) + air[start + i] * added
             put(evens + odds, lanes, limit, alpha, new, b, y, x)
         start, stop = block(own, turns, most)
@@ -195,13 +204,13 @@ def step(own, turns, most, cells, air, frame, rule, alpha, seen, old, new):
 
 @native
 def place_of_v(count):
-    """Return how many of so many dynamic channels are even: V is the first that is not."""
+    """Return the place of V among ``count`` dynamic channels, which is the number of even ones."""
     return count - 1 if count <= 6 else count - 2 - (count - 6) // 2
 
 
 @native
 def limits(sized, dtype):
-    """Return how large each channel may be at most, (D,): no number where there is no limit."""
+    """Return the largest absolute value of each channel, (D,); NaN where there is no limit."""
     limit = np.full(len(sized), np.nan, dtype)
     limit[HIDDEN:] = HIDDEN_LIMIT
     limit[place_of_v(len(sized))] = np.nan
@@ -210,7 +219,7 @@ def limits(sized, dtype):
 
 @native
 def put(sized, lanes, limit, alpha, new, b, y, x):
-    """Write the channels of a cell; unless ``alpha`` is -1, as ``automaton.bounded`` does."""
+    """Write the channels of a cell, bounded as by ``automaton.bounded`` unless ``alpha`` is -1."""
     if alpha < 0:
         store(new, (b, y, x), lanes)
         return
@@ -219,15 +228,17 @@ def put(sized, lanes, limit, alpha, new, b, y, x):
     square = new[b, y, x, U] * new[b, y, x, U] + new[b, y, x, v] * new[b, y, x, v]
     new[b, y, x, SPEED] = np.maximum(new[b, y, x, SPEED], (1 + MARGIN) * np.sqrt(square))
     new[b, y, x, TKE] = np.maximum(new[b, y, x, TKE], 0)
-    flux = (1 - MARGIN) * alpha * new[b, y, x, TKE]
-    new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -flux), flux)
+    largest = (1 - MARGIN) * alpha * new[b, y, x, TKE]
+    new[b, y, x, FLUX] = np.minimum(np.maximum(new[b, y, x, FLUX], -largest), largest)
 
 
 @native
 def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad_p, by_constant):
-    """Write the gradient of what the filters saw; return this share's by W1 and W2, in halves.
+    """Write the gradient with respect to perception; return those with respect to W1 and W2.
 
-    ``rule`` is as for ``step``; the gradient by its third part is added to ``by_constant``.
+    ``rule`` is a ``Weights``. Names that start with ``by_`` are gradients with respect to the rest
+    of the name. The gradient with respect to ``constant`` is added to ``by_constant``. The returned
+    gradients (W1 even, W1 odd, W2 even, W2 odd) are sums over the cells first to last.
     """
     (evens, odds, _, wind), (w1, w2, constant) = frame, rule
     m, n, hidden, dtype = len(evens), len(odds), constant.shape[2], seen.dtype
@@ -237,7 +248,10 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
     by_even_hidden, by_odd_hidden = np.empty_like(even_hidden), np.zeros_like(odd_hidden)
     w1_even, w1_odd = np.zeros_like(w1[0]), np.zeros_like(w1[1])
     w2_even, w2_odd = np.zeros_like(w2[0]), np.zeros_like(w2[1])
-    even_w1, odd_w1 = np.ascontiguousarray(w1[0].T), np.ascontiguousarray(w1[1].T)  # faster so
+    even_w1, odd_w1 = (
+        np.ascontiguousarray(w1[0].T),
+        np.ascontiguousarray(w1[1].T),
+    )  # faster than a view
     even_w2, odd_w2 = np.ascontiguousarray(w2[0].T), np.ascontiguousarray(w2[1].T)
     for start in range(first, last, most):
         stop = min(start + most, last)
@@ -246,7 +260,7 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
         for i in range(k):
             b, y, x = here[i]
             own = air[start + i] * load(evens + odds, grad, (b, y, x))
-            put_halves(frame, wind[b, 0], wind[b, 1], own, by_even, (i, 0), by_odd, (i, 0))
+            store_parts(frame, wind[b, 0], wind[b, 1], own, by_even, (i, 0), by_odd, (i, 0))
         np.dot(by_even[:k], even_w2, by_even_hidden[:k])
         if n > 0:
             np.dot(by_odd[:k], odd_w2, by_odd_hidden[:k])
@@ -273,13 +287,16 @@ def update_backward(first, last, most, cells, air, frame, rule, seen, grad, grad
             w2_odd += np.dot(odd_hidden[:k].T, by_odd[:k])
             w1_odd += np.dot(odd[:k].T, by_odd_hidden[:k])
             np.dot(by_odd_hidden[:k], odd_w1, odd[:k])
-        unperceive(here, frame, even, odd, grad_p)
+        perception_gradient(here, frame, even, odd, grad_p)
     return w1_even, w1_odd, w2_even, w2_odd
 
 
 @native
 def add_blocks(first, last, scale, sized, weights, alpha, blocks, old, new):
-    """Write ``old`` plus ``weights`` (B, H, W) times its block, bounded; work is rows of cells."""
+    """Write ``old`` plus ``weights`` (B, H, W) times the value of the block, bounded.
+
+    The rows first to last are rows of cells. Cells of weight 0 are not bounded.
+    """
     _, height, width, _ = old.shape
     limit = limits(sized, old.dtype)
     for row in range(first, last):

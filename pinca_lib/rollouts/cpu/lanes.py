@@ -1,10 +1,13 @@
-"""The channels of a cell at once, as a vector in the processor's registers, for Numba's loops.
+"""SIMD vectors for Numba: all channels of a cell are loaded, computed and stored at once.
 
-A loop over so few numbers takes the compiler's code longer to begin than to do: it must see whether
-arrays overlap. How many *lanes* there are is the length of a tuple, ``sized``, since that is a
-constant to the compiler; its entries are not looked at. Lanes are added, subtracted and multiplied
-by each other and, on the left, by a number. A place in an array is a tuple of indices, none of them
-negative, of which the last ones may be left out. Nothing checks that the lanes end within it.
+A *lane* is one element of a vector, here one channel. Without vectors, a compiled loop over the few
+channels of a cell spends more time on its start (a check whether arrays overlap) than on its work.
+
+- ``sized`` is a tuple with one entry per lane. Only its length is used, because Numba treats the
+  length of a tuple as a constant at compile time.
+- ``+``, ``-`` and ``*`` work on two vectors, or on a number (on the left) and a vector.
+- ``place`` is the index of the first lane in an array: a tuple of integers that are not negative.
+  The last ones may be left out and are then 0. Nothing checks that a vector stays in the array.
 """
 
 import operator
@@ -18,7 +21,7 @@ INT = ir.IntType(32)
 
 
 class Lanes(types.Type):
-    """So many numbers of a type."""
+    """The Numba type of a vector: its element type and its number of lanes."""
 
     def __init__(self, dtype: types.Float, count: int):
         self.dtype, self.count = dtype, count
@@ -27,7 +30,7 @@ class Lanes(types.Type):
 
 @register_model(Lanes)
 class _Vector(models.PrimitiveModel):
-    """Lanes are a vector of LLVM's, which takes none of zero."""
+    """A vector of LLVM, which needs at least one lane; without lanes its content is not used."""
 
     def __init__(self, manager, lanes):
         number = manager[lanes.dtype].get_value_type()
@@ -36,7 +39,7 @@ class _Vector(models.PrimitiveModel):
 
 @intrinsic
 def load(typing, sized, array, place):
-    """Return as many lanes as ``sized`` has entries, from a place of an array on."""
+    """Load as many lanes as ``sized`` has entries, from a place in an array on."""
     lanes = Lanes(array.dtype, sized.count)
 
     def code(context, builder, signature, arguments):
@@ -50,7 +53,7 @@ def load(typing, sized, array, place):
 
 @intrinsic
 def store(typing, array, place, lanes):
-    """Write lanes to an array, from a place on."""
+    """Store lanes to an array, from a place on."""
 
     def code(context, builder, signature, arguments):
         if lanes.count:
@@ -72,13 +75,13 @@ def _pointer(context, builder, kinds, arguments, lanes):
 
 @intrinsic
 def head(typing, lanes, sized):
-    """Return as many of the first lanes as ``sized`` has entries."""
+    """Return the first lanes, as many as ``sized`` has entries."""
     return _chosen(lanes, range(sized.count), sized)
 
 
 @intrinsic
 def tail(typing, lanes, sized):
-    """Return the others."""
+    """Return the lanes after the ``head``."""
     return _chosen(lanes, range(sized.count, lanes.count), sized)
 
 
@@ -93,32 +96,29 @@ def _chosen(lanes, which, sized):
 
 @intrinsic
 def joined(typing, one, other):
-    """Return the lanes of two in one."""
+    """Return one vector with the lanes of both."""
     lanes, longest = Lanes(one.dtype, one.count + other.count), max(one.count, other.count)
 
     def code(context, builder, signature, arguments):
-        same = [
+        padded = [  # LLVM shuffles only vectors of the same length
             _shuffled(builder, part, part, range(kind.count), longest)
             for part, kind in zip(arguments, signature.args, strict=True)
         ]
         second = range(longest, longest + other.count)
-        return _shuffled(builder, *same, [*range(one.count), *second])
+        return _shuffled(builder, *padded, [*range(one.count), *second])
 
     return lanes(one, other), code
 
 
 def _shuffled(builder, one, other, which, count=1):
-    """Return chosen lanes of two vectors, and any ones up to a count."""
+    """Return chosen lanes of two vectors, padded with arbitrary lanes to ``count``."""
     mask = [*which, *[0] * (max(count, 1) - len(which))]
     return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT, len(mask)), mask))
 
 
 @intrinsic
 def clamped(typing, lanes, limit):
-    """Return lanes none of which is beyond its limit, above or below.
-
-    What is no number stays so, and if the limit is none there is no limit.
-    """
+    """Return lanes clamped to -limit…limit. NaN stays NaN, and a limit of NaN is no limit."""
 
     def code(context, builder, signature, arguments):
         value, most = arguments
@@ -131,7 +131,7 @@ def clamped(typing, lanes, limit):
 
 @intrinsic
 def within(typing, lanes, value, limit):
-    """Return lanes, but zero where a value is at its limit or beyond it (as for ``clamped``)."""
+    """Return lanes, set to zero where |value| >= limit. NaN as in ``clamped``."""
 
     def code(context, builder, signature, arguments):
         kept, value, most = arguments
@@ -145,7 +145,7 @@ def within(typing, lanes, value, limit):
 
 
 def _define(operation, instruction: str) -> None:
-    """Let Numba know an operation on lanes and lanes, or on a number and lanes."""
+    """Teach Numba an operation on two vectors, or on a number and a vector."""
 
     @type_callable(operation)
     def type_of(context):

@@ -1,4 +1,7 @@
-"""Many steps in one compiled call, in which threads meet where they need what others write."""
+"""Many steps in one compiled call.
+
+Threads wait for each other at barriers (``turns.meet``) wherever one reads what another one wrote.
+"""
 
 from typing import NamedTuple
 
@@ -11,40 +14,42 @@ from pinca_lib.rollouts.cpu.turns import meet
 
 
 class Application(NamedTuple):
-    """A rule as it is applied to the states of a rollout."""
+    """A rule, its cities and work arrays, for the compiled loops. A is the number of air cells."""
 
-    ends: np.ndarray  # (threads,): where the ``turns`` of each thread's share end
-    most: int  # cells at a time
-    cells: np.ndarray  # (N, 3)
-    air: np.ndarray  # (N,)
+    ends: np.ndarray  # (threads,): where the share of each thread ends, for ``turns``
+    most: int  # largest number of cells in a block of work
+    cells: np.ndarray  # (A, 3): sample, row and column
+    air: np.ndarray  # (A,): factor of the increment
     frame: Frame
     weights: Weights
-    alpha: float  # of the bounds; -1 without
+    alpha: float  # bound of |<u'w'>| / TKE; -1 for a rule without bounds
     scale: int
-    shares: np.ndarray  # (B, H, W): share of the air of its block that each cell holds
-    has_air: np.ndarray  # (B, H, W)
+    shares: np.ndarray  # (B, H, W): as ``shares_of_air`` returns them
+    has_air: np.ndarray  # (B, H, W): 1 in cells with air, else 0
     blocks: np.ndarray  # (3, B, h, w, D): means of the state, zeros, increments; empty at scale 1
 
 
 @native
 def march(own, meeting, first, begins, rules, states):
-    """Do one thread's part in applying rules in turn.
+    """Apply rules in turn: the work of one thread.
+
+    Application i applies rule i to state i and writes state i + 1. Both are counted modulo the
+    number of rules and of states.
 
     Parameters
     ----------
     own : int
-        Which of the threads it is.
+        Number of this thread.
     meeting : ndarray of shape (2,)
-        As of ``turns``.
+        Barrier, as in ``turns.meet``.
     first : int
-        Of the applications of a rule. Number i takes rule i to make state i + 1 of state i; after
-        the last rule or state comes the first one again. States that are not the first may be
-        empty before they are made.
+        Number of the first application.
     begins : ndarray of shape (applications, threads)
-        As of ``turns``, for each application.
+        For each application, where the next block of each share begins, as in ``turns.block``.
     rules : tuple of Application
-        All of the same types.
-    states : ndarray of shape (N, B, H, W, D)
+        Rules. All have the same types, so that the compiler can index the tuple.
+    states : ndarray of shape (S, B, H, W, D)
+        Dynamic channels of S states. State 0 is the initial one; the others need not be filled.
     """
     for i in range(first, first + len(begins)):
         old, new = states[i % len(states)], states[(i + 1) % len(states)]
@@ -54,20 +59,21 @@ def march(own, meeting, first, begins, rules, states):
 
 @native
 def _apply(own, meeting, begins, rule, old, new, is_empty):
-    """Write what a rule makes of a state, over an older one or where nothing is yet.
+    """Write the state after a rule to ``new``, which ``is_empty`` or holds an earlier state.
 
-    Rules of cells wider than the state's work on blocks, whose increments are zero in buildings.
+    A rule on coarse cells computes the increments of blocks, starting from zeros, and adds them to
+    the cells. ``kept`` is the bound that ``step`` applies: none to blocks, which are increments.
     """
     frame, scale, alpha, blocks = rule.frame, rule.scale, rule.alpha, rule.blocks
-    sized, threads, is_wide = frame.evens + frame.odds, len(rule.ends), scale > 1
+    sized, threads, is_coarse = frame.evens + frame.odds, len(rule.ends), scale > 1
     first, last = _rows(own, threads, new)
-    if is_wide:
+    if is_coarse:
         seen, before, after, kept = blocks[0], blocks[1], blocks[2], -1.0
         sum_blocks(*_rows(own, threads, seen), scale, sized, rule.shares, old, seen)
         meet(meeting, threads)
     else:
         seen, before, after, kept = old, old, new, alpha
-        if is_empty:  # and a step leaves buildings out
+        if is_empty:  # a step writes only air cells, so copy the buildings
             copy(first, last, old, new)
             meet(meeting, threads)
     turns = begins, rule.ends
@@ -75,13 +81,13 @@ def _apply(own, meeting, begins, rule, old, new, is_empty):
         own, turns, rule.most, rule.cells, rule.air, frame, rule.weights, kept, seen, before, after
     )
     meet(meeting, threads)
-    if is_wide:
+    if is_coarse:
         add_blocks(first, last, scale, sized, rule.has_air, alpha, after, old, new)
         meet(meeting, threads)
 
 
 @native
 def _rows(own, threads, state):
-    """Return where a thread's share of the rows of a state begins and ends."""
+    """Return where the share of a thread in the rows of a state begins and ends."""
     count = state.shape[0] * state.shape[1]
     return count * own // threads, count * (own + 1) // threads

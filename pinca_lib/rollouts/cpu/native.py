@@ -1,8 +1,8 @@
-"""How loops are compiled: by Numba, once for each version of what they are made of.
+"""How Numba compiles the loops, and where it caches their machine code.
 
-Numba keeps the machine code of a function until the file of that function changes, whatever else
-it calls. So the folder that it is kept in is named after all files that the machine code is made
-of, those whose constants it holds among them.
+Numba's cache only notices a change in the file of the compiled function itself. It misses changes
+in functions that this one calls and in constants that it uses. So the name of the cache folder
+contains a hash of all these files.
 """
 
 import hashlib
@@ -17,22 +17,32 @@ SOURCES = tuple(
         "channels",
         "physics",
         "automaton/rule",
-        *(f"rollouts/cpu/{own}" for own in ("lanes", "turns", "grids", "kernels", "marching")),
+        *(f"rollouts/cpu/{name}" for name in ("lanes", "turns", "grids", "kernels", "marching")),
     )
-)  # in ``pinca_lib``
+)  # relative to ``pinca_lib``
 
 
 def native(function: Callable) -> Callable:
-    """Compile a function to run without Python's lock."""
-    own = config.CACHE_DIR
+    """Compile a function. It then runs without Python's global lock (GIL)."""
+    settings = vars(config)  # Numba fills this module when it is imported
+    chosen = settings["CACHE_DIR"]
     try:
-        config.CACHE_DIR = str(folder(Path(__file__).parents[2], own))
+        settings["CACHE_DIR"] = str(folder(Path(__file__).parents[2], chosen))
         return njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})(function)
     finally:
-        config.CACHE_DIR = own
+        settings["CACHE_DIR"] = chosen
 
 
-def folder(package: Path, own: str = "") -> Path:
-    """Return where machine code is kept, in a folder of the user's ``own`` or the package's."""
+def folder(package: Path, chosen: str = "") -> Path:
+    """Return the cache folder: in ``NUMBA_CACHE_DIR`` if the user chose one, or in the package.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of ``pinca_lib``.
+    chosen : str
+        Value of ``NUMBA_CACHE_DIR``; empty if it is not set.
+    """
     text = b"".join((package / name).read_bytes() for name in SOURCES)
-    return Path(own or package / "__pycache__") / f"native-{hashlib.sha256(text).hexdigest()[:12]}"
+    version = hashlib.sha256(text).hexdigest()[:12]
+    return Path(chosen or package / "__pycache__") / f"native-{version}"

@@ -1,6 +1,6 @@
-"""Threads that share the cells of a rollout, one rollout at a time.
+"""Teams of threads that share the cells of a rollout.
 
-A rollout uses every core, so it has them for itself, and BLAS is kept to the thread that calls it.
+A rollout uses every core, so only one rollout runs at a time, and BLAS uses a single thread.
 """
 
 import os
@@ -11,7 +11,7 @@ from functools import cache
 from threading import Lock
 
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  (what np.dot will call: loaded, so that it is limited)
+import scipy.linalg.cython_blas  # noqa: F401  (np.dot calls this BLAS; load it so it is limited)
 import torch
 from threadpoolctl import ThreadpoolController
 
@@ -20,49 +20,53 @@ _rollouts = Lock()
 
 @contextmanager
 def gathered() -> Iterator["Team"]:
-    """Yield a team of as many threads as torch has."""
+    """Yield a team with as many threads as PyTorch uses. Wait until no other rollout has one."""
     team = Team(torch.get_num_threads())
     with _rollouts, _blas().limit(limits=1, user_api="blas"):
         yield team
 
 
 class Team:
-    """Threads that do a work together, which then is done."""
+    """Threads that do a piece of work together; the calling thread is one of them."""
 
     def __init__(self, threads: int):
         self.threads, self._helpers = threads, _helpers(max(threads - 1, 1))
 
     def ends(self, count: int) -> list[int]:
-        """Return where equal shares of 0…count begin and end, (threads + 1)."""
+        """Return the boundaries of equal shares of 0…count, threads + 1 numbers."""
         return [count * share // self.threads for share in range(self.threads + 1)]
 
     def __call__(self, work: Callable, count: int, *arguments) -> list:
-        """Call ``work(first, last, *arguments)`` with equal shares of 0…count; return all results.
+        """Call ``work(first, last, *arguments)`` for equal shares of 0…count; return all results.
 
-        What is summed up in a share is always the same, to the bit.
+        The shares do not depend on timing, so sums over a share are the same to the last bit.
         """
         ends = self.ends(count)
         return self.meeting(lambda own, _: work(ends[own], ends[own + 1], *arguments))
 
     def meeting(self, work: Callable, *arguments) -> list:
-        """Call ``work(own, meeting, *arguments)``, where threads may ``turns.meet``."""
+        """Call ``work(own, meeting, *arguments)`` in every thread; return all results.
+
+        ``own`` is the number of the thread. With ``meeting``, threads can wait for each other in
+        ``turns.meet``.
+        """
         meeting, others = np.zeros(2, np.intp), []
 
         def part(own: int):
             try:
                 return work(own, meeting, *arguments)
             except BaseException:
-                meeting[1] = 1
+                meeting[1] = 1  # so that the others do not wait for this thread
                 raise
 
         try:
             for own in range(1, self.threads):
                 others.append(self._helpers.submit(part, own))
             return [part(0), *(other.result() for other in others)]
-        except BaseException:  # an interrupt, say, or no further thread is to be had
-            _helpers.cache_clear()  # what was asked of these may still wait for one of them
+        except BaseException:  # for example an interrupt, or the system has no further thread
+            _helpers.cache_clear()  # tasks may still be queued for these threads
             raise
-        finally:  # nobody is at work when it is another rollout's turn
+        finally:  # all threads must have stopped before another rollout begins
             meeting[1] = 1
             wait(others)
 
@@ -74,14 +78,14 @@ def _blas() -> ThreadpoolController:
 
 @cache
 def _helpers(count: int) -> ThreadPoolExecutor:
-    """Return threads that stay: BLAS gives each a buffer at its first product, which takes ms."""
+    """Return a pool of threads, which is kept: the first BLAS call of a new thread takes ms."""
     return ThreadPoolExecutor(count)
 
 
-def _begin_anew() -> None:
-    """Forget the threads and the lock of the process that this one was forked from.
+def _reset_after_fork() -> None:
+    """Drop the lock and the threads of the parent process, which do not exist in this process.
 
-    If that was in the midst of a rollout, BLAS keeps to one thread here.
+    If the parent was forked during a rollout, BLAS stays limited to one thread here.
     """
     global _rollouts
     _rollouts = Lock()
@@ -89,4 +93,4 @@ def _begin_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_reset_after_fork)

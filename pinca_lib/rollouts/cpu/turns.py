@@ -1,8 +1,9 @@
-"""How threads share cells within compiled code: they take blocks in turn, and meet in between.
+"""Work stealing and barriers for threads in compiled code.
 
-Cores differ, and other programs use them, too: of equal shares, the slowest core's takes longest.
-And a thread that waits in Python, for work or for another one, takes longer to wake than the step
-of a small city takes.
+Cores differ in speed, and other programs use them, too. With fixed shares, all threads would wait
+for the slowest core. So every thread takes blocks of cells from its own share first, and then from
+the shares of others. Barriers are compiled, too, because waking a thread that waits in Python takes
+longer than a step of a small city.
 """
 
 import ctypes
@@ -17,15 +18,27 @@ from pinca_lib.rollouts.cpu.native import native
 _system = ctypes.WinDLL("kernel32") if os.name == "nt" else ctypes.CDLL(None)
 _yield = _system.SwitchToThread if os.name == "nt" else _system.sched_yield
 binding.add_symbol("pinca_lib_give_way", ctypes.cast(_yield, ctypes.c_void_p).value)
-_give_way = types.ExternalFunction("pinca_lib_give_way", types.int32())  # to another thread
+_give_way = types.ExternalFunction("pinca_lib_give_way", types.int32())  # let another thread run
 
 
 @native
 def block(own, turns, most):
-    """Take a block of at most so many cells; return where it begins and ends, 0 and 0 for none.
+    """Take the next block of cells, from the thread's own share or else from another one.
 
-    Threads share ``turns``: where the next block of each share begins, and where each share ends.
-    Their ``own`` one comes first, and then what others have left of theirs.
+    Parameters
+    ----------
+    own : int
+        Number of this thread.
+    turns : (ndarray of shape (threads,), ndarray of shape (threads,))
+        Where the next block of each share begins, and where each share ends. All threads use the
+        same arrays.
+    most : int
+        Largest number of cells in a block.
+
+    Returns
+    -------
+    start, stop : int
+        The block; 0 and 0 if no cells are left.
     """
     begins, ends = turns
     for i in range(len(ends)):
@@ -38,10 +51,16 @@ def block(own, turns, most):
 
 @native
 def meet(meeting, count):
-    """Wait until so many threads have come, or one of them never will.
+    """Wait at a barrier until ``count`` threads have arrived, or one has failed.
 
-    Threads share ``meeting``: how many have come so far, to this and to former ones, and whether
-    one has failed, from when on nobody waits, and what is written is of no use.
+    Parameters
+    ----------
+    meeting : ndarray of shape (2,)
+        Number of arrivals at this and all earlier barriers, and whether a thread has failed (0 or
+        1). All threads use the same array. After a failure no thread waits, and results are
+        meaningless.
+    count : int
+        Number of threads.
     """
     awaited = (_added(meeting, 0, 1) // count + 1) * count
     while _added(meeting, 0, 0) < awaited and _added(meeting, 1, 0) == 0:
@@ -50,7 +69,7 @@ def meet(meeting, count):
 
 @intrinsic
 def _added(typing, numbers, which, count):
-    """Add to one of some numbers as if at an instant, and return what it was before."""
+    """Add to one element of an array atomically, and return its previous value."""
 
     def code(context, builder, signature, arguments):
         numbers, which, count = arguments

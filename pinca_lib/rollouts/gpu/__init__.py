@@ -1,1 +1,1 @@
-"""The automaton's step as kernels that Triton compiles for an NVIDIA GPU."""
+"""The step of the automaton as kernels that Triton compiles for an NVIDIA GPU."""

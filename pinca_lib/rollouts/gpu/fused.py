@@ -1,10 +1,9 @@
-"""Steps of rules as kernels of an NVIDIA GPU, for what no gradient flows through.
+"""Rollouts in Triton kernels on an NVIDIA GPU, for steps that need no gradient.
 
-One kernel filters, applies both layers, adds and bounds; what a cell perceives and its hidden layer
-never leave the chip, and where there is room the layers' weights stay on it from cell to cell.
-Products of float32 are made of three of TF32, which the tensor cores have from Ampere on; what is
-lost is a few roundings of float32. Triton compiles it; PyTorch for CUDA brings Triton along on
-Linux.
+One kernel applies the filters and both layers, adds the increment and applies the bounds. What a
+cell perceives and its hidden layer never leave the chip. The weights stay on the chip, too, if they
+fit. A float32 matrix product is the sum of three TF32 products, which tensor cores offer from
+Ampere on. Its error is a few float32 roundings. On Linux, PyTorch for CUDA brings Triton along.
 """
 
 import math
@@ -36,45 +35,50 @@ from pinca_lib.errors import first_line
 from pinca_lib.physics import ALPHA
 from pinca_lib.rollouts.gpu.tensorcores import HALF_KEPT, KEPT, average, spread_and_add, step
 
-CELLS = 64  # of a program at a time: a tensor core's widest product
+CELLS = 64  # cells at a time in a program: the widest product of a tensor core
 UNITS = 64  # hidden units at a time
-BLOCKS = 16  # of wider cells, averaged by a program
-CHUNK = 64  # hidden units of a program, of rules of wider cells: else few programs would do all
-PART = 4  # channels at a time: 16 numbers perceived, the least that a product takes
-SCRATCH = 24 * 2**10  # bytes that a program needs beside the weights
-LEAST_GRAPHED = 16  # steps from which a graph of launches repays its making
-MOST_HIDDEN = 384  # units: a kernel of more takes minutes to compile
-TOLERANCE = 1e-5  # relative; of TF32 alone it would be some 1e-3
+BLOCKS = 16  # coarse cells that a program averages
+CHUNK = 64  # hidden units per program for coarse cells: with all units, too few programs would run
+GROUP = 4  # channels at a time: with four filters 16 numbers, the smallest size of a product
+SCRATCH = 24 * 2**10  # bytes that a program needs in addition to the weights
+LEAST_GRAPHED = 16  # steps from which a CUDA graph saves more time than its capture takes
+MOST_HIDDEN = 384  # hidden units; a kernel for more takes minutes to compile
+TOLERANCE = 1e-5  # relative error of a trial; TF32 alone would give about 1e-3
 
-_compiled: set[tuple] = set()  # kinds of rollouts that graphs can be made of: it compiles nothing
+_compiled: set[tuple] = set()  # kinds of rollouts that are compiled, as graph capture requires
 
 
 @dataclass(frozen=True, eq=False)
 class RuleOnGPU:
-    """A rule over some cities, its layers in two parts: as TF32 has them, and what is left over."""
+    """A rule for given cities.
 
-    first: Tensor  # (chunks, 1 or 2 halves, 2, PADDED, 4 slots)
-    second: Tensor  # (chunks, 1 or 2 halves, 2, TILE, PADDED)
-    constant: Tensor  # (B, H W, N or 2 N): what base channels and bias add to the hidden layer
-    air: Tensor  # (B, H, W) of its cells, 0 to 1
-    wind: Tensor  # (B, 2), as unit vectors
-    city_air: Tensor  # (B, 1, H, W) of the state's cells, 0 or 1
-    shares: Tensor  # of the air of its block that each cell of the state holds, likewise
+    The state has (B, H, W) cells, and the rule (B, h, w) coarse cells. N is the number of hidden
+    units. Layers have one part, or an even and an odd part in the wind frame. Their axis of length
+    2 holds the weights rounded to TF32, and the remainder.
+    """
+
+    first: Tensor  # (chunks, 1 or 2 parts, 2, PADDED, 4 slots)
+    second: Tensor  # (chunks, 1 or 2 parts, 2, TILE, PADDED)
+    constant: Tensor  # (B, h w, N or 2 N): contribution of base channels and bias
+    air: Tensor  # (B, h, w): share of air, 0 to 1
+    wind: Tensor  # (B, 2), unit vectors
+    city_air: Tensor  # (B, 1, H, W): air mask
+    shares: Tensor  # (B, 1, H, W), as ``shares_of_air`` returns them; not used at scale 1
     scale: int
-    alpha: float  # -1: no bounds
+    alpha: float  # bound of |<u'w'>| / TKE; -1 for no bounds
 
     @classmethod
     @torch.no_grad()
     def over(cls, rule: CA, base: Tensor, wind: Tensor) -> "RuleOnGPU":
-        """Bring a rule to the form of the kernels.
+        """Prepare a rule for the kernels.
 
         Parameters
         ----------
         rule : CA
         base : Tensor of shape (B, 6, H, W)
-            Cities.
+            Base channels of the cities.
         wind : Tensor of shape (B, 2)
-            Their ``heading``.
+            ``heading`` of the cities.
         """
         scale, follows_wind = rule.scale, rule.follows_wind
         places = _places(rule.channels, follows_wind, base.device)
@@ -103,10 +107,13 @@ class RuleOnGPU:
             -1.0 if rule.alpha is None else float(rule.alpha),
         )
 
-    def apply(self, own: Tensor, new: Tensor, half: int) -> None:
-        """Advance ``own`` (B, H, W, STRIDE), whose odd slots start at ``half``, into ``new``."""
+    def apply(self, own: Tensor, new: Tensor, first_odd: int) -> None:
+        """Apply the rule to ``own`` and write the result to ``new``, both (B, H, W, STRIDE).
+
+        ``first_odd`` is the first slot of odd channels.
+        """
         if self.scale == 1:
-            return self._launch(own, new, half)
+            return self._launch(own, new, first_odd)
         batch, height, width, stride = own.shape
         shape = self.air.shape[1:]
         where = (height, width, *shape, self.scale)
@@ -115,52 +122,59 @@ class RuleOnGPU:
         average[triton.cdiv(math.prod(shape), BLOCKS), batch](
             own, means, self.shares, *where, STRIDE=stride, TILE=tile, BLOCKS=BLOCKS,
         )  # fmt: skip
-        self._launch(means[0], increments, half)
+        self._launch(means[0], increments, first_odd)
         spread_and_add[triton.cdiv(height * width, CELLS), batch](
             own, new, increments, self.city_air, *where,
-            CHUNKS=chunks, HALF=half, STRIDE=stride, TILE=tile, CELLS=CELLS, ALPHA=self.alpha,
+            CHUNKS=chunks, FIRST_ODD=first_odd, STRIDE=stride, TILE=tile, CELLS=CELLS,
+            ALPHA=self.alpha,
         )  # fmt: skip
 
-    def _launch(self, own: Tensor, new: Tensor, half: int) -> None:
+    def _launch(self, own: Tensor, new: Tensor, first_odd: int) -> None:
         batch, height, width, stride = own.shape
-        chunks, halves, _, padded, _ = self.first.shape
+        chunks, parts, _, padded, _ = self.first.shape
         programs, room = _capacity(own.device)
         stays = chunks == 1 and self.first.nbytes + self.second.nbytes + SCRATCH <= room
         tiles = triton.cdiv(height * width, CELLS)
         step[min(tiles, max(1, programs // batch)) if stays else tiles, batch, chunks](
             own, new, self.constant, self.first, self.second, self.air, self.wind, height, width,
-            HALF=half, STRIDE=stride, HIDDEN=self.constant.shape[2] // halves, PADDED=padded,
-            TILE=self.second.shape[3], CELLS=CELLS, UNITS=UNITS, PART=PART, STAYS=stays,
-            ADDS=self.scale == 1, FOLLOWS=halves == 2, ALPHA=self.alpha, num_stages=1,
+            FIRST_ODD=first_odd, STRIDE=stride, HIDDEN=self.constant.shape[2] // parts,
+            PADDED=padded, TILE=self.second.shape[3], CELLS=CELLS, UNITS=UNITS, GROUP=GROUP,
+            STAYS=stays, ADDS=self.scale == 1, FOLLOWS=parts == 2, ALPHA=self.alpha, num_stages=1,
         )  # fmt: skip
 
 
 def over(rules: Sequence[CA], base: Tensor) -> list[RuleOnGPU]:
-    """Bring rules over cities, (B, 6, H, W), to the form of the kernels."""
+    """Prepare rules for the kernels, for cities with base channels (B, 6, H, W)."""
     wind = heading(base)
     return [RuleOnGPU.over(rule, base, wind) for rule in rules]
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where the slots and filters of the kernels are among the channels and filters of a rule.
+    """How the slots of the kernels map to the channels of a rule.
+
+    Slots are in the order of ``wind_frame.even_and_odd``. Even and odd channels are each padded to
+    a multiple of ``GROUP``.
 
     Attributes
     ----------
     slots : Tensor of shape (D,)
-        The slot of each dynamic channel: those of ``wind_frame.even_and_odd``, each filled up to whole parts.
-    half, stride : int
-        The first slot of odd channels, and how many slots there are.
+        Slot of each dynamic channel.
+    first_odd : int
+        First slot of odd channels.
+    stride : int
+        Number of slots.
     first : Tensor of shape (1 or 2, 4 slots)
-        For each half, which entry of W1 (hidden, 4 C) each slot and filter takes; 4 C: none.
+        For each part, the column of W1 (hidden, 4 C) for each slot and filter; 4 C for none.
     base : Tensor of shape (1 or 2, 24)
-        Likewise each base channel and filter, of which all are there in either half.
+        For each part, the column of W1 for each base channel and filter; 4 C where the product of
+        channel and filter belongs to the other part.
     second : Tensor of shape (1 or 2, TILE)
-        Likewise which row of W2 (C, hidden) each slot takes; C: none.
+        For each part, the row of W2 (C, hidden) for each slot; C for none.
     """
 
     slots: Tensor
-    half: int
+    first_odd: int
     stride: int
     first: Tensor
     base: Tensor
@@ -169,12 +183,13 @@ class Places:
 
 @cache
 def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
-    own = even_and_odd(channels, DYNAMIC)
-    half, rest = (-(-len(part) // PART) * PART for part in own)
-    evens, odds = (part + [channels] * (half - len(part)) for part in own)
-    slots, filters = (evens + odds)[: half + rest], torch.arange(len(FILTERS))
+    even_odd = even_and_odd(channels, DYNAMIC)
+    first_odd, rest = (-(-len(part) // GROUP) * GROUP for part in even_odd)
+    evens, odds = (part + [channels] * (first_odd - len(part)) for part in even_odd)
+    stride = first_odd + rest
+    slots, filters = (evens + odds)[:stride], torch.arange(len(FILTERS))
     entries = torch.arange(len(FILTERS) * channels).view(channels, -1)
-    entries = F.pad(entries, [0, 0, 0, 1], value=entries.numel())  # a last row: no channel's
+    entries = F.pad(entries, [0, 0, 0, 1], value=entries.numel())  # last row: for empty slots
     if follows_wind:
         own_filters = filters[filters != ACROSS]
         first = [torch.cat([entries[part][:, own_filters], entries[other][:, [ACROSS]]], dim=1)
@@ -187,12 +202,18 @@ def _places(channels: int, follows_wind: bool, device: torch.device) -> Places:
     tile = triton.next_power_of_2(max(len(second[0]), 16))
     second = [rows + [channels] * (tile - len(rows)) for rows in second]
     order = [slots.index(c) for c in range(channels)[DYNAMIC]]
-    first, of_base = (torch.stack(of).flatten(1).to(device) for of in (first, of_base))
-    order, second = (torch.tensor(of, device=device) for of in (order, second))
-    return Places(order, half, half + rest, first, of_base, second)
+    return Places(
+        slots=torch.tensor(order, device=device),
+        first_odd=first_odd,
+        stride=stride,
+        first=torch.stack(first).flatten(1).to(device),
+        base=torch.stack(of_base).flatten(1).to(device),
+        second=torch.tensor(second, device=device),
+    )
 
 
 def _in_two(weights: Tensor) -> Tensor:
+    """Return weights rounded to TF32, and the remainder, stacked along axis 2."""
     large = _as_tf32(weights)
     return torch.stack([large, _as_tf32(weights - large)], dim=2)
 
@@ -204,25 +225,26 @@ def _as_tf32(values: Tensor) -> Tensor:
 
 @cache
 def _capacity(device: torch.device) -> tuple[int, int]:
-    """Return how many programs run at once, two a multiprocessor, and the memory of each."""
-    if device.type != "cuda":  # interpreted
+    """Return how many programs run at once, two per multiprocessor, and the memory of each."""
+    if device.type != "cuda":  # Triton interprets the kernels, in tests
         return 2, 2**17
     about = torch.cuda.get_device_properties(device)
     return 2 * about.multi_processor_count, about.shared_memory_per_multiprocessor // 2 - 1024
 
 
 def advance(dynamic: Tensor, rules: Sequence[RuleOnGPU], steps: int) -> Tensor:
-    """Apply rules in turn for some steps to dynamic channels (B, D, H, W); return them so."""
+    """Advance dynamic channels (B, D, H, W) by steps, each of which applies all rules in turn."""
     batch, channels, height, width = dynamic.shape
     places = _places(BASE_COUNT + channels, False, dynamic.device)
     states = dynamic.new_zeros(2, batch, height, width, places.stride)
     states[0, ..., places.slots] = dynamic.movedim(1, -1)
 
-    def turn(times: int) -> int:
-        for number in range(times * len(rules)):
+    def launch(count: int) -> int:
+        """Launch a number of steps from state 0; return which state holds the result."""
+        for number in range(count * len(rules)):
             own, new = states[number % 2], states[1 - number % 2]
-            rules[number % len(rules)].apply(own, new, places.half)
-        return times * len(rules) % 2
+            rules[number % len(rules)].apply(own, new, places.first_odd)
+        return count * len(rules) % 2
 
     with torch.cuda.device_of(dynamic):
         if dynamic.is_cuda and steps >= LEAST_GRAPHED:
@@ -230,29 +252,32 @@ def advance(dynamic: Tensor, rules: Sequence[RuleOnGPU], steps: int) -> Tensor:
                      for rule in rules]  # fmt: skip
             if (known := (dynamic.device, states.shape, *kinds)) not in _compiled:
                 steps -= 2
-                turn(2)
+                launch(2)
                 _compiled.add(known)
             graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 graph.capture_begin(capture_error_mode="thread_local")
-                turn(2)
+                launch(2)  # an even number of applications, so the result is in state 0 again
                 graph.capture_end()
             torch.cuda.current_stream().wait_stream(stream)
             for _ in range(steps // 2):
                 graph.replay()
             steps %= 2
-        side = turn(steps)
-    return states[side][..., places.slots].movedim(-1, 1)
+        last = launch(steps)
+    return states[last][..., places.slots].movedim(-1, 1)
 
 
 def runs_on(state: Tensor, rule: CA) -> bool:
-    """Return whether the kernels are for states (B, C, H, W) like this: float32, a GPU with TF32.
+    """Return whether the kernels can apply a rule to states (B, C, H, W) like this.
 
-    They are tried once for each kind of rule.
+    They need float32 and an NVIDIA GPU with TF32. For each kind of rule they must once give the
+    same result as the rule itself.
     """
-    is_known = state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
-    if not is_known or rule.w1.out_channels > MOST_HIDDEN:
+    is_float32_on_nvidia = (
+        state.is_cuda and torch.version.hip is None and state.dtype == torch.float32
+    )
+    if not is_float32_on_nvidia or rule.w1.out_channels > MOST_HIDDEN:
         return False
     is_bounded = rule.alpha is not None
     kind = rule.channels, rule.w1.out_channels, rule.follows_wind, rule.scale, is_bounded
@@ -269,7 +294,7 @@ def _works(
     scale: int,
     is_bounded: bool,
 ) -> bool:
-    """Compare a rollout with the rule itself; Triton wants a C compiler and a GPU that it knows."""
+    """Return whether a trial rollout equals the rule itself; if not, warn with the reason."""
     random = torch.Generator().manual_seed(0)
     alpha = ALPHA if is_bounded else None
     rule = CA(channels, hidden, alpha=alpha, follows_wind=follows_wind, scale=scale)
@@ -288,8 +313,10 @@ def _works(
         expected, found = state[:, DYNAMIC], advance(own, [kernels], LEAST_GRAPHED)
         if (error := ((found - expected).norm() / expected.norm()).item()) < TOLERANCE:
             return True
-        reason = f"it is off by {error:.1g} of the rule itself"
-    except Exception as error:  # of Triton, of a compiler, of the driver: all have their own
-        reason = first_line(error)
-    warnings.warn(f"no kernel for {device} ({reason}): plain PyTorch, slower", stacklevel=3)
+        reason = f"its relative error is {error:.1g}, more than {TOLERANCE:g}"
+    except Exception as failure:  # Triton, the C compiler and the driver raise errors of many types
+        reason = first_line(failure)
+    warnings.warn(
+        f"no kernel for {device} ({reason}): using plain PyTorch, which is slower", stacklevel=3
+    )
     return False

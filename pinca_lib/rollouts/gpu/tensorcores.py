@@ -1,13 +1,21 @@
-"""The kernels of a rule's step on an NVIDIA GPU, in Triton: what ``fused`` launches.
+"""Triton kernels for the step of a rule on an NVIDIA GPU, which ``fused`` launches.
 
-Channels lie in slots: first those that are even in the mirror image across the wind, u, <u'w'>,
-speed, TKE, dw/dz and memory, from slot HALF on those that are odd, v, <v'w'> and memory. A rule
-that follows the wind has a layer for either half, as in the compiled loops of a CPU.
+Channels are stored in *slots*. Even channels (see ``wind_frame``) are in the slots before
+FIRST_ODD: u, <u'w'>, speed, TKE, dw/dz and hidden channels. Odd channels are in the slots from
+FIRST_ODD on: v, <v'w'> and hidden channels. In the wind frame, layers have an even and an odd part,
+as in the compiled loops of a CPU (``cpu.kernels``).
 
-``own`` and ``new`` are states (B, H, W, STRIDE), or, of wider cells, what is added to their blocks,
-a part by each chunk of hidden units: (chunks, B, h, w, STRIDE). ``first``, ``second``, ``constant``
-and ``air`` are those of ``fused.Rule``, ``winds`` (B, 2). FOLLOWS: the rule follows the wind. ADDS:
-``new`` is the next state, in the bounds of ALPHA unless it is -1. STAYS: programs keep the layers.
+Arguments of the kernels:
+
+own, new           states (B, H, W, STRIDE). On coarse cells ``new`` of ``step`` holds increments
+                   of blocks instead, one for each chunk of hidden units: (chunks, B, h, w, STRIDE)
+first, second,     as in ``fused.RuleOnGPU``
+constant, air
+winds              (B, 2)
+FOLLOWS            whether the rule uses the wind frame
+ADDS               whether ``new`` is the next state; it is bounded unless ALPHA is -1
+STAYS              whether a program keeps the layers on the chip for all of its cells
+GROUP              number of channels that are perceived at a time
 """
 
 import triton
@@ -16,9 +24,11 @@ import triton.language as tl
 from pinca_lib.automaton import HIDDEN_LIMIT
 from pinca_lib.physics import MARGIN
 
-_FLUX, _SPEED, _TKE, _DWDZ = (tl.constexpr(slot) for slot in range(1, 5))  # u and v come first
-_VECTORS = tl.constexpr(2)  # first slots of each half: of x components, and of y components
-KEPT, HALF_KEPT = -(2**13), 2**12  # bits of a float32 that TF32 keeps, half of the last of them
+_FLUX, _SPEED, _TKE, _DWDZ = (tl.constexpr(slot) for slot in range(1, 5))  # u is 0, v FIRST_ODD
+# (u, v) and (<u'w'>, <v'w'>): x components are the first even slots, y components the first odd.
+_VECTORS = tl.constexpr(2)
+# TF32 keeps the bits KEPT of a float32. Adding half of the last kept bit first rounds to nearest.
+KEPT, HALF_KEPT = -(2**13), 2**12
 _KEPT, _HALF_KEPT = tl.constexpr(KEPT), tl.constexpr(HALF_KEPT)
 _MARGIN, _HIDDEN_LIMIT = tl.constexpr(MARGIN), tl.constexpr(HIDDEN_LIMIT)
 
@@ -32,29 +42,30 @@ def _as_tf32(values):
 @triton.jit
 def _product(values, weights, sums):
     large = _as_tf32(values)
-    sums = tl.dot(values - large, weights[0], sums, input_precision="tf32")  # cut off to TF32
+    # The hardware cuts the difference off to TF32. The product of both remainders is negligible.
+    sums = tl.dot(values - large, weights[0], sums, input_precision="tf32")
     sums = tl.dot(large, weights[1], sums, input_precision="tf32")
     return tl.dot(large, weights[0], sums, input_precision="tf32")
 
 
 @triton.jit
-def _first(
-    weights, half: tl.constexpr, part: tl.constexpr, start: tl.constexpr,
-    SEEN: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
+def _load_first(
+    weights, part: tl.constexpr, group: tl.constexpr, start: tl.constexpr,
+    SEEN: tl.constexpr, PADDED: tl.constexpr, UNITS: tl.constexpr, GROUP: tl.constexpr,
 ):  # fmt: skip
     units = start + tl.arange(0, min(UNITS, PADDED - start))
-    seen = 4 * part + tl.arange(0, 4 * PART)
-    place = weights + half * (2 * SEEN * PADDED) + units[None, :] * SEEN + seen[:, None]
-    return tl.load(place), tl.load(place + SEEN * PADDED)  # as TF32, and the rest
+    seen = 4 * group + tl.arange(0, 4 * GROUP)
+    place = weights + part * (2 * SEEN * PADDED) + units[None, :] * SEEN + seen[:, None]
+    return tl.load(place), tl.load(place + SEEN * PADDED)  # rounded to TF32, and the remainder
 
 
 @triton.jit
-def _second(
-    weights, half: tl.constexpr, start: tl.constexpr,
+def _load_second(
+    weights, part: tl.constexpr, start: tl.constexpr,
     PADDED: tl.constexpr, UNITS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     units = start + tl.arange(0, min(UNITS, PADDED - start))
-    place = weights + half * (2 * TILE * PADDED) + tl.arange(0, TILE)[None, :] * PADDED
+    place = weights + part * (2 * TILE * PADDED) + tl.arange(0, TILE)[None, :] * PADDED
     return tl.load(place + units[:, None]), tl.load(place + TILE * PADDED + units[:, None])
 
 
@@ -79,38 +90,40 @@ def _filtered(own, rows, columns, slot, is_real, STRIDE: tl.constexpr):
 
 @triton.jit
 def _side_by_side(a, b, c, d):
-    joined = tl.join(tl.join(a, c), tl.join(b, d))  # a, b, c and d of every slot
+    joined = tl.join(tl.join(a, c), tl.join(b, d))  # a, b, c and d of each slot side by side
     return joined.reshape(a.shape[0], 4 * a.shape[1])
 
 
 @triton.jit
-def _turned(cos, sin, x, y):
+def _rotated(cos, sin, x, y):
     return cos * x - sin * y, sin * x + cos * y
 
 
 @triton.jit
-def _turned_where(is_vector, cos, sin, x, y):
-    turned_x, turned_y = _turned(cos, sin, x, y)
-    return tl.where(is_vector, turned_x, x), tl.where(is_vector, turned_y, y)
+def _rotated_where(is_vector, cos, sin, x, y):
+    rotated_x, rotated_y = _rotated(cos, sin, x, y)
+    return tl.where(is_vector, rotated_x, x), tl.where(is_vector, rotated_y, y)
 
 
 @triton.jit
-def _halves(own, rows, columns, part: tl.constexpr, wind, is_cell, HALF: tl.constexpr,
-            STRIDE: tl.constexpr, PART: tl.constexpr):  # fmt: skip
+def _parts(own, rows, columns, group: tl.constexpr, wind, is_cell, FIRST_ODD: tl.constexpr,
+            STRIDE: tl.constexpr, GROUP: tl.constexpr):  # fmt: skip
     cos, sin = wind
-    slot = part + tl.arange(0, PART)[None, :]
-    is_vector, is_real = slot < _VECTORS, is_cell & (HALF + slot < STRIDE)
+    slot = group + tl.arange(0, GROUP)[None, :]
+    is_vector, is_real = slot < _VECTORS, is_cell & (FIRST_ODD + slot < STRIDE)
     even, even_x, even_y, even_laplacian = _filtered(own, rows, columns, slot, is_cell, STRIDE)
-    odd, odd_x, odd_y, odd_laplacian = _filtered(own, rows, columns, HALF + slot, is_real, STRIDE)
-    if part < _VECTORS:
-        even, odd = _turned_where(is_vector, cos, -sin, even, odd)
-        even_x, odd_x = _turned_where(is_vector, cos, -sin, even_x, odd_x)
-        even_y, odd_y = _turned_where(is_vector, cos, -sin, even_y, odd_y)
-        even_laplacian, odd_laplacian = _turned_where(
+    odd, odd_x, odd_y, odd_laplacian = _filtered(
+        own, rows, columns, FIRST_ODD + slot, is_real, STRIDE
+    )
+    if group < _VECTORS:
+        even, odd = _rotated_where(is_vector, cos, -sin, even, odd)
+        even_x, odd_x = _rotated_where(is_vector, cos, -sin, even_x, odd_x)
+        even_y, odd_y = _rotated_where(is_vector, cos, -sin, even_y, odd_y)
+        even_laplacian, odd_laplacian = _rotated_where(
             is_vector, cos, -sin, even_laplacian, odd_laplacian
         )
-    even_along, even_across = _turned(cos, -sin, even_x, even_y)
-    odd_along, odd_across = _turned(cos, -sin, odd_x, odd_y)
+    even_along, even_across = _rotated(cos, -sin, even_x, even_y)
+    odd_along, odd_across = _rotated(cos, -sin, odd_x, odd_y)
     return (
         _side_by_side(even, even_along, even_laplacian, odd_across),
         _side_by_side(odd, odd_along, odd_laplacian, even_across),
@@ -128,33 +141,34 @@ def _at_least(values, low):
 
 
 @triton.jit
-def _bounded(values, slot, u, v, tke, is_air, HALF: tl.constexpr, ALPHA: tl.constexpr):
-    most = (1 - _MARGIN) * ALPHA * _at_least(tke, 0.0)
-    is_memory = (slot > _DWDZ) & (slot != HALF)
-    low = tl.where(is_memory, -_HIDDEN_LIMIT, float("-inf"))
+def _bounded(values, slot, u, v, tke, is_air, FIRST_ODD: tl.constexpr, ALPHA: tl.constexpr):
+    largest = (1 - _MARGIN) * ALPHA * _at_least(tke, 0.0)
+    is_hidden = (slot > _DWDZ) & (slot != FIRST_ODD)
+    low = tl.where(is_hidden, -_HIDDEN_LIMIT, float("-inf"))
     low = tl.where(slot == _SPEED, (1 + _MARGIN) * tl.sqrt(u * u + v * v), low)
-    low = tl.where(slot == _FLUX, -most, tl.where(slot == _TKE, 0.0, low))
-    high = tl.where(is_memory, _HIDDEN_LIMIT, float("inf"))
-    high = tl.where(slot == _FLUX, most, high)
+    low = tl.where(slot == _FLUX, -largest, tl.where(slot == _TKE, 0.0, low))
+    high = tl.where(is_hidden, _HIDDEN_LIMIT, float("inf"))
+    high = tl.where(slot == _FLUX, largest, high)
     bounded = tl.minimum(_at_least(values, low), high, propagate_nan=tl.PropagateNan.ALL)
     return tl.where(is_air, bounded, values)
 
 
+# Apply a rule to the cells of a state.
 @triton.jit
 def step(
     own, new, constant, first, second, air, winds, height, width,
-    HALF: tl.constexpr, STRIDE: tl.constexpr, HIDDEN: tl.constexpr, PADDED: tl.constexpr,
-    TILE: tl.constexpr, CELLS: tl.constexpr, UNITS: tl.constexpr, PART: tl.constexpr,
+    FIRST_ODD: tl.constexpr, STRIDE: tl.constexpr, HIDDEN: tl.constexpr, PADDED: tl.constexpr,
+    TILE: tl.constexpr, CELLS: tl.constexpr, UNITS: tl.constexpr, GROUP: tl.constexpr,
     STAYS: tl.constexpr, ADDS: tl.constexpr, FOLLOWS: tl.constexpr, ALPHA: tl.constexpr,
 ):  # fmt: skip
     size, sample, chunk = height * width, tl.program_id(1).to(tl.int64), tl.program_id(2)
-    HALVES: tl.constexpr = 2 if FOLLOWS else 1
-    SEEN: tl.constexpr = 4 * (HALF if FOLLOWS else STRIDE)
+    PARTS: tl.constexpr = 2 if FOLLOWS else 1
+    SEEN: tl.constexpr = 4 * (FIRST_ODD if FOLLOWS else STRIDE)
     own += sample * size * STRIDE
     new += (chunk * tl.num_programs(1) + sample) * size * STRIDE
-    constant += sample * size * (HALVES * HIDDEN)
-    first += chunk * (HALVES * 2 * SEEN * PADDED)
-    second += chunk * (HALVES * 2 * TILE * PADDED)
+    constant += sample * size * (PARTS * HIDDEN)
+    first += chunk * (PARTS * 2 * SEEN * PADDED)
+    second += chunk * (PARTS * 2 * TILE * PADDED)
     air += sample * size
     wind = tl.load(winds + 2 * sample), tl.load(winds + 2 * sample + 1)
 
@@ -162,13 +176,13 @@ def step(
     w1 = ()
     w2 = ()
     if STAYS:
-        for half in tl.static_range(HALVES):
+        for part in tl.static_range(PARTS):
             for start in tl.static_range(0, PADDED, UNITS):
-                w2 += (_second(second, half, start, PADDED, UNITS, TILE),)
-        for part in tl.static_range(0, SEEN // 4, PART):
-            for half in tl.static_range(HALVES):
+                w2 += (_load_second(second, part, start, PADDED, UNITS, TILE),)
+        for group in tl.static_range(0, SEEN // 4, GROUP):
+            for part in tl.static_range(PARTS):
                 for start in tl.static_range(0, PADDED, UNITS):
-                    w1 += (_first(first, half, part, start, SEEN, PADDED, UNITS, PART),)
+                    w1 += (_load_first(first, part, group, start, SEEN, PADDED, UNITS, GROUP),)
     TILES: tl.constexpr = (PADDED + UNITS - 1) // UNITS
 
     for tile in range(tl.program_id(0), tl.cdiv(size, CELLS), tl.num_programs(0)):
@@ -179,28 +193,28 @@ def step(
         columns = (x + width - 1) % width, x, (x + 1) % width
 
         hidden = ()
-        for half in tl.static_range(HALVES):
+        for part in tl.static_range(PARTS):
             for start in tl.static_range(0, PADDED, UNITS):
                 unit = (start + tl.arange(0, min(UNITS, PADDED - start)))[None, :]
                 unit += chunk * PADDED
-                place = constant + cell.to(tl.int64)[:, None] * (HALVES * HIDDEN) + half * HIDDEN
+                place = constant + cell.to(tl.int64)[:, None] * (PARTS * HIDDEN) + part * HIDDEN
                 hidden += (tl.load(place + unit, is_cell & (unit < HIDDEN), 0.0),)
-        for part in tl.static_range(0, SEEN // 4, PART):
+        for group in tl.static_range(0, SEEN // 4, GROUP):
             if FOLLOWS:
-                seen = _halves(own, rows, columns, part, wind, is_cell, HALF, STRIDE, PART)
+                seen = _parts(own, rows, columns, group, wind, is_cell, FIRST_ODD, STRIDE, GROUP)
             else:
-                near = _filtered(
-                    own, rows, columns, part + tl.arange(0, PART)[None, :], is_cell, STRIDE
+                filtered = _filtered(
+                    own, rows, columns, group + tl.arange(0, GROUP)[None, :], is_cell, STRIDE
                 )
-                seen = (_side_by_side(near[0], near[1], near[2], near[3]),)
+                seen = (_side_by_side(filtered[0], filtered[1], filtered[2], filtered[3]),)
             sums = ()
-            for half in tl.static_range(HALVES):
+            for part in tl.static_range(PARTS):
                 for start in tl.static_range(0, PADDED, UNITS):
                     if STAYS:
-                        layer = w1[(part // PART * HALVES + half) * TILES + start // UNITS]
+                        layer = w1[(group // GROUP * PARTS + part) * TILES + start // UNITS]
                     else:
-                        layer = _first(first, half, part, start, SEEN, PADDED, UNITS, PART)
-                    sums += (_product(seen[half], layer, hidden[half * TILES + start // UNITS]),)
+                        layer = _load_first(first, part, group, start, SEEN, PADDED, UNITS, GROUP)
+                    sums += (_product(seen[part], layer, hidden[part * TILES + start // UNITS]),)
             hidden = sums
 
         increment = tl.zeros([CELLS, TILE], tl.float32)
@@ -209,52 +223,55 @@ def step(
             active = hidden[start // UNITS]
             if FOLLOWS:
                 odd = hidden[TILES + start // UNITS]
-                image = _at_least(active - odd, 0.0)
+                in_mirror = _at_least(active - odd, 0.0)
                 active = _at_least(active + odd, 0.0)
                 layer = (
                     w2[TILES + start // UNITS]
                     if STAYS
-                    else _second(second, 1, start, PADDED, UNITS, TILE)
+                    else _load_second(second, 1, start, PADDED, UNITS, TILE)
                 )
-                odd_increment = _product(active - image, layer, odd_increment)
-                active += image
+                odd_increment = _product(active - in_mirror, layer, odd_increment)
+                active += in_mirror
             else:
                 active = _at_least(active, 0.0)
-            layer = w2[start // UNITS] if STAYS else _second(second, 0, start, PADDED, UNITS, TILE)
+            layer = (
+                w2[start // UNITS] if STAYS else _load_second(second, 0, start, PADDED, UNITS, TILE)
+            )
             increment = _product(active, layer, increment)
 
         share = tl.load(air + cell, cell < size, 0.0)[:, None]
         place = cell[:, None] * STRIDE + slot
         if FOLLOWS:
-            increment, odd_increment = _turned_where(
+            increment, odd_increment = _rotated_where(
                 slot < _VECTORS, wind[0], wind[1], increment, odd_increment
             )
-            is_real, is_odd = is_cell & (slot < HALF), is_cell & (HALF + slot < STRIDE)
+            is_real, is_odd = is_cell & (slot < FIRST_ODD), is_cell & (FIRST_ODD + slot < STRIDE)
             values, odd_values = share * increment, share * odd_increment
             if ADDS:
                 values += tl.load(own + place, is_real, 0.0)
-                odd_values += tl.load(own + place + HALF, is_odd, 0.0)
+                odd_values += tl.load(own + place + FIRST_ODD, is_odd, 0.0)
                 if ALPHA >= 0:
                     u, tke = _column(values, slot, 0), _column(values, slot, _TKE)
                     v = _column(odd_values, slot, 0)
-                    values = _bounded(values, slot, u, v, tke, share > 0, HALF, ALPHA)
+                    values = _bounded(values, slot, u, v, tke, share > 0, FIRST_ODD, ALPHA)
                     odd_values = _bounded(
-                        odd_values, HALF + slot, u, v, tke, share > 0, HALF, ALPHA
+                        odd_values, FIRST_ODD + slot, u, v, tke, share > 0, FIRST_ODD, ALPHA
                     )
-            tl.store(new + place + HALF, odd_values, is_odd)
+            tl.store(new + place + FIRST_ODD, odd_values, is_odd)
         else:
             is_real = is_cell & (slot < STRIDE)
             values = share * increment
             if ADDS:
                 values += tl.load(own + place, is_real, 0.0)
                 if ALPHA >= 0:
-                    u, v = _column(values, slot, 0), _column(values, slot, HALF)
+                    u, v = _column(values, slot, 0), _column(values, slot, FIRST_ODD)
                     values = _bounded(
-                        values, slot, u, v, _column(values, slot, _TKE), share > 0, HALF, ALPHA
+                        values, slot, u, v, _column(values, slot, _TKE), share > 0, FIRST_ODD, ALPHA
                     )
         tl.store(new + place, values, is_real)
 
 
+# Average a state over the air of each block.
 @triton.jit
 def average(
     own, means, shares, height, width, blocks_high, blocks_wide, scale,
@@ -277,10 +294,11 @@ def average(
     tl.store(means + place, sums, is_block[:, None] & (slot < STRIDE))
 
 
+# Add the increments of blocks to the air cells of a state, and bound the result.
 @triton.jit
 def spread_and_add(
     own, new, blocks, air, height, width, blocks_high, blocks_wide, scale,
-    CHUNKS: tl.constexpr, HALF: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr,
+    CHUNKS: tl.constexpr, FIRST_ODD: tl.constexpr, STRIDE: tl.constexpr, TILE: tl.constexpr,
     CELLS: tl.constexpr, ALPHA: tl.constexpr,
 ):  # fmt: skip
     size, sample = height * width, tl.program_id(1).to(tl.int64)
@@ -295,6 +313,6 @@ def spread_and_add(
         increment += tl.load(blocks + rows[:, None] * STRIDE + slot, is_real, 0.0)
     values = tl.load(own + place, is_real, 0.0) + is_air * increment
     if ALPHA >= 0:
-        u, v = _column(values, slot, 0), _column(values, slot, HALF)
-        values = _bounded(values, slot, u, v, _column(values, slot, _TKE), is_air, HALF, ALPHA)
+        u, v = _column(values, slot, 0), _column(values, slot, FIRST_ODD)
+        values = _bounded(values, slot, u, v, _column(values, slot, _TKE), is_air, FIRST_ODD, ALPHA)
     tl.store(new + place, values, is_real)
