@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pinca_lib.automaton import bounded, heading, turned
+from pinca_lib.automaton import bounded, heading, rotated
 from pinca_lib.channels import BASE, FLUX_Y, GEO_MASK, PREDICTED, WIND_Y
 from pinca_lib.physics import ALPHA
 
@@ -78,7 +78,7 @@ class Rival(nn.Module):
         found = self.network(state[:, GIVEN] / self.units[GIVEN]) * self.units[self.guessed] * air
         found = torch.cat([base, found], dim=1)
         if self.follows_wind:
-            found = turned(found, heading(base), 1)
+            found = rotated(found, heading(base), 1)
         return torch.cat([base, bounded(found[:, PREDICTED], air, self.alpha)], dim=1)
 
 

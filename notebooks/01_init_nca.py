@@ -15,15 +15,14 @@
 # # 1 · An initial automaton
 #
 # Large-eddy simulation of a city block takes hours. Here a *neural cellular automaton* learns
-# what the wind at street level looks like: each cell of the map sees its eight neighbours, and one
-# small network, the same everywhere, decides how the cell changes. Nothing but local steps,
-# repeated.
+# what the wind at street level looks like. Each cell of the map sees its eight neighbours, and one
+# small network, the same in every cell, decides how the cell changes. A rollout repeats that step.
 #
-# This first rule, the **Init-NCA**, is trained on the data alone. The next notebook freezes it and
+# This first rule, the **Init-NCA**, is trained on the data alone. Notebook 02 freezes it and
 # trains a physics-informed rule on top.
 #
-# As committed, the notebook takes about a minute on two CPU cores and shows the first act only. The
-# weights that it leads to are in `data/pretrained`. The experiment's own run:
+# As committed, the notebook takes about a minute on two CPU cores and shows only the beginning of a
+# training. The shipped weights are in `data/pretrained`. The experiment's own run:
 #
 # ```
 # papermill notebooks/01_init_nca.ipynb out.ipynb -p epochs 5000 -p image_size 128 -p pool_size 256 -p min_steps 32 -p max_steps 96 -p learning_rate 1e-3 -p anneal False -p restart_every 8 -p swaps 0 -p init_loss vgg -p hidden 96 -p scale 1 -p follows_wind False -p natural_units False -p bounded False -p augment False -p average 0 -p weight_decay 0
@@ -33,10 +32,12 @@
 # %matplotlib inline
 from IPython.display import Markdown
 
-from pinca_lib import CA, ScaledPhysicsMetrics, fresh_states, load_dataset, plotting, rollout
+from pinca_lib import (
+    CA, InitLoss, Run, SamplePool, ScaledPhysicsMetrics, Training, channel_units, choose_device,
+    fresh_states, input_path, load_dataset, plotting, read_parameters, rollout, seed_everything,
+    start_from,
+)  # fmt: skip
 from pinca_lib.physics import ALPHA
-from pinca_lib.runs import Run, choose_device, input_path, read_parameters, start_from
-from pinca_lib.training import InitLoss, SamplePool, Training, channel_units, seed_everything
 
 # %% [markdown]
 # ## Parameters
@@ -71,7 +72,10 @@ bounded: bool = True  # keep three bounds of the flow in every step, exactly (ex
 augment: bool = True  # shift, mirror and turn the cases (experiment: False)
 weight_decay: float = 0.1  # share of the weights, times the rate, lost at a time (experiment: 0)
 average: float = 0.99  # memory of the running average of the weights (experiment: 0)
-gradient_checkpoints: bool = False  # keep fewer states for the gradient, compute them again
+gradient_checkpoints: int = 0  # segments of the recorded steps that are computed twice; 0: none
+
+# %% [markdown]
+# ## The run
 
 # %%
 run = Run("init_nca", read_parameters(globals()))
@@ -92,8 +96,8 @@ height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
 # %% [markdown]
-# The first case. Channels 0–5 describe the city and its wind and never change; the rule has to
-# produce the others. Look at the wakes: slow, turbulent air behind every building.
+# The first case. Channels 0–5 describe the city and its wind and never change; the rule predicts
+# the others. Look at the wakes: slow, turbulent air behind every building.
 
 # %%
 plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
@@ -101,23 +105,22 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # %% [markdown]
 # ## The rule
 #
-# A state has 24 channels: the 12 above, and 12 that the automaton uses as memory. A step looks
-# through four fixed 3×3 filters (identity, two Sobel, Laplacian), feeds what it sees to one hidden
-# layer, and adds the result to the cells in air.
+# A state has 24 channels: the 12 above, and 12 hidden channels, the automaton's memory. A step
+# perceives through four fixed 3×3 filters (identity, two Sobel, Laplacian), passes the result through
+# one hidden layer, and adds what comes out to the cells in air.
 #
-# The rule works on cells that are `scale` times as wide as those of the data: it sees every block
-# of cells as one, and what it adds to a block it adds to all air in it. So a step reaches further,
-# and learns sooner how a street's wind hangs together with that of the next. The details are left
-# to the PI-NCA. There are sixteen times fewer of these cells, so the rule can afford twice as many
-# hidden units as the experiment's.
+# The rule works on *coarse cells*: it sees each block of `scale` × `scale` cells as one cell and adds the
+# same to all air in the block. So a step reaches further, and the rule learns sooner how the wind in one
+# street depends on the next. The PI-NCA adds the details. There are sixteen times fewer coarse cells, so
+# the rule can have twice as many hidden units as the experiment's in the same time.
 #
-# With `follows_wind` it sees along and across the wind in place of along x and y: a city that is
-# turned with its wind has the same flow, turned, and mirrored across it the mirrored one; the rule
-# need not learn that anew for every direction. It takes data whose rows, v and wind agree on what
-# is up, as a file's `row_order` says (see README); with other data the rule sees along x and y.
+# With `follows_wind` the rule works in the *wind frame*, along and across the driving wind. A city that is
+# turned or mirrored with its wind then gets the same flow, turned or mirrored, without learning it again
+# for every direction. This needs data whose rows, v and wind agree on where north is, as a file's
+# `row_order` says (docs/data_formats.md); with other data the rule sees along x and y.
 #
 # With `natural_units` the layers see each channel in a unit of its own size: a building is 20 m
-# high, a momentum flux 0.004 m²/s². In SI units the rule is blind to the small ones.
+# high, a flux 0.004 m²/s². In SI units the rule hardly sees the small ones.
 
 # %% tags=["nbval-check-output"]
 follows_wind = p.follows_wind and dataset.is_turnable
@@ -130,27 +133,29 @@ init_nca = CA(
 )
 directions = "along the wind" if follows_wind else "along x and y"
 if p.start_checkpoint and not p.resume:
-    start_from(init_nca, "start_checkpoint", p.start_checkpoint)
+    start_from(init_nca, input_path("start_checkpoint", p.start_checkpoint))
 print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters, {directions}")
 
 # %% [markdown]
-# ## The pool
+# ## The sample pool
 #
-# Training never rolls out from zero to the end. A *pool* keeps states between iterations: a batch
-# is drawn, rolled on for some steps, judged, and put back. So the rule learns to hold a field,
-# not only to reach it; every `restart_every` iterations one sample starts from zero, so that it does
-# not forget how to begin, and in every iteration `swaps` get another city under the wind that they have,
-# so that it learns to heal. Cases are few: with `augment` each is shifted along its period, mirrored
-# and turned at random, its winds with it.
+# A *sample pool* keeps states between iterations. A batch is drawn, rolled on for some steps, compared
+# with the simulation, and put back. So the rule learns to hold a field, not only to reach it.
+#
+# - Every `restart_every` iterations one sample starts from a fresh state, so that the rule does not forget
+#   how to begin.
+# - In every iteration `swaps` samples get another city under the flow that they have, so that the rule
+#   learns healing.
+# - With `augment` each case is shifted along its period, mirrored and turned at random, with its wind.
 
 # %%
 pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
 training = Training(
     init_nca.to(hardware),
     pool,
-    p.learning_rate,
-    p.average,
-    p.weight_decay,
+    learning_rate=p.learning_rate,
+    ema_decay=p.average,
+    weight_decay=p.weight_decay,
     iterations=p.epochs if p.anneal else None,
 )
 metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
@@ -158,11 +163,13 @@ metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
 # %% [markdown]
 # ## The loss
 #
-# `"relative"` measures the error of each field by the field itself: a rule that predicts nothing costs
-# 5 where all fields are known. `"pixel"` is the mean squared difference of the five fields. The experiment used a *texture*
-# loss, which asks that local patterns occur as often as in the target, wherever they are:
-# `"vgg"` compares features of VGG16 (its weights must be at hand), `"filters"` those of the
-# automaton's own four filters on a pyramid of grids, both by sliced optimal transport.
+# - `"relative"` divides the squared error of each field by the field's own size. A rule that predicts
+#   nothing has a loss of 5 where all fields are known.
+# - `"pixel"` is the mean squared difference of the five fields.
+# - `"vgg"` and `"filters"` are texture losses: local patterns should occur as often as in the target,
+#   wherever they are. The experiment used `"vgg"`, which compares features of VGG16 (its weights must be at
+#   hand). `"filters"` compares those of the automaton's own four filters on a pyramid of grids. Both use
+#   sliced optimal transport.
 
 # %%
 loss = InitLoss(p.init_loss, p.lambda_overflow)
@@ -170,9 +177,13 @@ loss = InitLoss(p.init_loss, p.lambda_overflow)
 # %% [markdown]
 # ## The training loop
 #
-# The gradient flows back through the whole rollout. Stop it whenever you like: a checkpoint is
+# The gradient flows back through the whole rollout. You can stop the loop at any time: a checkpoint is
 # written every 50 iterations, and running this cell again goes on from the newest one, as
 # `-p resume latest` does in a new session.
+#
+# `gradient_checkpoints` saves memory: the recorded steps are cut into so many segments, only the state before
+# each is kept, and the steps of a segment are computed once more when its gradient is due. The gradient is
+# the same. Their number should be near the square root of the steps.
 
 # %%
 dashboard = plotting.Dashboard()
@@ -190,8 +201,10 @@ for iteration in run.iterations(training, dataset):
     dashboard.update(run.rows, batch, state, last=iteration + 1 == p.epochs)
 
 # %% [markdown]
-# Loss and scores are logged for every iteration; log, checkpoints and these pictures are kept in
-# the run's folder. Below, the pool: what the rule lives with now. Dark samples have just begun.
+# ## What is kept
+#
+# The run folder has the log with loss and scores of every iteration, the checkpoints, and these pictures.
+# Below, the mean speed of states in the sample pool: dark samples have just started.
 
 # %%
 batch = pool.sample(p.batch_size)
@@ -208,9 +221,9 @@ pictures["pool"]
 # %% [markdown]
 # ## What it learned
 #
-# A case from zero, after about as many steps as an iteration has, by the running average of the
-# weights, which is what a checkpoint offers: left the automaton, in the middle the simulation, right
-# the difference. Notebook 02 goes on from here.
+# One case from a fresh state, after about as many steps as an iteration has, by the running average of the
+# weights, which is what a checkpoint holds. Left the automaton, in the middle the simulation, right
+# the error, which is large after so short a training. Notebook 02 goes on from here.
 
 # %%
 final = rollout([training.average], fresh_states(pool.targets[:1]), p.max_steps)

@@ -14,9 +14,8 @@
 # %% [markdown]
 # # 3 · The wind rolls out
 #
-# Both trained rules, a city (by default one that neither has seen), and a field that starts at
-# zero. Every cell follows its neighbours, and within a few dozen steps the wind finds its way
-# between the buildings.
+# Both trained rules start from a fresh state over a city, by default one that neither has seen. Every cell
+# follows its neighbours, and within a few dozen steps the wind finds its way between the buildings.
 #
 # It takes about a minute on two CPU cores. For another case or your own cities:
 #
@@ -28,18 +27,12 @@
 # %matplotlib inline
 from IPython.display import Video, display
 
-from pinca_lib import RolloutViewer, fresh_states, load_dataset, plotting
+from pinca_lib import (
+    RolloutViewer, ScaledPhysicsMetrics, choose_device, doubts, draw_film, fresh_states, input_path,
+    load_dataset, load_rule, new_folder, output_path, plotting, read_parameters, rollout_frames,
+    write_film,
+)  # fmt: skip
 from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
-from pinca_lib.evaluation import ScaledPhysicsMetrics, doubts
-from pinca_lib.plotting import draw_film, rollout_frames, write_film
-from pinca_lib.runs import (
-    choose_device,
-    input_path,
-    load_rule,
-    new_folder,
-    output_path,
-    read_parameters,
-)
 
 # %% [markdown]
 # ## Parameters
@@ -57,11 +50,14 @@ image_size: int = 0  # cells a side; 0 keeps the case's own grid
 frames: int = 150  # of the film, 30 a second (experiment: 300)
 device: str = "auto"  # "auto", "cpu" or "cuda"
 
+# %% [markdown]
+# ## Rules and case
+
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
-pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
+init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
+pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
 if doubt := doubts(dataset, [init_nca, pi_nca]):
     print(doubt)
@@ -69,8 +65,8 @@ if doubt := doubts(dataset, [init_nca, pi_nca]):
 # %% [markdown]
 # ## The city
 #
-# What the automaton is given: where there is air, how high the buildings are, and from where the
-# wind blows. By default a case of the test data: no rule was trained on its geometry.
+# What the automaton is given: where there is air, how high the buildings are, and where the driving
+# wind goes. By default it is a case of the test data: no rule was trained on its geometry.
 
 # %%
 target, extent = dataset.states[0], dataset.extents[0]
@@ -82,7 +78,7 @@ plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
 # %% [markdown]
 # ## The rollout
 #
-# From zero, with few steps a frame at first, when most happens: 1, then 2, 4 and 8.
+# From a fresh state, with few steps a frame at first, when most happens: 1, then 2, 4 and 8.
 
 # %% tags=["nbval-check-output"]
 start = fresh_states(dataset.states).to(hardware)
@@ -110,11 +106,12 @@ print("film:", f"{folder.name}/film.mp4")
 display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 
 # %% [markdown]
-# ## Touch it
+# ## Change the city
 #
 # Play the rollout, choose another case or field, and change the city while the wind blows: with
 # *build*, paint a house into a street; with *clear*, erase one; drag the dial to turn the wind.
-# The field is not reset, it heals. *cold start* beside it shows what a new rollout would give.
+# The field is not reset, it heals. *cold start* beside it shows what a new rollout would give. Without a
+# running kernel a static figure and a film stand in its place.
 
 # %%
 RolloutViewer(

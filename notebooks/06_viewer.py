@@ -22,13 +22,8 @@
 from IPython.display import display
 
 from pinca_lib import (
-    RolloutViewer,
-    choose_device,
-    input_path,
-    load_rule,
-    output_path,
-    read_parameters,
-)
+    RolloutViewer, choose_device, input_path, load_rule, output_path, read_parameters
+)  # fmt: skip
 
 # %% tags=["parameters"]
 data_dir: str = "data/test"  # folder of city files
@@ -42,8 +37,8 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule("init_checkpoint", p.init_checkpoint).to(hardware)
-pi_nca = load_rule("pi_checkpoint", p.pi_checkpoint, init_nca=init_nca).to(hardware)
+init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
+pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
 rules = {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]}
 
 # %%

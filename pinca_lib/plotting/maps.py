@@ -61,7 +61,7 @@ def plot_wind(
     """
     speed, place = maps.speed[number], maps.place
     norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
-    axes = axes or Figure(figsize=(8, 7.4), layout="constrained").subplots()
+    axes = axes or Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
     image = _plane(axes, place, speed, colormaps["viridis"], norm)
     _streamlines(axes, maps, number)
     _buildings(axes, place)
@@ -117,7 +117,7 @@ def plot_classes(
         Cells that are unlike the training data; they are hatched.
     axes : Axes, optional
     """
-    axes = axes or Figure(figsize=(8, 7.4), layout="constrained").subplots()
+    axes = axes or Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
     colours = colormaps["viridis"](np.linspace(0, 1, len(labels)))
     norm = BoundaryNorm(np.arange(len(labels) + 1) - 0.5, len(labels))
     plane = np.where(classes < 0, np.nan, classes.astype(float))
