@@ -125,8 +125,9 @@ pictures["wind"]
 # Mean speed 2 m above ground, with streamlines. Every direction, in one range of colours:
 
 # %%
-shown = maps if len(winds) > 1 or not sectors else rolled_out.only(sectors)
-pictures["directions"] = plotting.plot_directions(shown)
+named = p.wind_speed, p.wind_height, p.roughness
+from_all_sides, _ = under_wind(rolled_out, sectors or winds, *named)
+pictures["directions"] = plotting.plot_directions(from_all_sides)
 pictures["directions"]
 
 # %% [markdown]
@@ -195,4 +196,4 @@ cities.write_geotiff(folder / "wind.tif", place, layers)
 cities.write_maps(folder / "wind.nc", maps, planes)
 for name, picture in pictures.items():
     picture.savefig(folder / f"{name.replace(' ', '_')}.png", dpi=150)
-print(f"written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+print(f"written to {p.output_dir}/{folder.name}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

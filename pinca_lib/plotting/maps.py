@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from pinca_lib.cities.place import Place, towards
 from pinca_lib.cities.prediction import WindMaps
@@ -211,13 +212,17 @@ def _arrow(axes: Axes, wind_from: float) -> None:
 
 
 def _north_scale_and_wind(axes: Axes, place: Place, wind_from: float | None = None) -> None:
+    outline = [withStroke(linewidth=3, foreground="white")]  # to be read on any colour
+    arrow = {"arrowstyle": "-|>", "lw": 1.5, "path_effects": outline}
     axes.annotate("N", (0.95, 0.98), (0.95, 0.89), xycoords="axes fraction", ha="center",
-                  va="center", fontsize=9, arrowprops={"arrowstyle": "-|>", "lw": 1.5})  # fmt: skip
+                  va="center", fontsize=9, arrowprops=arrow, path_effects=outline)  # fmt: skip
     width = place.site_grid.shape[1] * place.grid.cell
     length = max((step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
                   if step <= width / 4), default=width / 4)  # fmt: skip
-    axes.plot([0.97 * width - length, 0.97 * width], [0.03 * width] * 2, "k-", lw=3)
-    axes.text(0.97 * width - length / 2, 0.045 * width, f"{length:g} m", ha="center", fontsize=8)
+    ends = [0.97 * width - length, 0.97 * width]
+    axes.plot(ends, [0.03 * width] * 2, "k-", lw=3, path_effects=outline)
+    axes.text(ends[0] + length / 2, 0.045 * width, f"{length:g} m", ha="center", fontsize=8,
+              path_effects=outline)  # fmt: skip
     if wind_from is not None:
         _arrow(axes, wind_from)
 
