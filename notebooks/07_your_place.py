@@ -196,4 +196,6 @@ cities.write_geotiff(folder / "wind.tif", place, layers)
 cities.write_maps(folder / "wind.nc", maps, planes)
 for name, picture in pictures.items():
     picture.savefig(folder / f"{name.replace(' ', '_')}.png", dpi=150)
-print(f"written to {p.output_dir}/{folder.name}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+print(
+    f"written to {p.output_dir}/{folder.name}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
+)
