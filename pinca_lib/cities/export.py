@@ -14,10 +14,10 @@ import xarray
 
 from pinca_lib import __version__
 from pinca_lib.channels import CHANNELS, DWDZ, PREDICTED_CHANNELS
+from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Place
 from pinca_lib.cities.prediction import WindMaps
 from pinca_lib.datasets.netcdf import LONG_NAMES, STANDARD_NAMES, UNITS
-from pinca_lib.errors import InputError
 from pinca_lib.writing import written_whole
 
 
@@ -36,7 +36,8 @@ def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarra
     InputError
         If rasterio is missing.
     """
-    rasterio = _needed("rasterio", "a GeoTIFF")
+    needed("rasterio", "writing a GeoTIFF")
+    import rasterio
     from rasterio.io import MemoryFile
     from rasterio.shutil import copy
     from rasterio.transform import from_origin
@@ -142,8 +143,9 @@ def write_polygons(
     InputError
         If geopandas or rasterio is missing.
     """
-    geopandas = _needed("geopandas", "a GeoPackage")
-    _needed("rasterio", "a GeoPackage")
+    for library in ("geopandas", "rasterio"):
+        needed(library, "writing a GeoPackage")
+    import geopandas
     from rasterio.features import shapes
     from rasterio.transform import from_origin
     from shapely.geometry import shape
@@ -175,13 +177,3 @@ def _about(place: Place) -> dict[str, str]:
 
 def _source() -> str:
     return f"neural cellular automaton, pinca_lib {__version__}"
-
-
-def _needed(library: str, what: str):
-    """Import a library, or say in one line how to get it."""
-    import importlib
-
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise InputError(f"writing {what} needs {library}: pip install 'pinca[places]'") from error

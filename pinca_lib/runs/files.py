@@ -62,7 +62,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append a row to a CSV log; a new log first gets a row with the names of its columns."""
-    pd.DataFrame([row]).to_csv(path, mode="a", header=not path.exists(), index=False)
+    table = pd.DataFrame([row])
+    table.to_csv(path, mode="a", header=not path.exists(), index=False, na_rep="nan")
 
 
 def cut_log(path: Path, before: int) -> list[dict[str, float]]:
@@ -82,15 +83,15 @@ def cut_log(path: Path, before: int) -> list[dict[str, float]]:
     """
     if not path.exists():
         return []
-    log = pd.read_csv(path, float_precision="round_trip")
-    log = log.apply(pd.to_numeric, errors="coerce").dropna()  # a power cut can leave half a row
-    log = log[log["iteration"] < before]
+    log = pd.read_csv(path, dtype=str, keep_default_na=False)
+    log = log[(log != "").all(axis=1)]  # a power cut can leave a row with fewer columns
+    log = log[log["iteration"].astype(int) < before]
     if log.empty:
         path.unlink()
         return []
     with written_whole(path) as partial:
         log.to_csv(partial, index=False)
-    return log.to_dict("records")
+    return log.map(float).to_dict("records")
 
 
 def git_revision() -> str | None:
