@@ -19,7 +19,7 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK, STATE_COUNT
 from pinca_lib.physics import ALPHA
-from pinca_lib.rollouts import door, rollout
+from pinca_lib.rollouts import dispatch, rollout
 from pinca_lib.runs import choose_device
 
 Contender = Callable[[Tensor, int], Tensor]  # a state and a number of steps to the state after
@@ -155,8 +155,8 @@ def roll(name: str, rules: Sequence[CA]) -> Contender:
 def plain_rollout(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
     """Roll out as we do without compiled code and kernels."""
     with (
-        patch.object(door, "compiled", None),
-        patch.object(door, "fused", None),
+        patch.object(dispatch, "compiled", None),
+        patch.object(dispatch, "fused", None),
     ):
         return rollout(rules, state, steps)
 
@@ -215,7 +215,7 @@ def names(device: torch.device, what: str = "rollout") -> list[str]:
     """
     is_cpu, is_rollout = device.type == "cpu", what not in TRAININGS
     kept = [KEPT] if is_cpu and platform.libc_ver()[0] == "glibc" else []
-    is_fast = (door.compiled if is_cpu else door.fused) is not None
+    is_fast = (dispatch.compiled if is_cpu else dispatch.fused) is not None
     plain = [PLAIN] if is_fast and is_rollout else []
     is_shared = torch.get_num_threads() > 1 or os.cpu_count() == 1
     cax = [CAX] if is_cpu and what == "rollout" and is_shared else []

@@ -42,7 +42,7 @@ from benchmarks.contenders import (
 from pinca_lib.automaton import CA
 from pinca_lib.channels import BASE_COUNT, GEO_MASK
 from pinca_lib.errors import InputError
-from pinca_lib.rollouts.door import compiled
+from pinca_lib.rollouts.dispatch import compiled
 from pinca_lib.runs import choose_device
 
 GRIDS = [(1, 64), (1, 128), (1, 256), (1, 512), (1, 1024), (6, 64), (6, 128), (6, 256), (6, 512)]

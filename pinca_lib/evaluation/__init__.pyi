@@ -4,7 +4,7 @@ from .applicability import (
 from .healing import (
     healing_errors as healing_errors,
 )
-from .metrics import (
+from .scaled_metrics import (
     ScaledPhysicsMetrics as ScaledPhysicsMetrics,
 )
 from .scoring import (

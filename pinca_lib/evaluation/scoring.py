@@ -34,7 +34,7 @@ from pinca_lib.channels import (
     U,
     V,
 )
-from pinca_lib.evaluation.metrics import ScaledPhysicsMetrics, structural_similarity
+from pinca_lib.evaluation.scaled_metrics import ScaledPhysicsMetrics, structural_similarity
 from pinca_lib.physics import ALPHA, continuity_residual
 
 HIT_RATE_D = 0.25  # relative error that counts as a hit

@@ -1,7 +1,7 @@
 """Many steps of one or several rules. ``rollout`` chooses among three implementations.
 
 ``plain`` is PyTorch and runs everywhere. ``cpu`` holds loops that Numba compiles for a CPU, and
-``gpu`` holds Triton kernels for an NVIDIA GPU. ``door`` holds ``rollout``.
+``gpu`` holds Triton kernels for an NVIDIA GPU. ``dispatch`` holds ``rollout``.
 """
 
 import lazy_loader

@@ -1,3 +1,3 @@
-from .door import (
+from .dispatch import (
     rollout as rollout,
 )

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from pinca_lib.automaton import perceive
 from pinca_lib.channels import FIELDS
 from pinca_lib.errors import InputError
-from pinca_lib.evaluation.metrics import declare_torchvision_operators
+from pinca_lib.evaluation.scaled_metrics import declare_torchvision_operators
 
 Features = Callable[[Tensor], list[Tensor]]
 

@@ -135,9 +135,9 @@ def test_it_needs_nothing_beyond_torch_and_what_the_fast_path_needs():
 
 def test_on_a_gpu_the_kernel_is_timed_beside_plain_pytorch(monkeypatch):
     cuda = torch.device("cuda")
-    monkeypatch.setattr(contenders.door, "fused", object())
+    monkeypatch.setattr(contenders.dispatch, "fused", object())
     assert contenders.names(cuda) == [REFERENCE, OURS, contenders.PLAIN]
-    monkeypatch.setattr(contenders.door, "fused", None)
+    monkeypatch.setattr(contenders.dispatch, "fused", None)
     assert contenders.names(cuda) == [REFERENCE, OURS]
 
 

@@ -19,7 +19,7 @@ from pinca_lib.channels import (
     U,
     V,
 )
-from pinca_lib.evaluation.metrics import ScaledPhysicsMetrics
+from pinca_lib.evaluation.scaled_metrics import ScaledPhysicsMetrics
 
 EXTENT = (48.0, 40.0)
 

@@ -8,7 +8,7 @@ from small_cities import make_base, make_wind
 from small_rules import city_state, trained
 
 from pinca_lib.plotting.film import draw_film, rollout_frames, steps_before, write_film
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts import rollout
 
 
 def test_steps_per_frame_double_every_thirty_frames_up_to_eight():

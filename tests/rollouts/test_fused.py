@@ -16,8 +16,8 @@ from small_rules import bounded_rule, city_state, trained, wide_rule, windward_r
 from pinca_lib.automaton.rule import CA
 from pinca_lib.channels import DYNAMIC, GEO_MASK, TKE, fresh_states
 from pinca_lib.datasets.dataset import load_dataset
-from pinca_lib.rollouts import door as rollout_module
-from pinca_lib.rollouts.door import fused, rollout
+from pinca_lib.rollouts import dispatch
+from pinca_lib.rollouts.dispatch import fused, rollout
 from pinca_lib.runs.checkpoints import load_rule
 from pinca_lib.runs.devices import choose_device
 from pinca_lib.runs.parameters import PROJECT_ROOT
@@ -45,7 +45,7 @@ def kernel_taken():
         return apply(self, own, new, first_odd)
 
     with (
-        patch.object(rollout_module, "compiled", None),
+        patch.object(dispatch, "compiled", None),
         patch.object(fused, "runs_on", lambda *about: True),
         patch.object(fused.RuleOnGPU, "apply", counted),
     ):

@@ -8,7 +8,7 @@ import pytest
 from numba import config
 
 import pinca_lib
-from pinca_lib.rollouts.cpu import grids, kernels, marching, turns
+from pinca_lib.rollouts.cpu import grids, kernels, marching, work_stealing
 from pinca_lib.rollouts.cpu.native import SOURCES, folder
 
 PACKAGE = Path(pinca_lib.__file__).parent
@@ -42,7 +42,7 @@ def test_the_sources_are_all_files_with_compiled_code_or_its_constants():
     assert {path.relative_to(PACKAGE).as_posix() for path in found} == set(SOURCES)
 
 
-@pytest.mark.parametrize("loop", [marching.march, kernels.step, grids.cut, turns.meet])
+@pytest.mark.parametrize("loop", [marching.march, kernels.step, grids.cut, work_stealing.meet])
 def test_machine_code_is_cached_in_the_folder(loop):
     assert folder(PACKAGE, config.CACHE_DIR) in Path(loop.stats.cache_path).parents
 

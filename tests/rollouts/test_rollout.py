@@ -17,10 +17,10 @@ from pinca_lib.automaton.rule import CA
 from pinca_lib.automaton.wind_frame import even_and_odd
 from pinca_lib.channels import BASE_COUNT, DWDZ, DYNAMIC, FLUX, SPEED, TKE, U, V, fresh_states
 from pinca_lib.datasets.dataset import load_dataset
-from pinca_lib.rollouts import door as rollout_module
+from pinca_lib.rollouts import dispatch
 from pinca_lib.rollouts.cpu import compiled, kernels, teams
 from pinca_lib.rollouts.cpu.prepared import LayerGradient
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts.dispatch import rollout
 from pinca_lib.runs.checkpoints import load_rule
 from pinca_lib.runs.parameters import PROJECT_ROOT
 
@@ -29,9 +29,9 @@ from pinca_lib.runs.parameters import PROJECT_ROOT
 def path(request, monkeypatch):
     """Run every test with compiled loops and with plain PyTorch."""
     if request.param == "plain PyTorch":
-        monkeypatch.setattr(rollout_module, "compiled", None)
+        monkeypatch.setattr(dispatch, "compiled", None)
     else:
-        assert rollout_module.compiled, "Numba is missing"
+        assert dispatch.compiled, "Numba is missing"
     return request.param
 
 
@@ -237,13 +237,13 @@ def test_gradient_checkpoints_change_neither_state_nor_gradient(gradient_checkpo
 
 @pytest.mark.parametrize(("recorded", "segments"), [(16, 4), (16, 10), (3, 16), (16, 1)])
 def test_there_are_as_many_segments_as_asked_for(recorded, segments, monkeypatch):
-    lengths, checkpoint = [], rollout_module.checkpoint
+    lengths, checkpoint = [], dispatch.checkpoint
 
     def counted(advance, state, steps, **options):
         lengths.append(steps)
         return checkpoint(advance, state, steps, **options)
 
-    monkeypatch.setattr(rollout_module, "checkpoint", counted)
+    monkeypatch.setattr(dispatch, "checkpoint", counted)
     rollout([trained().requires_grad_(True)], city_state(1), 20, recorded, segments)
     assert len(lengths) == min(recorded, segments)
     assert sum(lengths) == recorded
@@ -442,7 +442,7 @@ def test_an_empty_batch_stays_empty():
 def test_a_forked_process_rolls_out_after_its_parent_has():
     code = (
         "import os, signal, torch; from benchmarks.contenders import both_rules, random_rule\n"
-        "from pinca_lib.rollouts.door import rollout\n"
+        "from pinca_lib.rollouts.dispatch import rollout\n"
         "torch.set_num_threads(2); state = torch.ones(1, 24, 8, 8)\n"
         "rules = [*both_rules(), random_rule(0)]; rollout(rules, state, 2)\n"
         "if not (child := os.fork()): signal.alarm(60); rollout(rules, state, 2); os._exit(0)\n"
@@ -461,7 +461,7 @@ def test_without_numba_plain_pytorch_takes_over():
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "import torch; from pinca_lib import CA, rollout\n"
-        "from pinca_lib.rollouts import door; assert door.compiled is None\n"
+        "from pinca_lib.rollouts import dispatch; assert dispatch.compiled is None\n"
         "print(rollout([CA()], torch.ones(1, 24, 8, 8), 2).shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

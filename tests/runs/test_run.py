@@ -14,7 +14,7 @@ from pinca_lib.automaton.rule import CA
 from pinca_lib.channels import TOPO
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts import rollout
 from pinca_lib.runs import files as runfiles, run as runs
 from pinca_lib.runs.checkpoints import (
     checkpoints,

@@ -10,7 +10,7 @@ from small_rules import trained
 
 from pinca_lib.automaton.rule import CA
 from pinca_lib.datasets.dataset import load_dataset
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts import rollout
 from pinca_lib.training.descent import Training, channel_units, seed_everything
 from pinca_lib.training.losses import PILoss
 from pinca_lib.training.pool import SamplePool

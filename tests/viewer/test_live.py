@@ -14,7 +14,7 @@ from pinca_lib.cities.editing import brush
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.physics import PhysicsLoss
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts import rollout
 from pinca_lib.viewer.live import UNDO_COUNT, History, LiveRollout
 
 

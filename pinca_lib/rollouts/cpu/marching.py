@@ -1,6 +1,7 @@
 """Many steps in one compiled call.
 
-Threads wait for each other at barriers (``turns.meet``) wherever one reads what another one wrote.
+Threads wait for each other at barriers (``work_stealing.meet``) wherever one reads what another one
+wrote.
 """
 
 from typing import NamedTuple
@@ -10,13 +11,13 @@ import numpy as np
 from pinca_lib.rollouts.cpu.grids import copy, sum_blocks
 from pinca_lib.rollouts.cpu.kernels import Frame, Weights, add_blocks, step
 from pinca_lib.rollouts.cpu.native import native
-from pinca_lib.rollouts.cpu.turns import meet
+from pinca_lib.rollouts.cpu.work_stealing import meet
 
 
 class Application(NamedTuple):
     """A rule, its cities and work arrays, for the compiled loops. A is the number of air cells."""
 
-    ends: np.ndarray  # (threads,): where the share of each thread ends, for ``turns``
+    ends: np.ndarray  # (threads,): where the share of each thread ends, for ``work_stealing``
     most: int  # largest number of cells in a block of work
     cells: np.ndarray  # (A, 3): sample, row and column
     air: np.ndarray  # (A,): factor of the increment
@@ -41,11 +42,12 @@ def march(own, meeting, first, begins, rules, states):
     own : int
         Number of this thread.
     meeting : ndarray of shape (2,)
-        Barrier, as in ``turns.meet``.
+        Barrier, as in ``work_stealing.meet``.
     first : int
         Number of the first application.
     begins : ndarray of shape (applications, threads)
-        For each application, where the next block of each share begins, as in ``turns.block``.
+        For each application, where the next block of each share begins, as in
+        ``work_stealing.block``.
     rules : tuple of Application
         Rules. All have the same types, so that the compiler can index the tuple.
     states : ndarray of shape (S, B, H, W, D)
@@ -76,9 +78,9 @@ def _apply(own, meeting, begins, rule, old, new, is_empty):
         if is_empty:  # a step writes only air cells, so copy the buildings
             copy(first, last, old, new)
             meet(meeting, threads)
-    turns = begins, rule.ends
+    queues = begins, rule.ends
     step(
-        own, turns, rule.most, rule.cells, rule.air, frame, rule.weights, kept, seen, before, after
+        own, queues, rule.most, rule.cells, rule.air, frame, rule.weights, kept, seen, before, after
     )
     meet(meeting, threads)
     if is_coarse:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from numba import config, njit
 
-SOURCES = tuple(
-    f"{name}.py"
-    for name in (
-        "channels",
-        "physics",
-        "automaton/rule",
-        *(f"rollouts/cpu/{name}" for name in ("lanes", "turns", "grids", "kernels", "marching")),
-    )
-)  # relative to ``pinca_lib``
+SOURCES = (  # relative to ``pinca_lib``
+    "channels.py",
+    "physics.py",
+    "automaton/rule.py",
+    "rollouts/cpu/lanes.py",
+    "rollouts/cpu/work_stealing.py",
+    "rollouts/cpu/grids.py",
+    "rollouts/cpu/kernels.py",
+    "rollouts/cpu/marching.py",
+)
 
 
 def native(function: Callable) -> Callable:

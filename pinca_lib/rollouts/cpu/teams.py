@@ -48,7 +48,7 @@ class Team:
         """Call ``work(own, meeting, *arguments)`` in every thread; return all results.
 
         ``own`` is the number of the thread. With ``meeting``, threads can wait for each other in
-        ``turns.meet``.
+        ``work_stealing.meet``.
         """
         meeting, others = np.zeros(2, np.intp), []
 

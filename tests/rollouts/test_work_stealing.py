@@ -9,21 +9,21 @@ import torch
 from numba import njit
 
 from benchmarks.contenders import both_rules, random_rule, random_state
+from pinca_lib.rollouts import rollout
 from pinca_lib.rollouts.cpu import compiled, teams
-from pinca_lib.rollouts.cpu.turns import block, meet
-from pinca_lib.rollouts.door import rollout
+from pinca_lib.rollouts.cpu.work_stealing import block, meet
 
 _compiled = njit(nogil=True)
 
 
 @_compiled
-def count(own, meeting, turns, most, taken):
+def count(own, meeting, queues, most, taken):
     """Count how often each cell is taken."""
-    meet(meeting, len(turns[1]))  # otherwise the first thread might do all the work
-    start, stop = block(own, turns, most)
+    meet(meeting, len(queues[1]))  # otherwise the first thread might do all the work
+    start, stop = block(own, queues, most)
     while start < stop:
         taken[start:stop] += 1
-        start, stop = block(own, turns, most)
+        start, stop = block(own, queues, most)
 
 
 @_compiled
@@ -38,7 +38,7 @@ def follow(own, meeting, times, latest):
     return off
 
 
-def turns_of(ends):
+def queues_of(ends):
     return np.array([0, *ends[:-1]], np.intp), np.array(ends, np.intp)
 
 
@@ -58,13 +58,13 @@ def team(monkeypatch):
 
 def test_each_cell_is_taken_exactly_once(team):
     taken = np.zeros(300_000, np.int8)
-    team.meeting(count, turns_of([50_000, 50_000, 50_003, 300_000]), 7, taken)
+    team.meeting(count, queues_of([50_000, 50_000, 50_003, 300_000]), 7, taken)
     assert (taken == 1).all()
 
 
 def test_a_thread_takes_its_own_share_first_and_then_those_of_others():
-    turns, found = turns_of([5, 8, 10]), []
-    while (taken := block(1, turns, 2))[1]:
+    queues, found = queues_of([5, 8, 10]), []
+    while (taken := block(1, queues, 2))[1]:
         found.append(taken)
     assert found == [(5, 7), (7, 8), (8, 10), (0, 2), (2, 4), (4, 5)]
 

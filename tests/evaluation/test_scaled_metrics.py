@@ -6,7 +6,7 @@ import torch
 from reference import continuity
 from small_cities import make_base, make_wind
 
-from pinca_lib.evaluation.metrics import ScaledPhysicsMetrics, piq, structural_similarity
+from pinca_lib.evaluation.scaled_metrics import ScaledPhysicsMetrics, piq, structural_similarity
 
 EXTENTS = torch.tensor([[48.0, 40.0], [60.0, 64.0]])
 

@@ -22,14 +22,14 @@ _give_way = types.ExternalFunction("pinca_lib_give_way", types.int32())  # let a
 
 
 @native
-def block(own, turns, most):
+def block(own, queues, most):
     """Take the next block of cells, from the thread's own share or else from another one.
 
     Parameters
     ----------
     own : int
         Number of this thread.
-    turns : (ndarray of shape (threads,), ndarray of shape (threads,))
+    queues : (ndarray of shape (threads,), ndarray of shape (threads,))
         Where the next block of each share begins, and where each share ends. All threads use the
         same arrays.
     most : int
@@ -40,7 +40,7 @@ def block(own, turns, most):
     start, stop : int
         The block; 0 and 0 if no cells are left.
     """
-    begins, ends = turns
+    begins, ends = queues
     for i in range(len(ends)):
         share = (own + i) % len(ends)
         start = _added(begins, share, most)
