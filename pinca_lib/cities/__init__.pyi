@@ -1,3 +1,6 @@
+from .building_files import (
+    write_buildings as write_buildings,
+)
 from .editing import (
     brush as brush,
     build as build,
