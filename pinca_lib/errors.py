@@ -1,4 +1,15 @@
-"""Errors whose message tells the user what to correct."""
+"""Errors and warnings whose message tells the user what to correct."""
+
+import errno
+import os
+from pathlib import Path
+
+SHARING_VIOLATION = (32, 33)  # error codes of Windows
+LOCKED = ("unable to lock file", "already open for write", "GetLastError() = 33")  # by HDF5
+MISSING_FILTER = (
+    "required filter", "can't open directory", "undefined filter", "missing codec",
+    "compression method is not supported",
+)  # fmt: skip
 
 
 class InputError(ValueError):
@@ -10,6 +21,59 @@ class InputError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython prints in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class InputWarning(UserWarning):
+    """User input that is used, but looks wrong. The message says what, where, and what to do."""
+
+
+def unreadable(path: Path, error: Exception, kind: str) -> InputError:
+    """Return the error for a file that is there but cannot be read, by the cause of it.
+
+    Parameters
+    ----------
+    path : Path
+    error : Exception
+        What the file's reader raised.
+    kind : str
+        What the file should be, such as "HDF5 file".
+
+    Returns
+    -------
+    InputError
+        Open in another program, without permission, compressed by a filter that is not installed,
+        or damaged.
+    """
+    text, reason = str(error), first_line(error)
+    if _is_open_elsewhere(path, error):
+        return InputError(f"{path.name}: is open in another program; close it there ({reason})")
+    if isinstance(error, PermissionError):
+        return InputError(
+            f"{path.name}: permission denied; it belongs to another user: ask for the permission "
+            "to read it, or copy it to a folder of yours"
+        )
+    if any(sign in text for sign in MISSING_FILTER):
+        return InputError(
+            f"{path.name}: compressed by a filter that is not installed here ({reason}); write it "
+            "again with gzip (deflate)"
+        )
+    return InputError(
+        f"{path.name}: not a readable {kind} ({reason}); it is truncated, damaged or in another "
+        "format: copy or download it again"
+    )
+
+
+def _is_open_elsewhere(path: Path, error: Exception) -> bool:
+    """Return whether another program keeps a file from being read."""
+    if isinstance(error, BlockingIOError) or any(sign in str(error) for sign in LOCKED):
+        return True
+    if os.name != "nt" or getattr(error, "errno", None) != errno.EACCES:
+        return False
+    try:  # Windows denies access for both reasons; only a rename, here to itself, says which
+        os.replace(path, path)
+    except OSError as denied:
+        return getattr(denied, "winerror", None) in SHARING_VIOLATION
+    return False
 
 
 def shown(text: object, limit: int = 80) -> str:

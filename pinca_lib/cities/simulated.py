@@ -1,7 +1,5 @@
 """The buildings of a city file, with or without simulated wind; see ``datasets.city_files``."""
 
-import ast
-import json
 from pathlib import Path
 
 import h5py
@@ -12,10 +10,12 @@ from pinca_lib.cities.heights import LEAST
 from pinca_lib.cities.place import Source
 from pinca_lib.cities.rasters import array_source
 from pinca_lib.datasets import hdf5
+from pinca_lib.datasets.checks import contradictions
 from pinca_lib.datasets.city_files import GEOMETRY_NAMES
+from pinca_lib.datasets.meta import read_meta
 from pinca_lib.errors import InputError, shown
 
-CONTRADICTION = 0.005  # share of cells whose mask and height may disagree
+CONTRADICTION = 0.005  # share of cells of air that may have a height
 
 
 def read_simulated(path: Path, cell: float, default_height: float | None = None) -> Source:
@@ -40,7 +40,7 @@ def read_simulated(path: Path, cell: float, default_height: float | None = None)
         If the file is damaged, or its mask contradicts its heights.
     """
     with hdf5.open_file(path) as file:
-        data = hdf5.dataset(path, file, "city_base")
+        data = hdf5.dataset(path, file, "city_base", kinds="fiu")
         where = f"{path.name}: city_base"
         if data.shape[0] != len(GEOMETRY_NAMES):
             raise InputError(
@@ -52,10 +52,11 @@ def read_simulated(path: Path, cell: float, default_height: float | None = None)
     if meta.get("row_order") == "north_first":
         air, topo = air[::-1], topo[::-1]
     heights, assumed, remarks = _consistent(path.name, air, topo, default_height)
+    sides = (cell, cell)
     if "cityHW" in meta:
-        sides = _sides(path.name, meta["cityHW"], heights.shape)
+        height, width = meta["cityHW"]
+        sides = (height / heights.shape[0], width / heights.shape[1])
     else:
-        sides = (cell, cell)
         remarks += (f"The file does not state the size of its domain: cells are taken as {cell:g} "
                     "m.",)  # fmt: skip
     source = array_source(heights, sides, path.name, assumed)
@@ -68,7 +69,7 @@ def _consistent(
     where: str, air: np.ndarray, topo: np.ndarray, default_height: float | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Return heights and assumed cells after comparing the mask with the heights."""
-    flat, raised = ~air & (topo <= 0), air & (topo >= LEAST)
+    flat, raised = contradictions(air, topo)
     remarks: tuple[str, ...] = ()
     if raised.mean() > CONTRADICTION:
         raise InputError(
@@ -94,40 +95,10 @@ def _consistent(
 
 
 def _meta(path: Path, file: h5py.File) -> dict:
-    """Return the ``meta`` of a file's first case; empty if it has none."""
-    if not isinstance(file.get("cases", getlink=True), h5py.HardLink) or not len(file["cases"]):
-        return {}
-    cases = hdf5.child(path, file, "cases", h5py.Group)
-    name = next(iter(cases))
-    text = hdf5.child(path, cases, name, h5py.Group).attrs.get("meta", "")
-    if isinstance(text, np.ndarray) and text.size == 1:
-        text = text.flat[0]
-    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-    text = text.lstrip("\ufeff").strip()
-    if not text:
-        return {}
-    for parse in (ast.literal_eval, json.loads):
-        try:
-            meta = parse(text[:65_536])
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-        if isinstance(meta, dict):
-            return meta
-    raise InputError(
-        f"{path.name}: case {shown(name)!r}: meta is neither a Python dict literal nor JSON, but "
-        f"{shown(text, 40)!r}; expected such as {{'cityHW': (256.0, 256.0)}}"
-    )
-
-
-def _sides(where: str, domain: object, shape: tuple[int, int]) -> tuple[float, float]:
-    """Return the height and width of a cell, m."""
-    try:
-        sides = [float(length) / count for length, count in zip(domain, shape, strict=True)]  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        sides = []
-    if not sides or not all(0.05 <= side <= 100 for side in sides):
-        raise InputError(
-            f"{where}: meta['cityHW'] is {shown(domain)} for {shape[0]} × {shape[1]} cells; "
-            "expected the domain's height and width in metres"
-        )
-    return sides[0], sides[1]
+    """Return the ``meta`` of a file's first case, or of the file; empty if there is none."""
+    group, where = file, path.name
+    if hdf5.has(file, "cases") and len(cases := hdf5.child(path, file, "cases", h5py.Group)):
+        name = next(iter(cases))
+        group = hdf5.child(path, cases, name, h5py.Group)
+        where = f"{path.name}: case {shown(name)!r}"
+    return read_meta(group, where) if "meta" in group.attrs else {}

@@ -5,17 +5,15 @@ A file holds one city (one geometry) and any number of cases (wind directions):
     city_base                (4, H, W)       coord_y, coord_x, geo_mask, topo
     cases/<case>/wind_field  (7 or 8, H, W)  windInitX, windInitY, uped, vped, Uped, TKEped,
                                              Tuwped and, if it was simulated, dwdz
-    cases/<case>             attribute meta: text of a Python dict literal
+    cases/<case>             attribute meta: text of a Python dict literal or of JSON
 
-The reader uses three entries of ``meta``: ``cityHW`` (height and width of the domain in metres),
-``row_order`` (``"south_first"`` or ``"north_first"``) and ``channels``. It keeps the other entries
-for information. Files are not trusted: nothing in them is evaluated, links to other files are
-refused, and every array is checked before it is used.
+The library uses some entries of ``meta``: ``cityHW`` (height and width of the domain in metres),
+``row_order`` (``"south_first"`` or ``"north_first"``), ``channels`` and ``wind_dir_xy``. The other
+entries are kept for information. A case that was not simulated has no ``wind_field``; its wind is
+``wind_dir_xy``. A file may also hold no cases at all. Files are not trusted: nothing in them is
+evaluated, links to other files are refused, and every array is checked before it is used.
 """
 
-import ast
-import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,19 +29,21 @@ from pinca_lib.channels import (
     KNOWN_COUNT,
     NAMES,
     PREDICTED,
-    SPEED,
-    TKE,
     TOPO,
     WIND_FIELD,
+    WIND_X,
+    WIND_Y,
 )
 from pinca_lib.datasets import hdf5
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.datasets.checks import doubtful
+from pinca_lib.datasets.meta import check_channels, read_meta, stated_wind
+from pinca_lib.errors import InputError, shown
 from pinca_lib.writing import written_whole
 
 GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
 NOT_A_CITY = "GlobalMetaData.h5"
-LONGEST_META = 65_536  # characters
-ROW_ORDERS = ("south_first", "north_first")
+WIND_FROM = "wind_from_"  # and degrees clockwise from north: a case of a file without cases
+WINDS = range(0, 360, 45)  # degrees
 CELL_SIZE = 1.0  # m, used if meta lacks `cityHW`: the cell size of UrbanTALES's real cities
 
 
@@ -57,7 +57,8 @@ class WindCase:
         Name of the file without ``.h5``, and name of the case in the file.
     state : ndarray of shape (12, H, W), float32
         Channels 0-11 in the order and units of ``pinca_lib.channels``. The fields are zero in
-        buildings. Channel 11 is zero everywhere if ``has_dwdz`` is False.
+        buildings, and everywhere if the case was not simulated. Channel 11 is zero everywhere if
+        ``has_dwdz`` is False.
     extent : tuple of float
         Height and width of the domain, m.
     has_dwdz : bool
@@ -67,6 +68,8 @@ class WindCase:
         already flipped if it is ``"north_first"``.
     meta : dict
         The case's ``meta``, unchanged except that ``cityHW`` is a pair of floats.
+    remarks : tuple of str
+        What looks wrong, one line for each fault; see ``checks.doubtful``.
     """
 
     city: str
@@ -76,18 +79,22 @@ class WindCase:
     has_dwdz: bool
     row_order: str | None
     meta: dict = field(repr=False)
+    remarks: tuple[str, ...] = ()
 
 
 def case_names(path: Path | str) -> list[str]:
     """Return the names of the cases in a city file without reading their fields.
 
+    A file without cases stands for its buildings under eight winds, ``wind_from_000`` to
+    ``wind_from_315`` (degrees clockwise from north, where the wind comes from).
+
     Raises
     ------
     InputError
-        If the file is not an HDF5 file or holds no case.
+        If the file is not an HDF5 file.
     """
     with hdf5.open_file(path := Path(path)) as file:
-        return list(_cases(path, file))
+        return _names(path, file)
 
 
 def read_city(
@@ -104,7 +111,7 @@ def read_city(
         unchanged. The rows of north-first cases are flipped, so that y increases with the row
         number and v is positive in that direction.
     names : sequence of str, optional
-        The cases to read; all by default.
+        The cases to read; all by default. Of a file without cases, any ``wind_from_<degrees>``.
 
     Returns
     -------
@@ -116,10 +123,9 @@ def read_city(
         If the file is not a valid city file. The message names the file, the case and the fault.
     """
     with hdf5.open_file(path := Path(path)) as file:
-        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
-        cases = _cases(path, file)
-        wanted = cases if names is None else names
-        return [_read_case(path, cases, name, base, row_order) for name in wanted]
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base", kinds="fiu"))
+        wanted = _names(path, file) if names is None else names
+        return [_read_case(path, file, name, base, row_order) for name in wanted]
 
 
 def read_half_averages(
@@ -148,10 +154,10 @@ def read_half_averages(
         If the file, the case or its half averages are not valid.
     """
     with hdf5.open_file(path := Path(path)) as file:
-        base = _checked_base(path, hdf5.dataset(path, file, "city_base"))
+        base = _checked_base(path, hdf5.dataset(path, file, "city_base", kinds="fiu"))
+        case = _read_case(path, file, name, base, row_order)
         cases = _cases(path, file)
-        case = _read_case(path, cases, name, base, row_order)
-        if "half_averages" not in cases[name]:
+        if cases is None or not hdf5.has(cases[name], "half_averages"):
             return None
         where = f"{path.name}: case {shown(name)!r}: half_averages"
         data = hdf5.dataset(path, cases[name], "half_averages", sides=4)
@@ -180,22 +186,36 @@ def write_city(
         coord_y and coord_x (-1 to 1), geo_mask (1 in air, 0 in buildings) and topo (m).
     cases : dict of str to (wind_field, meta)
         For each case its ``wind_field``, an ndarray of shape (7 or 8, H, W) in m/s, m²/s² and
-        1/s, and its ``meta``, a dict of plain Python values. Arrays are stored as float16.
+        1/s, and its ``meta``, a dict of plain Python values. Numbers are rounded to float16.
     """
     with written_whole(path) as partial, h5py.File(partial, "w") as file:
-        file.create_dataset("city_base", data=base.astype(np.float16), compression="gzip")
+        file.create_dataset("city_base", data=_rounded(base), compression="gzip", shuffle=True)
         for name, (wind_field, meta) in cases.items():
             group = file.create_group(f"cases/{name}")
-            group.create_dataset("wind_field", data=wind_field.astype(np.float16),
+            group.create_dataset("wind_field", data=_rounded(wind_field),
                                  compression="gzip", shuffle=True)  # fmt: skip
             group.attrs["meta"] = repr(meta)
 
 
-def _cases(path: Path, file: h5py.File) -> h5py.Group:
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """Return the values of float16 as float32, because netCDF4 crashes on float16 itself.
+
+    The bytes that this adds are mostly zero, and compress to little.
+    """
+    return array.astype(np.float16).astype(np.float32)
+
+
+def _cases(path: Path, file: h5py.File) -> h5py.Group | None:
+    """Return the group of cases, or None if there is none or it is empty."""
+    if not hdf5.has(file, "cases"):
+        return None
     cases = hdf5.child(path, file, "cases", h5py.Group)
-    if not len(cases):
-        raise InputError(f"{path.name}: 'cases' is empty; expected a group for each case")
-    return cases
+    return cases if len(cases) else None
+
+
+def _names(path: Path, file: h5py.File) -> list[str]:
+    cases = _cases(path, file)
+    return [f"{WIND_FROM}{degrees:03d}" for degrees in WINDS] if cases is None else list(cases)
 
 
 def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
@@ -219,23 +239,59 @@ def _checked_base(path: Path, data: h5py.Dataset) -> np.ndarray:
     return base
 
 
-def _warn_of_impossible(state: np.ndarray, where: str) -> None:
-    """Warn if speed or TKE is negative, or if a coordinate does not change along its axis."""
-    for index in (SPEED, TKE):
-        low = state[index].min()
-        if low < -1e-3 * max(state[index].max(), 1e-3):
-            warnings.warn(f"{where}: {NAMES[index]} goes down to {low:g}; it cannot be negative",
-                          stacklevel=2)  # fmt: skip
-    for index, axis, lines in ((COORD_Y, 0, "row to row"), (COORD_X, 1, "column to column")):
-        if not np.ptp(state[index], axis=axis).all():
-            warnings.warn(f"{where}: {NAMES[index]} does not change from {lines}", stacklevel=2)
-
-
 def _read_case(
-    path: Path, cases: h5py.Group, name: str, base: np.ndarray, row_order: str | None
+    path: Path, file: h5py.File, name: str, base: np.ndarray, row_order: str | None
 ) -> WindCase:
     where = f"{path.name}: case {shown(name)!r}"
-    group = hdf5.child(path, cases, name, h5py.Group)
+    state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
+    state[GEOMETRY] = base
+    names: tuple[str, ...] = ()
+    if (cases := _cases(path, file)) is None:
+        meta = read_meta(file, where) if "meta" in file.attrs else {}
+        state[[WIND_X, WIND_Y]] = _wind_from(name, where)[:, None, None]
+    else:
+        group = hdf5.child(path, cases, name, h5py.Group)
+        meta = read_meta(group, where)
+        if hdf5.has(group, "wind_field"):
+            planes, names = _wind_field(path, group, where, base)
+            check_channels(meta.get("channels", names), where, names)
+            state[WIND_FIELD][: len(names)] = planes
+            state[PREDICTED] *= base[GEO_MASK]
+            if not state[PREDICTED].any():
+                raise InputError(
+                    f"{where}: all fields are 0 in air; check whether geo_mask is inverted "
+                    "(expected 1 in air, 0 in buildings), or leave wind_field out if nothing was "
+                    "simulated"
+                )
+        elif (wind := stated_wind(meta)) is not None:
+            state[[WIND_X, WIND_Y]] = np.array(wind)[:, None, None]
+        else:
+            raise InputError(
+                f"{where}: wind_field is missing, and meta has no wind_dir_xy; expected simulated "
+                "fields, or the unit vector (x, y) of where the driving wind goes"
+            )
+    remarks = doubtful(state, meta, where)
+    if "cityHW" not in meta:
+        remarks.append(f"{where}: meta has no cityHW; assuming cells of {CELL_SIZE:g} m")
+    if (order := meta.get("row_order", row_order)) == "north_first":
+        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # not the coordinates
+    height, width = base.shape[1:]
+    return WindCase(
+        city=path.stem,
+        name=name,
+        state=state,
+        extent=meta.get("cityHW", (height * CELL_SIZE, width * CELL_SIZE)),
+        has_dwdz=len(names) == len(WIND_NAMES),
+        row_order=order,
+        meta=meta,
+        remarks=tuple(remarks),
+    )
+
+
+def _wind_field(
+    path: Path, group: h5py.Group, where: str, base: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the planes of a case, (7 or 8, H, W), and their names."""
     data = hdf5.dataset(path, group, "wind_field")
     if data.shape[0] not in (len(WIND_NAMES) - 1, len(WIND_NAMES)):
         raise InputError(
@@ -248,114 +304,16 @@ def _read_case(
             f"{base.shape[1]}×{base.shape[2]}; both must have the same grid"
         )
     names = WIND_NAMES[: data.shape[0]]
-    meta = _read_meta(group, where, names)
-    state = np.zeros((KNOWN_COUNT, *base.shape[1:]), np.float32)
-    state[GEOMETRY] = base
-    planes = hdf5.checked_array(hdf5.numbers(data), f"{where}: wind_field", names)
-    state[WIND_FIELD][: len(names)] = planes
-    state[PREDICTED] *= base[GEO_MASK]
-    if not state[PREDICTED].any():
+    return hdf5.checked_array(hdf5.numbers(data), f"{where}: wind_field", names), names
+
+
+def _wind_from(name: str, where: str) -> np.ndarray:
+    """Return the unit vector of a wind that is named ``wind_from_<degrees>``."""
+    degrees = name.removeprefix(WIND_FROM)
+    if not name.startswith(WIND_FROM) or not degrees.isdecimal() or int(degrees) >= 360:
         raise InputError(
-            f"{where}: all fields are 0 in air; check whether geo_mask is inverted (expected 1 in "
-            "air, 0 in buildings)"
+            f"{where}: the file holds no cases, so its wind must be named: {WIND_FROM}<degrees>, "
+            f"clockwise from north, such as {WIND_FROM}270"
         )
-    _warn_of_impossible(state, where)
-    if (order := meta.get("row_order", row_order)) == "north_first":
-        state[GEO_MASK:] = state[GEO_MASK:, ::-1]  # not the coordinates
-    if "cityHW" not in meta:
-        warnings.warn(
-            f"{where}: meta has no cityHW; assuming cells of {CELL_SIZE:g} m", stacklevel=2
-        )
-    height, width = base.shape[1:]
-    return WindCase(
-        city=path.stem,
-        name=name,
-        state=state,
-        extent=meta.get("cityHW", (height * CELL_SIZE, width * CELL_SIZE)),
-        has_dwdz=len(names) == len(WIND_NAMES),
-        row_order=order,
-        meta=meta,
-    )
-
-
-def _read_meta(group: h5py.Group, where: str, names: tuple[str, ...]) -> dict:
-    """Parse a case's ``meta`` as a Python literal and check the entries that the reader uses.
-
-    Parameters
-    ----------
-    group : h5py.Group
-        The case.
-    where : str
-        File and case, for messages.
-    names : tuple of str
-        The channels of the case's wind_field.
-
-    Raises
-    ------
-    InputError
-        If ``meta`` is missing, is not a dict literal, or has an invalid entry.
-    """
-    if "meta" not in group.attrs:
-        raise InputError(f"{where}: attribute 'meta' is missing; expected a Python dict literal")
-    text = group.attrs["meta"]
-    text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    if not isinstance(text, str) or len(text) > LONGEST_META:
-        raise InputError(f"{where}: meta must be text of at most {LONGEST_META} characters")
-    try:
-        meta = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise InputError(
-            f"{where}: meta is not a Python literal ({first_line(error)}); "
-            "expected a dict such as {'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
-        ) from error
-    if not isinstance(meta, dict):
-        raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict literal")
-    if "cityHW" in meta:
-        meta["cityHW"] = _checked_extent(meta["cityHW"], where)
-    direction = meta.get("wind_dir_deg", 0.0)
-    if not _is_number(direction):
-        raise InputError(f"{where}: meta['wind_dir_deg'] is {shown(direction)}; expected degrees")
-    if meta.get("row_order", ROW_ORDERS[0]) not in ROW_ORDERS:
-        raise InputError(
-            f"{where}: meta['row_order'] is {shown(meta['row_order'])!r}; "
-            f"expected one of {', '.join(ROW_ORDERS)}"
-        )
-    _check_channels(meta.get("channels", names), where, names)
-    return meta
-
-
-def _check_channels(stated: object, where: str, names: tuple[str, ...]) -> None:
-    """Check the channel names in ``meta``: those of wind_field, or of city_base and wind_field.
-
-    Unknown names are accepted, because people write these files by hand. The known names in a
-    wrong order are not.
-    """
-    listed = tuple(stated) if isinstance(stated, list | tuple) else ()
-    are_names = all(isinstance(name, str) for name in listed)
-    if len(listed) == len(GEOMETRY_NAMES) + len(names):
-        listed = listed[len(GEOMETRY_NAMES) :]
-    if not are_names or len(listed) != len(names):
-        raise InputError(
-            f"{where}: meta['channels'] does not name the {len(names)} channels of wind_field; "
-            f"expected {', '.join(names)}"
-        )
-    if set(listed) == set(names) and listed != names:
-        raise InputError(
-            f"{where}: meta['channels'] is in the wrong order; expected {', '.join(names)}"
-        )
-
-
-def _checked_extent(value: object, where: str) -> tuple[float, float]:
-    pair = value if isinstance(value, list | tuple) else ()
-    if len(pair) != 2 or not all(_is_number(side) and 1 <= side <= 1e6 for side in pair):
-        raise InputError(
-            f"{where}: meta['cityHW'] is {shown(value)}; expected the domain's height and width "
-            "in metres, each between 1 and 1,000,000"
-        )
-    return float(pair[0]), float(pair[1])
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return abs(value) < 1e12 and math.isfinite(value)
+    angle = np.deg2rad(int(degrees))
+    return -np.array([np.sin(angle), np.cos(angle)])

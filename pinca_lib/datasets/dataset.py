@@ -2,10 +2,10 @@
 
 import hashlib
 import warnings
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pinca_lib.channels import COORD_X, COORD_Y, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
+from pinca_lib.channels import COORD_X, COORD_Y, FIELDS, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
 from pinca_lib.datasets.city_files import NOT_A_CITY, WindCase, case_names, read_city
-from pinca_lib.errors import InputError, shown
+from pinca_lib.errors import InputError, InputWarning, shown
 
 READERS = 8  # most threads that read files; each holds one case on the grid of its file
 
@@ -45,6 +45,8 @@ class WindDataset:
         case may deviate: in a dense quarter the mean flow can even reverse.)
     names : tuple of str
         ``city/case`` of each case.
+    remarks : dict of str to str
+        By ``city/case``, what looks wrong in its file; empty if nothing does.
     """
 
     states: Tensor
@@ -53,6 +55,7 @@ class WindDataset:
     rows_stated: Tensor
     turnable: Tensor
     names: tuple[str, ...]
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,13 +79,37 @@ class WindDataset:
             which = self.names.index(which)
         indices = np.atleast_1d(np.arange(len(self))[which])
         chosen = torch.from_numpy(indices)
+        names = tuple(self.names[index] for index in indices)
         return WindDataset(
             states=self.states[chosen],
             extents=self.extents[chosen],
             has_dwdz=self.has_dwdz[chosen],
             rows_stated=self.rows_stated[chosen],
             turnable=self.turnable[chosen],
-            names=tuple(self.names[index] for index in indices),
+            names=names,
+            remarks={name: self.remarks[name] for name in names if name in self.remarks},
+        )
+
+    @property
+    def has_fields(self) -> Tensor:
+        """Whether each case was simulated; if not, its fields are zero. Shape (N,), bool."""
+        return self.states[:, FIELDS].flatten(1).any(1)
+
+    def require_fields(self) -> None:
+        """Check that every case was simulated.
+
+        Raises
+        ------
+        InputError
+            If a case has no fields.
+        """
+        if self.has_fields.all():
+            return
+        lacking = [name for name, has in zip(self.names, self.has_fields, strict=True) if not has]
+        raise InputError(
+            f"{lacking[0]}: no simulated fields (wind_field), as in {len(lacking)} of {len(self)} "
+            "cases; training and scores need them: move such files away, or show them with "
+            "notebook 03, which needs none"
         )
 
     @property
@@ -132,8 +159,14 @@ def load_dataset(
     Raises
     ------
     InputError
-        If the folder holds no city file, a file is not valid, the case does not exist, or
-        ``image_size`` is 0 and the grids differ in size.
+        If the folder holds no city file, a file is not valid, the case does not exist,
+        ``image_size`` is 0 and the grids differ in size, or, unless one case is asked for, a case
+        has no simulated fields.
+
+    Warns
+    -----
+    InputWarning
+        If a case looks wrong. The lines are in ``WindDataset.remarks``.
     """
     if case is None:
         places = [(path, name) for path in city_paths(folder) for name in case_names(path)]
@@ -164,11 +197,17 @@ def load_dataset(
             f"{folder}: the cases have grids of {grids} cells; set image_size to resize all to "
             "one grid"
         )
-    return _stacked(cases)
+    dataset = _stacked(cases)
+    if case is None:
+        dataset.require_fields()
+    return dataset
 
 
 def load_case(path: Path, name: str, image_size: int | tuple[int, int] = 0) -> WindDataset:
-    """Read one case of a city file, as a data set of one case; see ``load_dataset``."""
+    """Read one case of a city file, as a data set of one case; see ``load_dataset``.
+
+    The case may have no simulated fields: ``WindDataset.has_fields`` says so.
+    """
     (case,) = read_city(path, names=[name])
     return _stacked([_resized(case, image_size)])
 
@@ -181,6 +220,10 @@ def _resized(case: WindCase, image_size: int | tuple[int, int]) -> WindCase:
 
 
 def _stacked(cases: Sequence[WindCase]) -> WindDataset:
+    """Return cases as one data set, after a warning of what looks wrong in them."""
+    if lines := [line for read in cases for line in read.remarks]:
+        more = f" ({len(lines) - 1} more such lines are in `remarks`)" if len(lines) > 1 else ""
+        warnings.warn(f"{lines[0]}{more}", InputWarning, stacklevel=3)
     return WindDataset(
         states=torch.from_numpy(np.stack([read.state for read in cases])),
         extents=torch.tensor([read.extent for read in cases]),
@@ -188,7 +231,9 @@ def _stacked(cases: Sequence[WindCase]) -> WindDataset:
         rows_stated=torch.tensor([read.row_order is not None for read in cases]),
         turnable=_turnable(cases),
         names=tuple(_full_name(read.city, read.name) for read in cases),
-    )
+        remarks={_full_name(read.city, read.name): "; ".join(read.remarks)
+                 for read in cases if read.remarks},
+    )  # fmt: skip
 
 
 def _turnable(cases: Sequence[WindCase]) -> Tensor:
@@ -233,7 +278,7 @@ def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Pat
     if errors and not (lenient and found):
         raise errors[0]
     for skipped in errors:
-        warnings.warn(f"skipped: {skipped}", stacklevel=2)
+        warnings.warn(f"skipped: {skipped}", InputWarning, stacklevel=2)
     return found
 
 

@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 from h5py.h5z import FILTER_DEFLATE, FILTER_SHUFFLE
 
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, shown, unreadable
 
 LONGEST_SIDE = 4096  # cells
+PACKED = ("scale_factor", "add_offset")  # attributes of integers that stand for other numbers
 LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; a larger number is taken as a fill value
 # What h5py raises for damaged files, types that NumPy lacks and absurd sizes:
 DAMAGE = OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError, zlib.error
@@ -30,10 +31,12 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     except InputError:
         raise
     except DAMAGE as error:
-        raise InputError(
-            f"{path.name}: not a readable HDF5 file ({first_line(error)}); "
-            "it is truncated, damaged or in another format: copy or download it again"
-        ) from error
+        raise unreadable(path, error, "HDF5 file") from error
+
+
+def has(parent: h5py.Group, name: str) -> bool:
+    """Return whether a group has a member, or a link, of that name."""
+    return parent.get(name, getlink=True) is not None
 
 
 def child(path: Path, parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
@@ -51,15 +54,25 @@ def child(path: Path, parent: h5py.Group, name: str, kind: type) -> h5py.Group |
     return found
 
 
-def dataset(path: Path, parent: h5py.Group, name: str, sides: int = 3) -> h5py.Dataset:
-    """Return a dataset of real numbers, (..., H, W), with ``sides`` dimensions, after checks."""
+def dataset(
+    path: Path, parent: h5py.Group, name: str, sides: int = 3, kinds: str = "f"
+) -> h5py.Dataset:
+    """Return a dataset of real numbers, (..., H, W), after checks.
+
+    It must have ``sides`` dimensions, and a type of one of ``kinds``, as NumPy names them.
+    """
     data = child(path, parent, name, h5py.Dataset)
     where = f"{path.name}: {shown(data.name)}"
     if data.is_virtual or data.external:
         raise InputError(
             f"{where} keeps its data in another file, which is refused; store it in the file itself"
         )
-    if data.dtype.kind not in "fiu":
+    if packed := [name for name in PACKED if name in data.attrs]:
+        raise InputError(
+            f"{where} is packed ({', '.join(packed)}), which city files are not; store the numbers "
+            "themselves, in m, m/s, m²/s² and 1/s, as floating-point numbers"
+        )
+    if data.dtype.kind not in kinds:
         raise InputError(f"{where} has type {data.dtype}; expected floating-point numbers")
     if len(data.shape or ()) != sides:
         expected = "halves, channels, height, width" if sides == 4 else "channels, height, width"
@@ -68,7 +81,21 @@ def dataset(path: Path, parent: h5py.Group, name: str, sides: int = 3) -> h5py.D
         raise InputError(
             f"{where} has shape {data.shape}; expected 3 to {LONGEST_SIDE} cells per side"
         )
+    for number, name in _filters(data):
+        if not h5py.h5z.filter_avail(number):
+            raise InputError(
+                f"{where} is compressed by a filter that is not installed here (number {number}, "
+                f"{shown(name)}); write it again with gzip, or install the filter, for example "
+                "with hdf5plugin"
+            )
     return data
+
+
+def _filters(data: h5py.Dataset) -> list[tuple[int, str]]:
+    """Return number and name of each filter of a dataset."""
+    properties = data.id.get_create_plist()
+    found = (properties.get_filter(i) for i in range(properties.get_nfilters()))
+    return [(number, name.decode(errors="replace")) for number, _, _, name in found]
 
 
 def numbers(data: h5py.Dataset) -> np.ndarray:
@@ -79,8 +106,7 @@ def numbers(data: h5py.Dataset) -> np.ndarray:
     can then decompress several files at once. Datasets with other filters than gzip and
     shuffle are read by HDF5.
     """
-    properties = data.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    filters = [number for number, _ in _filters(data)]
     if filters not in ([FILTER_DEFLATE], [FILTER_SHUFFLE, FILTER_DEFLATE]):
         return data[:]
     sides, size = data.chunks, data.dtype.itemsize

@@ -1,13 +1,17 @@
 """City files: valid ones are read correctly; errors name the file, the case and the fault."""
 
 import os
+import subprocess
+import sys
 import time
+from subprocess import PIPE
 
 import h5py
 import numpy as np
 import pytest
 from small_cities import WIND_NAMES, make_base, make_meta, make_wind, write_plain_city
 
+from pinca_lib import load_city
 from pinca_lib.datasets import hdf5
 from pinca_lib.datasets.city_files import case_names, read_city, read_half_averages, write_city
 from pinca_lib.errors import InputError
@@ -55,11 +59,12 @@ def test_fields_in_buildings_count_as_zero(tmp_path):
     assert (case.state[6:11, case.state[2] == 1] == 1).all()
 
 
-def test_without_cityhw_cells_of_one_metre_are_assumed_with_a_warning(tmp_path):
+def test_without_cityhw_cells_of_one_metre_are_assumed_with_a_remark(tmp_path):
     path = write_plain_city(tmp_path / "town.h5", 20, 30)
     set_meta(path, {"wind_dir_deg": 0.0})
-    with pytest.warns(UserWarning, match=r"town\.h5: case 'town_d000'.*cityHW.*1 m"):
-        (case,) = read_city(path)
+    (case,) = read_city(path)
+    (remark,) = case.remarks
+    assert "town.h5: case 'town_d000': meta has no cityHW; assuming cells of 1 m" in remark
     assert case.extent == (20.0, 30.0)
 
 
@@ -75,8 +80,9 @@ def test_the_rows_of_a_north_first_file_are_flipped(tmp_path):
 
 
 def set_meta(path, meta, case="town_d000"):
+    kept = isinstance(meta, str | bytes | np.ndarray)
     with h5py.File(path, "r+") as file:
-        file["cases"][case].attrs["meta"] = meta if isinstance(meta, str | bytes) else str(meta)
+        file["cases"][case].attrs["meta"] = meta if kept else str(meta)
 
 
 def replace(name, data):
@@ -98,8 +104,6 @@ def put(name, index, value):
 WIND = "cases/town_d000/wind_field"
 BROKEN = {
     "no city_base": (replace("city_base", None), "city_base.*missing"),
-    "no cases": (replace("cases", None), "cases.*missing"),
-    "a case without wind": (replace(WIND, None), "wind_field.*missing"),
     "a base of five channels": (replace("city_base", np.zeros((5, 24, 24))), "5 channels.*4"),
     "a flat base": (replace("city_base", np.zeros((24, 24))), "shape"),
     "a scalar base": (replace("city_base", 3.0), "shape"),
@@ -131,15 +135,25 @@ def test_the_error_of_a_broken_file_names_the_file_and_the_fault(tmp_path, fault
     assert "\n" not in str(raised.value)
 
 
+NEITHER = "neither a Python dict literal nor JSON: "
 BAD_META = {
-    "no literal": ("wind_dir_deg: 0", "not a Python literal"),
-    "code": ("__import__('os').mkdir('owned')", "not a Python literal"),
-    "a call": ("dict(cityHW=(1, 2))", "not a Python literal"),
-    "deep nesting": ("(" * 30_000, "not a Python literal"),
+    "no literal": ("wind_dir_deg: 0", NEITHER + "'wind_dir_deg' at character 1 is no text"),
+    "code": ("__import__('os').mkdir('owned')", NEITHER + "'__import__' at character 1"),
+    "a call": ("dict(cityHW=(1, 2))", NEITHER + "'dict'"),
+    "numbers of NumPy": ("{'cityHW': (np.float64(2.0), 3)}", NEITHER + "'np' at character 13"),
+    "deep nesting": ("(" * 30_000, NEITHER + ".*33 opens more than 32 brackets"),
+    "endless signs": ("{'a': " + "-" * 6000 + "1}", NEITHER + "'-' at character 7"),
+    "a sum without end": ("{'a': " + "1+" * 6000 + "1}", NEITHER + r"'\+1' at character 8"),
     "too long": ("{" + " " * 70_000 + "}", "65536"),
-    "a huge number": ("{'cityHW': (" + "9" * 5000 + ", 1)}", "not a Python literal"),
+    "a missing comma": ("{'cityHW': (256.0 256.0)}", NEITHER + "'256.0' at character 19 follows"),
+    "an open bracket": ("{'cityHW': (256.0, 256.0)", NEITHER + "'{' at character 1 does not"),
+    "JSON with a comma too many": ('{"a": true, }', NEITHER + ".* at character 1"),
+    "a text left open": ("{'cityHW: 3}", NEITHER + '"\'" at character 2'),
+    "a huge number": ("{'cityHW': (" + "9" * 5000 + ", 1)}", NEITHER),
+    "nothing": ("", "meta is empty; expected such as"),
+    "nothing but a BOM": ("\ufeff ", "meta is empty"),
     "a list": ("[1, 2]", "list"),
-    "bytes that are not text": (b"\xff\xfe{", "not a Python literal"),
+    "bytes that are not text": (b"\xff\xfe{", NEITHER + "'.' at character 1"),
     "one side": ({"cityHW": (3.0,)}, "cityHW"),
     "a negative side": ({"cityHW": (-3.0, 4.0)}, "cityHW"),
     "an infinite side": ("{'cityHW': (1e999, 4.0)}", "cityHW"),
@@ -163,6 +177,22 @@ def test_bad_or_hostile_meta_is_an_error_and_is_never_executed(tmp_path, monkeyp
         read_city(path)
     assert time.monotonic() - start < 5
     assert os.listdir(tmp_path) == ["town.h5"]
+
+
+@pytest.mark.parametrize("meta", [
+    '{"cityHW": [40, 60], "row_order": "south_first", "note": null, "ok": true}',
+    "\ufeff{'cityHW': (40, 60), 'row_order': 'south_first', 'offset': -1.5e-3}\n",
+    b"{'cityHW': (40, 60), 'row_order': 'south_first'}",
+    np.array(["{'cityHW': (40, 60), 'row_order': 'south_first'}"], h5py.string_dtype()),
+    np.array([b"{'cityHW': (40, 60),\n 'row_order': 'south_first'}"]),
+])  # fmt: skip
+def test_meta_may_be_json_or_bytes_or_have_a_byte_order_mark_or_stand_in_an_array(tmp_path, meta):
+    path = write_plain_city(tmp_path / "town.h5", 20, 30)
+    set_meta(path, meta)
+    (case,) = read_city(path)
+    assert case.extent == (40.0, 60.0)
+    assert case.row_order == "south_first"
+    assert load_city(path).grid.cell == 2.0
 
 
 @pytest.mark.parametrize(
@@ -296,12 +326,12 @@ def test_fields_that_are_zero_in_air_are_an_error(tmp_path):
         ("city_base", 1, "coord_x does not change from column to column"),
     ],
 )
-def test_impossible_values_are_read_with_a_warning(tmp_path, name, index, message):
+def test_impossible_values_are_read_with_a_remark(tmp_path, name, index, message):
     path = write_plain_city(tmp_path / "town.h5")
     with h5py.File(path, "r+") as file:
         file[name][index] = -1
-    with pytest.warns(UserWarning, match=rf"town\.h5: case 'town_d000': {message}"):
-        read_city(path)
+    (case,) = read_city(path)
+    assert any(f"town.h5: case 'town_d000': {message}" in remark for remark in case.remarks)
 
 
 @pytest.mark.parametrize("key", ["wind_dir_deg", "cityHW", "row_order"])
@@ -336,3 +366,78 @@ def test_half_averages_are_read_if_present_and_checked(tmp_path):
             file[f"cases/{name}/half_averages"] = wrong
         with pytest.raises(InputError, match=complaint):
             read_half_averages(path, name)
+
+
+def test_a_case_without_fields_has_the_wind_of_its_meta(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5", degrees=(90.0,))
+    with h5py.File(path, "r+") as file:
+        del file["cases/town_d090/wind_field"]
+    (case,) = read_city(path)
+    assert not case.remarks
+    np.testing.assert_allclose(case.state[4:6, 3, 4], [0, 1], atol=1e-6)
+    assert not case.state[6:].any()
+    set_meta(path, {"cityHW": (48.0, 48.0), "wind_dir_deg": 90.0}, "town_d090")
+    with pytest.raises(InputError, match=r"town\.h5: case 'town_d090': wind_field is missing.*xy"):
+        read_city(path)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty group"])
+def test_a_city_without_cases_stands_for_winds_that_are_named(tmp_path, left):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        del file["cases"]
+        if left == "an empty group":
+            file.create_group("cases")
+        file.attrs["meta"] = "{'cityHW': (48, 48)}"
+    assert case_names(path)[::2] == [f"wind_from_{name}" for name in ("000", "090", "180", "270")]
+    from_west, from_south_west = read_city(path, names=["wind_from_270", "wind_from_225"])
+    np.testing.assert_allclose(from_west.state[4:6, 0, 0], [1, 0], atol=1e-6)
+    np.testing.assert_allclose(from_south_west.state[4:6, 0, 0], [0.5**0.5] * 2, atol=1e-6)
+    assert from_west.extent == (48.0, 48.0)
+    with pytest.raises(InputError, match=r"town\.h5: case 'town_d000': .* wind must be named"):
+        read_city(path, names=["town_d000"])
+
+
+def test_packed_and_whole_numbers_are_refused(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    with h5py.File(path, "r+") as file:
+        planes = (100 * file[WIND][:]).astype(np.int16)
+        del file[WIND]
+        file[WIND] = planes
+    with pytest.raises(InputError, match=r"town\.h5: .*wind_field has type int16.*floating-point"):
+        read_city(path)
+    with h5py.File(path, "r+") as file:
+        file[WIND].attrs["scale_factor"] = 0.01
+    with pytest.raises(InputError, match=r"town\.h5: .*wind_field is packed \(scale_factor\)"):
+        read_city(path)
+
+
+def test_a_filter_that_is_not_installed_is_named(tmp_path):
+    path = tmp_path / "town.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("city_base", data=np.ones((4, 50, 50)), compression="lzf")
+    path.write_bytes(path.read_bytes().replace(b"\x00\x7d", b"\xff\x7d"))  # 32000 becomes 32255
+    with pytest.raises(InputError, match=r"town\.h5: .*filter that is not installed.*32255, lzf"):
+        read_city(path)
+
+
+def test_a_file_that_another_program_writes_is_said_to_be_open_there(tmp_path):
+    path = write_plain_city(tmp_path / "town.h5")
+    code = f"import h5py; file = h5py.File({str(path)!r}, 'r+'); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match=r"town\.h5: is open in another program; close it"):
+            read_city(path)
+        other.communicate(b"\n")
+    assert read_city(path)
+
+
+def test_a_file_without_permission_is_said_to_be_so(tmp_path, monkeypatch):
+    path = write_plain_city(tmp_path / "town.h5")
+
+    def denied(*arguments, **more):
+        raise PermissionError(13, "unable to open file: errno = 13, 'Permission denied'")
+
+    monkeypatch.setattr(h5py, "File", denied)
+    with pytest.raises(InputError, match=r"town\.h5: permission denied; it belongs to another"):
+        read_city(path)

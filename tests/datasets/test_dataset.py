@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,8 @@ from small_cities import make_base, make_meta, make_wind, write_plain_city
 
 from pinca_lib.datasets import dataset as datasets
 from pinca_lib.datasets.city_files import read_city, write_city
-from pinca_lib.datasets.dataset import load_case, load_dataset, resize_state
-from pinca_lib.errors import InputError
+from pinca_lib.datasets.dataset import list_cases, load_case, load_dataset, resize_state
+from pinca_lib.errors import InputError, InputWarning
 
 
 def test_all_cases_are_loaded_in_order_and_the_metadata_file_is_skipped(city_folder):
@@ -117,6 +118,7 @@ def test_hidden_files_are_skipped(city_folder):
     assert len(load_dataset(city_folder)) == 6
 
 
+@pytest.mark.filterwarnings("ignore::pinca_lib.errors.InputWarning")
 def test_cases_are_turnable_where_rows_are_stated_and_the_flow_follows_the_wind(tmp_path):
     base = make_base(16, 16)
     said = {"row_order": "south_first"}
@@ -139,3 +141,21 @@ def test_cases_are_turnable_where_rows_are_stated_and_the_flow_follows_the_wind(
         assert found.is_turnable == (name == "said")
         assert not replace(found, turnable=torch.tensor([True, False, True])).is_turnable
     assert load_dataset(tmp_path / "plain", 16, row_order="north_first").turnable.all()
+
+
+def test_cases_without_fields_are_shown_but_not_trained_on(tmp_path):
+    write_plain_city(tmp_path / "town.h5")
+    path = write_plain_city(tmp_path / "village.h5")
+    with h5py.File(path, "r+") as file:
+        del file["cases/village_d000/wind_field"]
+    assert not load_dataset(tmp_path, case="village").has_fields.any()
+    case = load_case(path, "village_d000", 16)
+    with pytest.raises(InputError, match=r"village/village_d000: no simulated fields .*1 of 1"):
+        case.require_fields()
+    with pytest.raises(InputError, match=r"village/village_d000: no simulated fields .*1 of 2"):
+        load_dataset(tmp_path)
+    with h5py.File(path, "r+") as file:
+        del file["cases"]
+    assert len(list_cases(tmp_path)) == 1 + 8
+    with pytest.warns(InputWarning, match="no cityHW"):
+        assert not load_dataset(tmp_path, case="wind_from_270").has_fields.any()
