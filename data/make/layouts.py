@@ -33,6 +33,8 @@ CELL = 2.0  # side of a cell, m
 MAX_CELLS = 14  # highest building allowed, cells (28 m)
 STREET = 4  # narrowest street allowed, cells
 BUILT = (0.12, 0.50)  # smallest and largest built fraction of a layout
+# Kinds of layout that `families.py` makes. "dense" are real crops with lanes and courtyards.
+FAMILIES = ("suburb", "towers", "mixed", "courtyards", "lanes", "edge", "isolated", "dense")
 SOURCE_REAL = "© OpenStreetMap contributors, ODbL, via sionna-rt 2.2.0"
 SCENES = {
     "paris": "etoile",
@@ -54,7 +56,7 @@ class Layout:
         ``"train"``, ``"test"`` or ``"fresh"`` (simulated when the shipped weights were final). A
         geometry is in only one of them.
     kind : str
-        ``"real"``, ``"regular"`` or ``"irregular"``.
+        ``"real"``, ``"regular"``, ``"irregular"`` or one of `FAMILIES`.
     heights : numpy.ndarray
         Building heights in cells, integer, shape (H, W); 0 is air.
     source, licence, geometry : str
@@ -91,6 +93,19 @@ class Case:
     def name(self) -> str:
         """Name of the case, such as ``munich_c03_d045``."""
         return f"{self.layout.name}_d{self.degrees:03d}"
+
+    @property
+    def lid(self) -> float:
+        """Height of the lid, m: 64 m, or twice the tallest building in whole steps of 16 m."""
+        return max(64.0, 16.0 * float(np.ceil(CELL * self.layout.heights.max() / 8)))
+
+    @property
+    def averaging(self) -> float:
+        """Averaging time, T = 16 m / u_tau."""
+        if self.layout.kind == "regular":
+            return 30.0
+        short = self.layout.kind in FAMILIES and self.layout.split == "train"
+        return 15.0 if short else 50.0
 
 
 def _read_mesh(data: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -165,6 +180,14 @@ def city_heights(wheel: Path, city: str) -> np.ndarray:
     return np.maximum(height, 0.0)
 
 
+def city_raster(wheel: Path, work: Path, city: str) -> np.ndarray:
+    """Return the raster of a city as `city_heights` does; it is stored in ``work``."""
+    cache = work / f"{city}_1m.npy"
+    if not cache.exists():
+        np.save(cache, city_heights(wheel, city).astype(np.float32))
+    return np.load(cache)
+
+
 def _periodic(operation, mask: np.ndarray, size: int) -> np.ndarray:
     """Apply a morphological operation with a square element to a periodic mask."""
     pad = 2 * size
@@ -203,13 +226,17 @@ def _largest_air(air: np.ndarray) -> np.ndarray:
     return air & (piece == sizes.argmax())
 
 
-def prepare(heights: np.ndarray) -> np.ndarray:
+def prepare(heights: np.ndarray, street: int = STREET, connected: bool = True) -> np.ndarray:
     """Prepare a height map for the simulation, as the module's docstring describes.
 
     Parameters
     ----------
     heights : numpy.ndarray
         Heights in cells, integer, shape (H, W).
+    street : int
+        Narrowest street, cells; narrower air is filled.
+    connected : bool
+        Fill closed courtyards, too.
 
     Returns
     -------
@@ -221,15 +248,23 @@ def prepare(heights: np.ndarray) -> np.ndarray:
     heights = np.where(solid, heights, 0)
     if not solid.any() or solid.all():
         return heights
-    air = _largest_air(_periodic(ndimage.binary_opening, heights == 0, STREET))
+    air = _periodic(ndimage.binary_opening, heights == 0, street)
+    air = _largest_air(air) if connected else air
     return _nearest_height(heights, ~air & (heights == 0))
 
 
-def turned(height: np.ndarray, degrees: int) -> np.ndarray:
-    """Rotate the raster of a city; empty corners get a height that excludes them from crops."""
+def turned(height: np.ndarray, degrees: int, empty: float = CELL * (MAX_CELLS + 2)) -> np.ndarray:
+    """Rotate the raster of a city; the corners get the height ``empty``, too high for a crop."""
     if degrees == 0:
         return height
-    return ndimage.rotate(height, degrees, order=0, cval=CELL * (MAX_CELLS + 2))
+    return ndimage.rotate(height, degrees, order=0, cval=empty)
+
+
+def cell_heights(part: np.ndarray) -> np.ndarray:
+    """Return the medians over 2 x 2 cells of a raster of 1 m, in whole cells of 2 m."""
+    rows, columns = (n // 2 for n in part.shape)
+    part = part.reshape(rows, 2, columns, 2).swapaxes(1, 2).reshape(rows, columns, 4)
+    return np.rint(np.median(part, axis=-1) / CELL).astype(int)
 
 
 def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
@@ -254,9 +289,7 @@ def crops(height: np.ndarray, metres: int, step: int = 16) -> list[tuple]:
     found = []
     for y in range(0, height.shape[0] - metres + 1, step):
         for x in range(0, height.shape[1] - metres + 1, step):
-            part = height[y : y + metres, x : x + metres]
-            part = part.reshape(size, 2, size, 2).swapaxes(1, 2).reshape(size, size, 4)
-            raw = np.rint(np.median(part, axis=-1) / CELL).astype(int)
+            raw = cell_heights(height[y : y + metres, x : x + metres])
             if raw.max() > MAX_CELLS or not BUILT[0] <= (raw > 0).mean() <= BUILT[1]:
                 continue
             cells = prepare(raw)
@@ -467,10 +500,7 @@ def real(wheel: Path, work: Path) -> dict[str, list[Layout]]:
     """
     result = {}
     for city, groups in REAL.items():
-        cache = work / f"{city}_1m.npy"
-        if not cache.exists():
-            np.save(cache, city_heights(wheel, city).astype(np.float32))
-        height = np.load(cache)
+        height = city_raster(wheel, work, city)
         taken: dict[int, list[tuple]] = defaultdict(list)
         for split, stem, metres, count, turn in groups:
             found = crops(turned(height, turn), metres, step=16 if metres <= 128 else 32)

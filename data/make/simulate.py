@@ -7,20 +7,23 @@ not part of the package. The licence of the resulting data is not affected.
 Method. The flow over a doubly periodic layout is solved with a lattice Boltzmann method: D3Q27
 stencil, cumulant collision with a fourth-order correction limited by 0.01, no subgrid model,
 compressible and zero-centred populations in single precision, half-way bounce-back at the ground
-and the walls, a free-slip lid at 64 m. Cells are cubes of 2 m; the reference height is
-H = 16 m = 8 cells. The lattice viscosity is 0.01 H / 500. A uniform body force along the wind
-(Guo's scheme) is controlled such that the bulk velocity is 0.07 in lattice units. Its time mean F
-gives the friction velocity, u_tau^2 = F V_air / A. The unit of time is T = H / u_tau. The flow
-starts from the logarithmic profile of a rough wall with noise. The spin-up takes 10 T and the
-averaging 50 T, with a sample every 0.04 T. Regular arrays are averaged for 30 T and also over
-their repeats.
+and the walls, a free-slip lid at 64 m, or at twice the height of the tallest building if that is
+higher. Cells are cubes of 2 m; the reference height is H = 16 m = 8 cells. The lattice viscosity
+is 0.01 H / 500. A uniform body force along the wind (Guo's scheme) is controlled such that the
+bulk velocity is 0.07 in lattice units. Its time mean F gives the friction velocity,
+u_tau^2 = F V_air / A. The unit of time is T = H / u_tau. The flow starts from the logarithmic
+profile of a rough wall with noise. The spin-up takes 10 T and the averaging 50 T, with a sample
+every 0.04 T. Regular arrays are averaged for 30 T and also over their repeats. Training cases of
+the families (`families.py`) are averaged for 15 T: what is left of the turbulence in a mean is
+independent from case to case, so it does not bias what is learned from many cases.
 
 Usage
 -----
 python data/make/simulate.py [--sionna-wheel PATH] [--workers 2] [--gpu] [--only NAME ...]
 
 A run that was stopped can be continued with the same command: cases in a city file or in
-``rejected.csv`` are skipped, and the moments of simulated cases are stored in ``data/work/``. To
+``rejected.csv`` are skipped, and the moments of simulated cases are stored in ``data/work/``. On a
+CPU the state of an unfinished case is stored there every ten minutes, too. To
 check simulated cases again, after the checks were changed, remove ``rejected.csv`` (and the city
 files) and run with ``--judge``. This writes every case whose moments are stored and simulates
 nothing.
@@ -43,6 +46,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+import families  # noqa: E402
 import fields as store  # noqa: E402
 import numpy as np  # noqa: E402
 from layouts import CELL, Case, Layout, plan  # noqa: E402
@@ -54,7 +58,7 @@ BULK = 0.07  # bulk velocity, lattice units
 FASTEST = 0.45  # lattice units; a simulation with a faster cell counts as diverged
 SAMPLE = 0.04  # time between two samples, T
 SPIN_UP = 10.0  # T
-AVERAGING = {"real": 50.0, "irregular": 50.0, "regular": 30.0}  # T
+SAVE_EVERY = 600  # seconds between two saved states of an unfinished case
 PACKAGES = ("lbmpy", "pystencils", "sympy", "numpy")
 
 
@@ -72,12 +76,16 @@ class Numerics:
         Reynolds number H u_tau / viscosity for the first guess of u_tau, BULK / 7 = 0.01.
     smagorinsky : float
         Constant of a Smagorinsky model; 0 for no model.
+    roughness : float
+        Roughness length of the ground, m, for a wall function (the logarithmic law, applied to the
+        velocity in the lowest cells at every step); 0 for half-way bounce-back.
     """
 
     cell: float = CELL
     lid: float = 64.0
     reynolds: float = 500.0
     smagorinsky: float = 0.0
+    roughness: float = 0.0
 
     @property
     def height(self) -> int:
@@ -99,6 +107,24 @@ class Numerics:
     def viscosity(self) -> float:
         """Viscosity in lattice units."""
         return 0.01 * self.height / self.reynolds
+
+
+@dataclass
+class Progress:
+    """What a simulation has come to: its control and the sums over its samples, lattice units."""
+
+    moments: np.ndarray  # sums of `fields.MOMENTS` in each half, (2, 2, 8, H, W)
+    counts: np.ndarray  # samples in each half, (2,)
+    profiles: np.ndarray  # sums of the velocity along the wind and its vertical flux, (2, levels)
+    density: np.ndarray  # sum of the density, (levels, H, W)
+    force: float  # body force that balances the drag
+    applied: float  # body force that is applied
+    u_tau: float = BULK / 7
+    bulk: float = BULK
+    clock: float = 0.0  # T
+    force_sum: float = 0.0
+    steps: int = 0
+    seconds: float = 0.0
 
 
 class Solver:
@@ -126,7 +152,12 @@ class Solver:
             Stencil,
             SubgridScaleModel,
         )
-        from lbmpy.boundaries import FreeSlip, NoSlip
+        from lbmpy.boundaries import (
+            FreeSlip,
+            MoninObukhovSimilarityTheory,
+            NoSlip,
+            WallFunctionBounce,
+        )
         from lbmpy.lbstep import LatticeBoltzmannStep
 
         self.numerics = numerics
@@ -169,16 +200,29 @@ class Solver:
             config=config,
             name="lbm",
             kernel_params={"F_x": 0.0, "F_y": 0.0},
+            compute_velocity_in_every_step=bool(numerics.roughness),
         )
         # lbmpy uploads the populations before every run. Only `start` changes them on the host, so
         # they are uploaded there.
         self.upload, self.step.pre_run = self.step.pre_run, lambda: None
         self.forces = []
-        self.walls = NoSlip()
+        self.walls = self.ground = NoSlip()
+        if numerics.roughness:
+            law = MoninObukhovSimilarityTheory(numerics.roughness / numerics.cell)
+            self.ground = WallFunctionBounce(
+                self.step.method,
+                data.fields[self.step.velocity_data_name],
+                normal_direction=(0, 0, 1),
+                wall_function_model=law,
+                reference_velocity=WallFunctionBounce.ReferenceVelocity.INSTANTANEOUS_VELOCITY,
+                data_type="float32",
+                name="ground",
+            )
         self.lid = FreeSlip(stencil, (0, 0, -1))
-        self.lid_slice = ps.make_slice[:, :, -1]
+        self.lid_slice, self.ground_slice = ps.make_slice[:, :, -1], ps.make_slice[:, :, 0]
         # Views without ghost cells: velocity (3, z, y, x) and density (z, y, x).
         arrays = data.cpu_arrays
+        self.populations = None if gpu else (arrays, self.step.pdf_array_name)
         self.velocity = arrays[self.step.velocity_data_name].T[:, 1:-1, 1:-1, 1:-1]
         density = arrays[self.step.density_data_name]
         density = density[..., 0] if density.ndim == 4 else density
@@ -190,10 +234,10 @@ class Solver:
         self.solid = np.arange(nz)[:, None, None] < heights  # (z, y, x)
         wall = np.zeros((nx + 2, ny + 2, nz + 2), bool)
         wall[..., 1:-1] = np.pad(heights.T, 1, mode="wrap")[..., None] > np.arange(nz)
-        wall[..., 0] = True
         handling = self.step.boundary_handling
         handling.set_boundary("domain")
         handling.set_boundary(self.walls, mask_callback=lambda *_: wall)
+        handling.set_boundary(self.ground, self.ground_slice)
         handling.set_boundary(self.lid, self.lid_slice)
 
     def start(self, wind: np.ndarray, seed: int) -> None:
@@ -243,8 +287,30 @@ class Solver:
             total += part * (front - back)
         return float(total)
 
+    def save(self, progress: Progress, file: Path) -> None:
+        """Write an unfinished simulation to ``file``, which is replaced as a whole."""
+        arrays, name = self.populations
+        temporary = file.with_suffix(".part")
+        with temporary.open("wb") as stream:
+            np.savez(stream, populations=arrays[name], **vars(progress))
+        os.replace(temporary, file)
+
+    def resume(self, file: Path) -> Progress:
+        """Continue the simulation in ``file``; the result is that of an uninterrupted one."""
+        arrays, name = self.populations
+        with np.load(file) as saved:
+            arrays[name][...] = saved["populations"]
+            values = {key: saved[key] for key in saved.files if key != "populations"}
+        return Progress(**{k: v if v.ndim else v.item() for k, v in values.items()})
+
     def run(
-        self, heights: np.ndarray, degrees: float, seed: int, spin_up: float, averaging: float
+        self,
+        heights: np.ndarray,
+        degrees: float,
+        seed: int,
+        spin_up: float,
+        averaging: float,
+        unfinished: Path | None = None,
     ) -> dict:
         """Simulate a layout under one wind direction.
 
@@ -258,6 +324,9 @@ class Solver:
             Seed of the noise at the start.
         spin_up, averaging : float
             Times in T = H / u_tau.
+        unfinished : Path, optional
+            File in which the state is stored every `SAVE_EVERY` seconds, and from which the
+            simulation continues if it exists. CPU only. It is removed at the end.
 
         Returns
         -------
@@ -266,8 +335,9 @@ class Solver:
             each half of the averaging time, in the layers below and above the pedestrian plane;
             ``counts`` (2,), the number of samples in each half; ``u_tau``; ``form_drag_share``, of
             the body force; ``stress_ratio``, measured over expected stress at each level above the
-            roofs; ``profile``, the mean velocity along the wind at each level; ``steps``;
-            ``averaging_time`` in T; ``wall_seconds``.
+            roofs; ``profile``, the mean velocity along the wind over the air of each level;
+            ``stress``, the resolved and viscous stress at each level, over the whole area;
+            ``steps``; ``averaging_time`` in T; ``wall_seconds``.
 
         Raises
         ------
@@ -281,73 +351,83 @@ class Solver:
         volume = int(air.sum())
         angle = np.deg2rad(degrees)
         wind = np.array([np.cos(angle), np.sin(angle)])
-        force = applied = (BULK / 7) ** 2 * area / volume  # first guess: u_tau = BULK / 7
-        u_tau = BULK / 7
-        self.push(applied, wind)
+        force = (BULK / 7) ** 2 * area / volume  # first guess: u_tau = BULK / 7
+        self.push(force, wind)
         self.start(wind, seed)
-
         # The staggered invariants of the lattice change sign with every step. With an odd number
         # of steps between samples they cancel in the time means.
-        chunk = 2 * round(SAMPLE * H / u_tau / 2) + 1
-        moments = np.zeros((2, 2, len(store.MOMENTS), ny, nx))
-        counts = np.zeros(2, int)
-        profiles = np.zeros((2, nz))  # velocity along the wind, vertical flux of it
-        density = np.zeros((nz, ny, nx))
+        now = Progress(
+            moments=np.zeros((2, 2, len(store.MOMENTS), ny, nx)),
+            counts=np.zeros(2, int),
+            profiles=np.zeros((2, nz)),
+            density=np.zeros((nz, ny, nx)),
+            force=force,
+            applied=force,
+        )
+        chunk = 2 * round(SAMPLE * H / now.u_tau / 2) + 1
+        if unfinished and unfinished.exists():
+            now = self.resume(unfinished)
         flow = np.empty((3, nz, ny, nx), np.float32)
-        clock = force_sum = 0.0
-        steps, bulk_before, began = 0, BULK, time.perf_counter()
-        while clock < spin_up + averaging:
-            self.push(applied, wind)
+        began = time.perf_counter() - now.seconds
+        saved = time.perf_counter()
+        while now.clock < spin_up + averaging:
+            self.push(now.applied, wind)
             step.run(chunk)
-            steps += chunk
-            clock += chunk * u_tau / H
+            now.steps += chunk
+            now.clock += chunk * now.u_tau / H
             np.copyto(flow, self.velocity)
             np.copyto(flow, 0.0, where=self.solid)
             along = wind[0] * flow[0] + wind[1] * flow[1]
             bulk = float(along.sum(dtype=float) / volume)
             fastest = max(float(flow.max()), -float(flow.min()))
             if not fastest <= FASTEST:  # true for NaN as well
-                raise FloatingPointError(f"velocity {fastest:.3g} after {steps} steps")
+                raise FloatingPointError(f"velocity {fastest:.3g} after {now.steps} steps")
             # Control: the drag is the part of the applied force that did not accelerate the flow.
-            drag = applied - (bulk - bulk_before) / chunk
-            bulk_before = bulk
-            share = min(1.0, chunk * u_tau / H / (1.0 if clock < spin_up else 5.0))
-            force = (1 - share) * force + share * max(drag, 0.0)
-            applied = max(force + (BULK - bulk) / (2 * H / u_tau), 0.0)
-            u_tau = float(np.sqrt(force * volume / area))
-            if clock <= spin_up:
-                continue
-            half = int(clock > spin_up + averaging / 2)
-            u, v, w = flow[:, plane].astype(float)
-            for k, product in enumerate((u, v, w, np.hypot(u, v), u * u, v * v, w * w, u * w)):
-                moments[half, :, k] += product
-            counts[half] += 1
-            profiles[0] += along.sum(axis=(1, 2), dtype=float)
-            profiles[1] += (along * flow[2]).sum(axis=(1, 2), dtype=float)
-            density += self.density
-            force_sum += applied
-        wall_seconds = time.perf_counter() - began
+            drag = now.applied - (bulk - now.bulk) / chunk
+            now.bulk = bulk
+            share = min(1.0, chunk * now.u_tau / H / (1.0 if now.clock < spin_up else 5.0))
+            now.force = (1 - share) * now.force + share * max(drag, 0.0)
+            now.applied = max(now.force + (BULK - bulk) / (2 * H / now.u_tau), 0.0)
+            now.u_tau = float(np.sqrt(now.force * volume / area))
+            if now.clock > spin_up:
+                half = int(now.clock > spin_up + averaging / 2)
+                u, v, w = flow[:, plane].astype(float)
+                products = (u, v, w, np.hypot(u, v), u * u, v * v, w * w, u * w)
+                for k, product in enumerate(products):
+                    now.moments[half, :, k] += product
+                now.counts[half] += 1
+                now.profiles[0] += along.sum(axis=(1, 2), dtype=float)
+                now.profiles[1] += (along * flow[2]).sum(axis=(1, 2), dtype=float)
+                now.density += self.density
+                now.force_sum += now.applied
+            if unfinished and time.perf_counter() - saved > SAVE_EVERY:
+                now.seconds = time.perf_counter() - began
+                self.save(now, unfinished)
+                saved = time.perf_counter()
+        if unfinished:
+            unfinished.unlink(missing_ok=True)
 
-        samples = counts.sum()
-        force = force_sum / samples
+        samples = now.counts.sum()
+        force = now.force_sum / samples
         # Above the roofs, resolved and viscous stress together must balance the body force on the
         # air above.
         top = int(heights.max())
-        velocity, flux = profiles / samples / area
+        velocity, flux = now.profiles / samples / area
         stress = self.numerics.viscosity * np.gradient(velocity) - flux
         above = np.arange(top + 1, max(3 * nz // 4, top + 2))
         expected = force * (nz - above - 0.5)
-        density = np.where(self.solid, 1.0, density / samples)
+        density = np.where(self.solid, 1.0, now.density / samples)
         return {
-            "moments": moments / counts[:, None, None, None, None],
-            "counts": counts,
+            "moments": now.moments / now.counts[:, None, None, None, None],
+            "counts": now.counts,
             "u_tau": float(np.sqrt(force * volume / area)),
             "form_drag_share": self.form_drag(density, wind) / (force * volume),
             "stress_ratio": stress[above] / expected,
             "profile": velocity * area / air.sum(axis=(1, 2)),
-            "steps": steps,
-            "averaging_time": clock - spin_up,
-            "wall_seconds": wall_seconds,
+            "stress": stress,
+            "steps": now.steps,
+            "averaging_time": now.clock - spin_up,
+            "wall_seconds": time.perf_counter() - began,
         }
 
 
@@ -374,13 +454,13 @@ def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool
         Empty, or a message that the simulation diverged; then no file is written.
     """
     heights = case.layout.heights
-    shape = (heights.shape[1], heights.shape[0])
-    if shape not in _solvers:
-        _solvers[shape] = Solver(shape, gpu=gpu)
+    key = (heights.shape[1], heights.shape[0], case.lid)
+    if key not in _solvers:
+        _solvers[key] = Solver(key[:2], Numerics(lid=case.lid), gpu)
+    seed = zlib.crc32(case.name.encode())
+    unfinished = None if gpu else file.with_suffix(".state")
     try:
-        raw = _solvers[shape].run(
-            heights, case.degrees, zlib.crc32(case.name.encode()), spin_up, averaging
-        )
+        raw = _solvers[key].run(heights, case.degrees, seed, spin_up, averaging, unfinished)
     except FloatingPointError as error:
         return f"diverged: {error}"
     temporary = file.with_suffix(".part.npz")
@@ -430,7 +510,7 @@ def finish(case: Case, file: Path, reason: str, out: Path, spin_up: float) -> st
         store.store(out, case, fields, halves, describe(case, raw, figures, spin_up))
     text = ", ".join(f"{k} {v}" for k, v in figures.items())
     seconds = float(raw["wall_seconds"])
-    speed = int(raw["steps"]) * case.layout.heights.size * Numerics().levels / seconds / 1e6
+    speed = int(raw["steps"]) * case.layout.heights.size * case.lid / CELL / seconds / 1e6
     verdict = f"rejected ({reason})" if reason else "accepted"
     return f"{case.name}: {verdict}; {text}; {seconds:.0f} s, {speed:.1f} MLUPS"
 
@@ -463,7 +543,8 @@ def main() -> None:
 
     work = options.out / "work"
     work.mkdir(parents=True, exist_ok=True)
-    cases = plan(options.sionna_wheel or fetch_wheel(work), work)
+    wheel = options.sionna_wheel or fetch_wheel(work)
+    cases = plan(wheel, work) + families.cases(wheel, work)
     if options.only:
         cases = [case for case in cases if case.name.startswith(tuple(options.only))]
     if options.list:
@@ -484,7 +565,7 @@ def main() -> None:
                 continue
             if options.judge:
                 continue
-            averaging = options.averaging or AVERAGING[case.layout.kind]
+            averaging = options.averaging or case.averaging
             future = pool.submit(simulate, case, file, options.spin_up, averaging, options.gpu)
             futures[future] = (case, file)
         for future in as_completed(futures):

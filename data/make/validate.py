@@ -12,9 +12,9 @@ python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H
 
 The result of `simulate.Solver.run` for each case is written to ``<setting>_<variant>_<angle>.npz``;
 for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
-with the same command: existing cases are skipped. With ``--score`` nothing is simulated. The
-existing cases are compared with the measurements, and ``validation.csv`` is written next to this
-script.
+with the same command: existing cases are skipped, and the state of an unfinished one is stored
+every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared with the
+measurements, and ``validation.csv`` is written next to this script.
 
 Scores. The simulated speed at a probe is that of the cell in which the probe lies. The tunnel's
 speeds are relative to the inflow at the height of the probes. A periodic domain has no inflow, so
@@ -57,8 +57,11 @@ SETTINGS = {
     "reynolds_2000": Setting(Numerics(reynolds=2000.0)),
     "lid_128": Setting(Numerics(lid=128.0)),
     "smagorinsky": Setting(Numerics(smagorinsky=0.1)),
+    "long": Setting(averaging=100.0),
+    "rough_ground": Setting(Numerics(roughness=0.03)),  # z0 that fits the tunnel's inflow
     "domain_512": Setting(domain=(512.0, 512.0)),
-    "cell_1": Setting(Numerics(cell=1.0)),
+    "domain_160": Setting(domain=(160.0, 160.0)),
+    "cell_1": Setting(Numerics(cell=1.0), domain=(160.0, 160.0)),
 }
 
 
@@ -160,7 +163,8 @@ def main() -> None:
                 heights = blocks(VARIANTS[variant], cell, setting.domain)
                 solver = solver or Solver(heights.shape[::-1], setting.numerics, options.gpu)
                 try:
-                    raw = solver.run(heights, -angle, 0, SPIN_UP, setting.averaging)
+                    state = file.with_suffix(".state")
+                    raw = solver.run(heights, -angle, 0, SPIN_UP, setting.averaging, state)
                 except FloatingPointError as error:
                     file.with_suffix(".txt").write_text(f"diverged: {error}\n")
                     continue
