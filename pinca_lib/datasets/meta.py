@@ -107,7 +107,8 @@ def parse_meta(text: str, where: str) -> dict:
             meta = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError) as error:
             place = _place(text, not_json if _is_json(text) else error)
-            token = next((t for t in TOKEN.finditer(text) if t.end() > place), None)
+            following = [token for token in TOKEN.finditer(text) if token.end() > place]
+            token = following[0] if following else None
             raise _unparsed(where, token, "does not fit there") from error
     if not isinstance(meta, dict):
         raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict, such as "
@@ -159,7 +160,7 @@ def _text(group: h5py.Group, where: str) -> str:
     return raw
 
 
-def _unparsed(where: str, token: re.Match | None, fault: str) -> InputError:
+def _unparsed(where: str, token: re.Match[str] | None, fault: str) -> InputError:
     found = f"{shown(token.group(), 30)!r} at character {token.start() + 1}" if token else "its end"
     return InputError(
         f"{where}: meta is neither a Python dict literal nor JSON: {found} {fault}; expected such "

@@ -1,5 +1,7 @@
 """The embedded data: valid, consistent, split by geometry, and as documented."""
 
+import subprocess
+import sys
 from itertools import combinations
 from pathlib import Path
 
@@ -94,6 +96,26 @@ def test_no_geometry_is_in_two_splits():
     for one, other in combinations(found.values(), 2):
         assert not {one[key]: other[key] for key in one.keys() & other.keys()}
     assert not [path for path in DATA.glob("train/san_francisco*")]
+
+
+def test_the_files_open_in_netcdf4_and_xarray():
+    """In a process of its own, because netCDF4 crashes on types that it does not know."""
+    code = """if True:
+        import sys, netCDF4, xarray
+        def read(group):
+            for variable in group.variables.values():
+                assert variable[:].dtype == "float32"
+            for inner in group.groups.values():
+                read(inner)
+        for path in sys.argv[1:]:
+            with netCDF4.Dataset(path) as file:
+                read(file)
+        with xarray.open_datatree(sys.argv[1], engine="netcdf4") as tree:
+            print(tree["city_base"].load().shape, len(tree["cases"].children))
+    """
+    done = subprocess.run([sys.executable, "-c", code, *CITIES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("(4, 64, 64) ")
 
 
 def test_all_data_together_are_small():
