@@ -1,6 +1,7 @@
 """The project's commands: ``nox -s demo``, ``nox -s tests`` and a few for maintainers.
 
-Each sets up an environment of its own on its first run, on any system, and reuses it after.
+Each sets up an environment on its first run, on any system, and reuses it after. Those that run the
+notebooks for people share one, since PyTorch takes 5 GB of it.
 """
 
 import os
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import nox
 
+nox.needs_version = ">=2025.2.9"  # ``requires``
 nox.options.sessions = ["demo"]
 nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "virtualenv"
+
+PROGRAMS = Path(".nox", "environment", "Scripts" if platform.system() == "Windows" else "bin")
 
 EXPERIMENT = ("01_init_nca", "02_pi_nca", "03_video_rollout")
 NOTEBOOKS = (
@@ -26,19 +31,35 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
 def _install(session: nox.Session, what: str) -> None:
+    if not shutil.which("jupyter", path=session.bin):
+        session.log(
+            "The first time this takes minutes; on Linux, PyTorch for CUDA is 3 GB to download."
+        )
     session.install("-c", "constraints.txt", "-e", what)
 
 
 @nox.session
+def environment(session: nox.Session) -> None:
+    """Install what the notebooks need, for the demo, the lab and the viewer."""
+    _install(session, ".[places]")
+
+
+in_environment = nox.session(venv_backend="none", requires=["environment"])
+
+
+def _run(session: nox.Session, program: str, *arguments: str) -> None:
+    session.run(str(PROGRAMS / program), *arguments)
+
+
+@in_environment
 def demo(session: nox.Session) -> None:
     """Show the wind in a place, then run the experiment 01 → 02 → 03, headlessly."""
-    _install(session, ".[places]")
     folder = Path("outputs", "demo")
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("07_your_place", *EXPERIMENT):
         output = folder / f"{name}.ipynb"
-        session.run("papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
-        session.run("jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
+        _run(session, "papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
+        _run(session, "jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
     session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
     session.log(f"and {folder / '03_video_rollout.html'}: a rollout beside the simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
@@ -56,18 +77,16 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "--nbval-lax", "tests", "notebooks", *session.posargs)
 
 
-@nox.session
+@in_environment
 def lab(session: nox.Session) -> None:
     """Open JupyterLab on the notebooks."""
-    _install(session, ".[places]")
-    session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+    _run(session, "jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
 
 
-@nox.session
+@in_environment
 def viewer(session: nox.Session) -> None:
     """Show the viewer alone in the browser, to this machine only."""
-    _install(session, ".[places]")
-    session.run("voila", "notebooks/06_viewer.ipynb", "--Voila.ip=127.0.0.1", *session.posargs)
+    _run(session, "voila", "notebooks/06_viewer.ipynb", "--Voila.ip=127.0.0.1", *session.posargs)
 
 
 @nox.session

@@ -7,9 +7,8 @@
     python3 start.py docs      build the documentation site
 
 On Windows it is ``py start.py``. The script makes a virtual environment, ``.venv-start``, installs
-nox into it and hands the command on; nox makes an environment for each command (``noxfile.py``).
-Nothing outside of this folder is changed, but that root's
-tests on Debian install Chromium.
+nox into it and hands the command on; nox makes the environments of the commands (``noxfile.py``).
+Nothing outside of this folder is changed, except that root's ``tests`` on Debian install Chromium.
 """
 
 import subprocess
