@@ -1,7 +1,10 @@
 """Cached machine code is used until one of its sources changes."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,7 +41,6 @@ def test_the_sources_are_all_files_with_compiled_code_or_its_constants():
             r"^from pinca_lib\.([\w.]+) import", path.read_text("utf-8"), re.M
         ):
             found.add(PACKAGE / f"{module.replace('.', '/')}.py")
-    found.discard(PACKAGE / "rollouts/cpu/native.py")
     assert {path.relative_to(PACKAGE).as_posix() for path in found} == set(SOURCES)
 
 
@@ -49,3 +51,45 @@ def test_machine_code_is_cached_in_the_folder(loop):
 
 def test_a_user_can_choose_the_cache_folder(tmp_path):
     assert folder(PACKAGE, str(tmp_path)).parent == tmp_path
+
+
+SCRIPT = """
+from pinca_lib.rollouts.cpu.native import native
+@native
+def double(x): return 2 * x
+assert double(3) == 6
+"""
+
+
+def start(folder: Path, **environment: str) -> str:
+    """Compile a function in a process of its own, and return what it writes to stderr."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_damaged_machine_code_is_compiled_again_with_one_warning(tmp_path):
+    assert start(tmp_path) == ""
+    (code,) = tmp_path.rglob("*.nbc")
+    content = bytearray(code.read_bytes())
+    content[len(content) // 2] ^= 1
+    code.write_bytes(content)
+    assert start(tmp_path).count("UserWarning: compiled code in") == 1
+    for file in tmp_path.rglob("*.nb?"):  # as a power cut leaves them
+        file.write_bytes(b"")
+    assert start(tmp_path).count("UserWarning: compiled code in") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the user's cache folder cannot be moved")
+def test_without_a_writable_folder_loops_are_compiled_with_one_warning(tmp_path):
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    nowhere = dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), str(no_folder))
+    assert start(tmp_path, **nowhere).count("cannot be written") == 1

@@ -434,6 +434,17 @@ def test_if_one_thread_fails_the_team_waits_for_the_others(path, monkeypatch):
     assert sorted(ended) == [4, 6]
 
 
+def test_an_interrupt_that_numba_hides_is_an_interrupt():
+    def work(first, last):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+
+    with pytest.raises(KeyboardInterrupt), teams.gathered() as team:
+        team(work, 6)
+
+
 def test_an_empty_batch_stays_empty():
     assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
 
@@ -443,7 +454,7 @@ def test_a_forked_process_rolls_out_after_its_parent_has():
     code = (
         "import os, signal, torch; from benchmarks.contenders import both_rules, random_rule\n"
         "from pinca_lib.rollouts.dispatch import rollout\n"
-        "torch.set_num_threads(2); state = torch.ones(1, 24, 8, 8)\n"
+        "torch.set_num_threads(2); state = torch.ones(12, 24, 64, 64)\n"  # PyTorch's threads, too
         "rules = [*both_rules(), random_rule(0)]; rollout(rules, state, 2)\n"
         "if not (child := os.fork()): signal.alarm(60); rollout(rules, state, 2); os._exit(0)\n"
         "print(os.waitpid(child, 0)[1])"

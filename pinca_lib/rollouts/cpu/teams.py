@@ -55,9 +55,11 @@ class Team:
         def part(own: int):
             try:
                 return work(own, meeting, *arguments)
-            except BaseException:
+            except BaseException as error:
                 meeting[1] = 1  # so that the others do not wait for this thread
-                raise
+                while isinstance(error, SystemError) and error.__cause__:
+                    error = error.__cause__  # Numba hides an interrupt that arrives in its own code
+                raise error
 
         try:
             for own in range(1, self.threads):
@@ -85,11 +87,13 @@ def _helpers(count: int) -> ThreadPoolExecutor:
 def _reset_after_fork() -> None:
     """Drop the lock and the threads of the parent process, which do not exist in this process.
 
-    If the parent was forked during a rollout, BLAS stays limited to one thread here.
+    PyTorch's threads do not exist either, but it would wait for them, so it gets a single one. If
+    the parent was forked during a rollout, BLAS stays limited to one thread here.
     """
     global _rollouts
     _rollouts = Lock()
     _helpers.cache_clear()
+    torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
