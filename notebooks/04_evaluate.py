@@ -101,7 +101,7 @@ if seen:
 # %% [markdown]
 # ## Scores of every case
 #
-# All figures are taken over the cells in air. `pinca_lib/evaluation/scoring.py` has the definitions.
+# All figures are taken over the cells in air. `pinca_lib/evaluation/metrics.py` has the definitions.
 
 
 # %%
@@ -130,32 +130,6 @@ for name, table in tables.items():
 # R² is 1 − Σ(p − y)² / Σ(y − ȳ)² within each case. A bound counts as broken from 10⁻⁶ m/s or
 # m²/s² on. The scores are the six of the training log and their mean: 0 is worst, 1 is best.
 
-# %%
-pd.options.display.max_colwidth = None
-shown = {
-    "relative_l2_wind": "relative error of (u, v)",
-    "relative_l2_Uped": "relative error of mean speed",
-    "relative_l2_TKEped": "relative error of TKE",
-    "r2_Uped": "R² of mean speed",
-    "mae_Uped": "mean absolute error of mean speed (m/s)",
-    "relative_l2_wind_near": "relative error of (u, v) within 8 m of a building",
-    "direction_error": "error of direction (°)",
-    "fac2_Uped_w0.05": "FAC2 of mean speed (W = 0.05 m/s)",
-    "hit_rate_uped_w0.05": "hit rate of u (W = 0.05 m/s)",
-    "correlation_dwdz": "correlation of ∂w/∂z",
-}
-
-# %%
-shown |= {
-    "broken_TKEped": "share of cells with TKE < 0",
-    "broken_Tuwped": "share of cells with |flux| > 2.25 TKE",
-    "broken_Uped": "share of cells with mean speed < |(u, v)|",
-    "broken_energy": "share of cells with mean speed² > |(u, v)|² + 2 TKE",
-    "continuity": "mean residual of continuity (1/s)",
-}
-scores = [key for key in tables["PI-NCA"] if key.startswith("score_")]
-shown |= {key: key.replace("_", ": ") for key in scores}
-
 
 # %%
 def medians(tables, keys):
@@ -164,7 +138,8 @@ def medians(tables, keys):
     return rounded.rename(index=keys)
 
 
-medians(tables, shown)
+pd.options.display.max_colwidth = None
+medians(tables, evaluation.METRICS)
 
 # %% [markdown]
 # The PI-NCA, field by field. MAE is the mean absolute error in m/s, m²/s² and, for ∂w/∂z, 1/s. NMAE is
@@ -180,13 +155,12 @@ medians(of_field, figures)
 # %% [markdown]
 # ## Kind by kind, and larger than in training
 #
-# A kind is a set of cases whose names begin alike. *Larger* cases have more cells than any in the training
-# data; they are predicted at their own size, without retraining.
+# Cases of a kind have names that begin alike. *Larger* cases have more cells than any in the training data.
 
 # %%
 keys = ("relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "r2_Uped", "mae_Uped",
         "correlation_dwdz")  # fmt: skip
-few = {key: shown[key] for key in keys}
+few = {key: evaluation.METRICS[key] for key in keys}
 
 
 def medians_of(groups):
@@ -244,9 +218,8 @@ medians({f"layout distance above 0.2 ({len(new)} of {len(cases)} cases)": new}, 
 # %% [markdown]
 # ## Hit rates
 #
-# The share of cells that are within 25 % or within W of the simulation, over W. VDI 3783-9 asks for 0.66
-# of a model compared with a wind tunnel (dashed). Here the reference is the simulation, so the half
-# averages are the limit.
+# The share of cells within 25 % or within W of the simulation, over W. VDI 3783-9 asks for 0.66 against a
+# wind tunnel (dashed). Here the reference is the simulation, so the half averages are the limit.
 
 # %%
 plotting.plot_hit_rates(rows, evaluation.HIT_RATE_W, "uped")

@@ -4,13 +4,11 @@ from .applicability import (
 from .healing import (
     healing_errors as healing_errors,
 )
-from .scaled_metrics import (
-    ScaledPhysicsMetrics as ScaledPhysicsMetrics,
-)
-from .scoring import (
+from .metrics import (
     CALM as CALM,
     HIT_RATE_D as HIT_RATE_D,
     HIT_RATE_W as HIT_RATE_W,
+    METRICS as METRICS,
     NEAR as NEAR,
     ROUNDING as ROUNDING,
     MeanFlow as MeanFlow,
@@ -27,6 +25,9 @@ from .scoring import (
     scores as scores,
     violations as violations,
     with_median as with_median,
+)
+from .scaled_metrics import (
+    ScaledPhysicsMetrics as ScaledPhysicsMetrics,
 )
 from .unlikeness import (
     doubt_table as doubt_table,

@@ -8,7 +8,7 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import GEO_MASK, U, V, fresh_states
 from pinca_lib.cities import brush, build
-from pinca_lib.evaluation.scoring import distance_to_buildings, relative_l2
+from pinca_lib.evaluation.metrics import distance_to_buildings, relative_l2
 from pinca_lib.rollouts import rollout
 
 RADIUS = 4.0  # radius of the new building, cells

@@ -1,4 +1,4 @@
-"""Six scores of predicted fields, each from 0 to 1 (1 is best), so that they can be compared."""
+"""Scores: six metrics of predicted fields, scaled to 0…1 (1 is best) to be comparable."""
 
 import importlib.util
 from functools import cache

@@ -7,7 +7,7 @@ from small_rules import city_state, trained
 from pinca_lib.automaton.rule import CA
 from pinca_lib.channels import DYNAMIC, GEO_MASK, TOPO, U, V
 from pinca_lib.evaluation import healing
-from pinca_lib.evaluation.scoring import distance_to_buildings
+from pinca_lib.evaluation.metrics import distance_to_buildings
 
 EXTENT = (40.0, 48.0)
 

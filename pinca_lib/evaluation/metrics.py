@@ -43,6 +43,25 @@ CALM = 0.1  # m/s; the direction of a weaker wind is not evaluated
 NEAR = 8.0  # m; cells within this distance of a building are "near"
 ROUNDING = 1e-6  # m/s or m²/s²; a smaller violation of a bound counts as rounding
 
+METRICS = {  # what people look at first of what ``evaluate`` returns, with labels for tables
+    "relative_l2_wind": "relative error of (u, v)",
+    "relative_l2_Uped": "relative error of mean speed",
+    "relative_l2_TKEped": "relative error of TKE",
+    "r2_Uped": "R² of mean speed",
+    "mae_Uped": "mean absolute error of mean speed (m/s)",
+    "relative_l2_wind_near": "relative error of (u, v) within 8 m of a building",
+    "direction_error": "error of direction (°)",
+    "fac2_Uped_w0.05": "FAC2 of mean speed (W = 0.05 m/s)",
+    "hit_rate_uped_w0.05": "hit rate of u (W = 0.05 m/s)",
+    "correlation_dwdz": "correlation of ∂w/∂z",
+    "broken_TKEped": "share of cells with TKE < 0",
+    "broken_Tuwped": "share of cells with |flux| > 2.25 TKE",
+    "broken_Uped": "share of cells with mean speed < |(u, v)|",
+    "broken_energy": "share of cells with mean speed² > |(u, v)|² + 2 TKE",
+    "continuity": "mean residual of continuity (1/s)",
+    **{f"score_{name}": f"score: {name}" for name in (*ScaledPhysicsMetrics.SCORES, "mean")},
+}
+
 
 def evaluate(
     prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
@@ -99,7 +118,7 @@ def evaluate(
 def scores(
     prediction: Tensor, target: Tensor, extent: Sequence[float], has_dwdz: bool
 ) -> dict[str, float]:
-    """Return the six scores of ``metrics``, their mean, and the SSIM of each field.
+    """Return the six scores of ``scaled_metrics``, their mean, and the SSIM of each field.
 
     The target of this case sets the scale. All scores are from 0 to 1 (1 is best). They count all
     cells, with the prediction set to zero in buildings.
