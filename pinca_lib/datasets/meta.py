@@ -107,9 +107,8 @@ def parse_meta(text: str, where: str) -> dict:
             meta = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError) as error:
             place = _place(text, not_json if _is_json(text) else error)
-            following = [token for token in TOKEN.finditer(text) if token.end() > place]
-            token = following[0] if following else None
-            raise _unparsed(where, token, "does not fit there") from error
+            following = (token for token in TOKEN.finditer(text) if token.end() > place)
+            raise _unparsed(where, next(following, None), "does not fit there") from error
     if not isinstance(meta, dict):
         raise InputError(f"{where}: meta is a {type(meta).__name__}; expected a dict, such as "
                          f"{EXAMPLE}")  # fmt: skip

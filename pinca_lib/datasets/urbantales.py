@@ -15,25 +15,23 @@ from +x.
 
 import argparse
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import netCDF4
 import numpy as np
 from tqdm import tqdm
 
-from pinca_lib.channels import FIELDS, NAMES
 from pinca_lib.datasets.city_files import write_city
 from pinca_lib.datasets.hdf5 import LARGEST_VALUE
-from pinca_lib.errors import InputError, shown
+from pinca_lib.datasets.planes import PLANE_NAMES, read_planes
+from pinca_lib.errors import InputError, first_line, shown, unreadable
 
-PLANE_NAMES = NAMES[FIELDS]
 PLANE_HEIGHT = 1.75  # height of the planes above ground, m
 LEAST_OVERLAP = 0.6  # intersection over union of buildings and NaN, for the better row order
 LARGEST_TURN = 45.0  # degrees, most between the mean flow and the wind direction in the name
-CELL_SIZES = {"float32": 0.5, "float64": 1.0}  # m; idealised and realistic layouts
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +67,10 @@ class RawCase:
 
 def convert(
     raw_folder: Path | str, city_folder: Path | str, cell_size: float | None = None
-) -> list[str]:
-    """Convert a folder of raw cases to city files.
+) -> tuple[list[str], list[str]]:
+    """Convert a folder of raw cases to city files, city by city.
+
+    A case that cannot be used is skipped, and the others are converted.
 
     Parameters
     ----------
@@ -79,42 +79,61 @@ def convert(
     city_folder : Path or str
         Folder for the ``<city>.h5`` files; created if missing. Existing files are not changed.
     cell_size : float, optional
-        Side of a cell, m. By default 0.5 if the planes are float32 (idealised layouts) and 1.0
-        if they are float64 (realistic layouts).
+        Side of a cell, m. By default what the coordinates state. Where they only count cells, as
+        those of UrbanTALES do, it is 0.5 if the planes are float32 (idealised layouts) and 1.0 if
+        they are float64 (realistic layouts).
 
     Returns
     -------
-    list of str
-        For each case, one line that says what was decided.
+    written, skipped : list of str
+        For each case, one line that says what was decided, or why it was skipped.
 
     Raises
     ------
     InputError
-        If a case is not valid or its city file exists; then nothing is written.
+        If no case can be used, a city file exists already, or the folder cannot be written.
     """
     if cell_size is not None and not 0 < cell_size < np.inf:
         raise InputError(f"cell size {cell_size:g}: expected metres, more than 0")
-    folders, city_folder = case_folders(raw_folder), Path(city_folder)
-    for city in sorted({_city(folder.name) for folder in folders}):
+    city_folder = Path(city_folder)
+    by_city = defaultdict(list)
+    for folder in case_folders(raw_folder):
+        by_city[folder.name.rpartition("_d")[0] or folder.name].append(folder)
+    for city in by_city:
         if (city_folder / f"{city}.h5").exists():
             raise InputError(
                 f"{city_folder / city}.h5 exists already; move it away or name another folder"
             )
-    by_city = defaultdict(list)
-    for folder in tqdm(folders, desc="raw cases", unit="case", delay=2):
-        by_city[_city(folder.name)].append(read_raw_case(folder, cell_size))
-    for cases in by_city.values():
-        _check_same_geometry(cases)
-    city_folder.mkdir(parents=True, exist_ok=True)
-    for city, cases in by_city.items():
-        winds = {case.name: (_wind_field(case), _meta(case)) for case in cases}
-        write_city(city_folder / f"{city}.h5", _city_base(cases), winds)
-    return [case.report for cases in by_city.values() for case in cases]
+    written: list[str] = []
+    skipped: list[str] = []
+    for city, folders in tqdm(by_city.items(), desc="cities", unit="city", delay=2):
+        cases: list[RawCase] = []
+        for folder in folders:
+            try:
+                case = read_raw_case(folder, cell_size)
+                _check_same_geometry([*cases[:1], case])
+                cases.append(case)
+            except InputError as error:
+                skipped.append(str(error))
+        if cases:
+            _write(city_folder / f"{city}.h5", cases)
+            written += [case.report for case in cases]
+    if not written:
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        raise InputError(f"no case can be used: {skipped[0]}{more}")
+    return written, skipped
 
 
-def _city(case: str) -> str:
-    """Return the name of a case without its wind direction."""
-    return case.rpartition("_d")[0]
+def _write(path: Path, cases: Sequence[RawCase]) -> None:
+    winds = {case.name: (_wind_field(case), _meta(case)) for case in cases}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_city(path, _city_base(cases), winds)
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({first_line(error)}); name a folder that you can write "
+            "to, with space left"
+        ) from error
 
 
 def case_folders(raw_folder: Path | str) -> list[Path]:
@@ -156,9 +175,10 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
     folder, name = Path(folder), Path(folder).name
     if not re.fullmatch(r".+_d\d+(\.\d+)?", name):
         raise InputError(
-            f"{shown(name)}: expected a name that ends in the wind direction, for example _d45"
+            f"{shown(name)}: expected a name that ends in the wind direction, for example _d45: "
+            "rename the folder and its files"
         )
-    planes, stored_as = _read_planes(folder / f"{name}_ped.nc")
+    planes, stated_cell, decisions = read_planes(folder / f"{name}_ped.nc")
     topo = _read_topo(folder / f"{name}_topo", planes.shape[1:])
     if np.isinf(planes).any():
         raise InputError(
@@ -178,43 +198,24 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
             f"{name}: values reach {largest:g}; check whether a fill value is not marked as NaN"
         )
     degrees, convention = _direction(name, planes, air)
-    cell_size = cell_size or CELL_SIZES[stored_as]
+    cell_size = cell_size or stated_cell
+    if cell_size is None:
+        raise InputError(
+            f"{name}: the size of its cells is not known; give it with --cell-size, in metres"
+        )
     height, width = (side * cell_size for side in air.shape)
     report = (
         f"{name}: {air.shape[0]}×{air.shape[1]} cells of {cell_size:g} m "
-        f"({height:g} m × {width:g} m); {orientation}; {convention}"
+        f"({height:g} m × {width:g} m); {'; '.join([*decisions, orientation, convention])}"
     )
     return RawCase(name, planes.astype(np.float32), air, topo, degrees, cell_size, report)
-
-
-def _read_planes(path: Path) -> tuple[np.ndarray, str]:
-    try:
-        with netCDF4.Dataset(path) as file:
-            missing = [plane for plane in PLANE_NAMES if plane not in file.variables]
-            if missing:
-                raise InputError(f"{path.name}: {', '.join(missing)} missing; expected 2-D planes")
-            arrays = [np.ma.filled(file[plane][:].astype(float), np.nan) for plane in PLANE_NAMES]
-            stored_as = str(file[PLANE_NAMES[0]].dtype)
-    except InputError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path.name}: not a readable NetCDF file ({shown(error)})") from error
-    arrays = [np.squeeze(array) for array in arrays]  # files often have a time axis of length 1
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1 or arrays[0].ndim != 2 or min(arrays[0].shape) < 3:
-        raise InputError(
-            f"{path.name}: planes have shapes {sorted(shapes)}; expected one common 2-D shape"
-        )
-    if stored_as not in CELL_SIZES:
-        raise InputError(f"{path.name}: planes are {stored_as}; expected float32 or float64")
-    return np.stack(arrays), stored_as
 
 
 def _read_topo(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
         topo = np.loadtxt(path, ndmin=2)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name}: not a readable text matrix ({shown(error)})") from error
+        raise unreadable(path, error, "text matrix") from error
     if topo.shape != shape:
         raise InputError(
             f"{path.name}: {topo.shape[0]}×{topo.shape[1]} heights, but the planes have "
@@ -323,11 +324,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cell-size", type=float, help="side of a cell in metres")
     chosen = parser.parse_args(arguments)
     try:
-        lines = convert(chosen.raw_folder, chosen.city_folder, chosen.cell_size)
+        written, skipped = convert(chosen.raw_folder, chosen.city_folder, chosen.cell_size)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
-    print("\n".join(lines))
-    print(f"{len(lines)} cases written to {chosen.city_folder}")
+    lines = [*written, *(f"skipped: {line}" for line in skipped)]
+    left_out = f", {len(skipped)} skipped" if skipped else ""
+    lines.append(f"{len(written)} cases written to {chosen.city_folder}{left_out}")
+    # A console's encoding may lack characters such as "×".
+    encoding = sys.stdout.encoding or "ascii"
+    print("\n".join(lines).encode(encoding, "replace").decode(encoding))
 
 
 if __name__ == "__main__":

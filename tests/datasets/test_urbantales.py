@@ -1,7 +1,10 @@
 """The UrbanTALES converter, on small raw folders that the tests write."""
 
+import io
+import sys
 from pathlib import Path
 
+import h5py
 import netCDF4
 import numpy as np
 import pytest
@@ -39,8 +42,9 @@ def write_raw(
     case = folder / name
     case.mkdir(parents=True)
     with netCDF4.Dataset(case / f"{name}_ped.nc", "w") as file:
-        file.createDimension("y", topo.shape[0])
-        file.createDimension("x", topo.shape[1])
+        for axis, count in zip("yx", topo.shape, strict=True):
+            file.createDimension(axis, count)
+            file.createVariable(axis, "f8", (axis,))[:] = np.arange(count) * count / (count - 1)
         for number, plane in enumerate(PLANES):
             hidden = topo > 1.75
             hidden[number, number] = True  # the masks differ from variable to variable
@@ -53,7 +57,7 @@ def write_raw(
 
 def test_a_converted_case_has_consistent_axes(tmp_path):
     write_raw(tmp_path / "raw")
-    (report,) = convert(tmp_path / "raw", tmp_path / "cities")
+    (report,), _ = convert(tmp_path / "raw", tmp_path / "cities")
     assert "heights flipped (overlap" in report
     assert "wind (cos, sin)" in report
     (case,) = read_city(tmp_path / "cities" / "CH-BAS-V1.h5")
@@ -158,11 +162,145 @@ def test_invalid_heights_are_an_error(tmp_path):
             read_raw_case(case)
 
 
-def test_different_buildings_under_one_name_are_an_error(tmp_path):
-    write_raw(tmp_path, name="Town_d00", flow_to=0)
-    write_raw(tmp_path, name="Town_d90", flow_to=90, topo=np.roll(geometry(), 3, 1))
-    with pytest.raises(InputError, match="Town_d90: its buildings differ"):
-        convert(tmp_path, tmp_path / "cities")
+def test_a_case_that_cannot_be_used_is_skipped_and_the_others_are_converted(tmp_path):
+    raw = tmp_path / "raw"
+    write_raw(raw, name="Town_d00", flow_to=0)
+    write_raw(raw, name="Town_d90", flow_to=90, topo=np.roll(geometry(), 3, 1))
+    write_raw(raw, name="Village", flow_to=90)
+    (raw / "Hamlet_d00").mkdir()
+    (raw / "Hamlet_d00" / "Hamlet_d00_ped.nc").write_bytes(b"")
+    written, skipped = convert(raw, tmp_path / "cities")
+    assert [path.name for path in (tmp_path / "cities").iterdir()] == ["Town.h5"]
+    assert [line.partition(":")[0] for line in written] == ["Town_d00"]
+    assert [line.partition(":")[0] for line in skipped] == [
+        "Hamlet_d00_ped.nc", "Town_d90", "Village"]  # fmt: skip
+    assert "its buildings differ from those of Town_d00" in skipped[1]
+    assert "expected a name that ends in the wind direction" in skipped[2]
+
+
+def change(case: Path, plan) -> Path:
+    """Change the NetCDF file of a raw case with netCDF4."""
+    with netCDF4.Dataset(case / f"{case.name}_ped.nc", "r+") as file:
+        plan(file)
+    return case
+
+
+def test_rows_that_run_south_are_flipped(tmp_path):
+    expected = read_raw_case(write_raw(tmp_path / "plain"))
+
+    def descend(file):
+        file["y"][:] = file["y"][::-1].copy()
+        for plane in PLANES:
+            file[plane][:] = file[plane][::-1].copy()
+
+    case = read_raw_case(change(write_raw(tmp_path / "raw"), descend))
+    assert "planes flipped, because y descends" in case.report
+    np.testing.assert_array_equal(case.planes, expected.planes)
+    np.testing.assert_array_equal(case.topo, expected.topo)
+    assert case.degrees == expected.degrees
+
+
+@pytest.mark.parametrize(
+    ("speed", "square", "factor"),
+    [
+        ("m s-1", "m2 s-2", 1.0),
+        ("m/s", "m²/s²", 1.0),
+        ("cm s**-1", "cm**2 s**-2", 0.01),
+        ("km/h", "km^2/h^2", 1 / 3.6),
+        ("knots", "m2.s-2", 1852 / 3600),
+    ],
+)
+def test_known_units_are_converted(tmp_path, speed, square, factor):
+    plain = read_raw_case(write_raw(tmp_path / "plain"))
+
+    def name_units(file):
+        for plane, unit in zip(PLANES, (speed,) * 3 + (square,) * 2, strict=True):
+            file[plane].units = unit
+
+    case = read_raw_case(change(write_raw(tmp_path / "raw"), name_units))
+    np.testing.assert_allclose(case.planes[:3], factor * plain.planes[:3], rtol=1e-5)
+    squared = 1.0 if square == "m2.s-2" else factor**2
+    np.testing.assert_allclose(case.planes[3:], squared * plain.planes[3:], rtol=1e-5)
+    assert ("converted from" in case.report) == (factor != 1)
+
+
+@pytest.mark.parametrize(("plane", "unit"), [("uped", "1"), ("vped", "m2 s-2"), ("TKEped", "m/s")])
+def test_units_that_are_not_known_or_do_not_fit_are_refused(tmp_path, plane, unit):
+    case = change(write_raw(tmp_path), lambda file: setattr(file[plane], "units", unit))
+    with pytest.raises(InputError, match=rf"_ped\.nc: {plane} has units '{unit}', which are not"):
+        read_raw_case(case)
+
+
+@pytest.mark.parametrize(
+    ("step", "unit", "dtype", "cell"),
+    [
+        (2.5, "", "f8", 2.5),
+        (1.0, "m", "f4", 1.0),
+        (0.002, "km", "f8", 2.0),
+        (1.0, "", "f4", 0.5),
+        (0.01, "degrees_north", "f8", 1.0),
+        (900.0, "m", "f8", 1.0),
+    ],
+)
+def test_cells_are_those_of_the_coordinates_if_they_are_metres(tmp_path, step, unit, dtype, cell):
+    def place(file):
+        for axis in "yx":
+            file[axis][:] = step * np.arange(len(file[axis]))
+            if unit:
+                file[axis].units = unit
+
+    assert read_raw_case(change(write_raw(tmp_path, dtype=dtype), place)).cell_size == cell
+
+
+@pytest.mark.parametrize("kind", [">f4", ">f8", "packed"])
+def test_packed_and_big_endian_planes_are_read_as_they_are_meant(tmp_path, kind):
+    plain = read_raw_case(write_raw(tmp_path / "plain"))
+    case = write_raw(tmp_path / "raw")
+    path = case / f"{case.name}_ped.nc"
+    with netCDF4.Dataset(path) as file:
+        planes = {plane: np.ma.filled(file[plane][:], np.nan) for plane in PLANES}
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("y", 20)
+        file.createDimension("x", 28)
+        for plane, values in planes.items():
+            if kind == "packed":
+                variable = file.createVariable(plane, "i2", ("y", "x"), fill_value=-32768)
+                variable.scale_factor, variable.add_offset = 0.0002, 1.0
+                variable[:] = np.ma.masked_array(np.nan_to_num(values), np.isnan(values))
+            else:
+                file.createVariable(plane, kind, ("y", "x"), endian="big")[:] = values
+    if kind == "packed":
+        with pytest.raises(InputError, match="size of its cells is not known.*--cell-size"):
+            read_raw_case(case)
+    found = read_raw_case(case, cell_size=1.0 if kind == "packed" else None)
+    assert found.cell_size == {">f4": 0.5}.get(kind, 1.0)
+    np.testing.assert_array_equal(found.air, plain.air)
+    np.testing.assert_allclose(found.planes, plain.planes, atol=2e-4)
+
+
+def test_planes_of_float16_are_refused_before_netcdf4_crashes_on_them(tmp_path):
+    case = write_raw(tmp_path)
+    with h5py.File(case / f"{case.name}_ped.nc", "w") as file:
+        for plane in PLANES:
+            file[plane] = np.ones((20, 28), np.float16)
+    with pytest.raises(InputError, match=r"_ped\.nc: .* has type float16, which NetCDF lacks"):
+        read_raw_case(case)
+
+
+def test_a_filter_that_netcdf4_lacks_is_named_as_the_cause(tmp_path):
+    case = write_raw(tmp_path)
+    with h5py.File(case / f"{case.name}_ped.nc", "w") as file:
+        for plane in PLANES:
+            file.create_dataset(plane, data=np.ones((20, 28), "f4"), compression="lzf")
+    with pytest.raises(InputError, match=r"_ped\.nc: compressed by a filter that is not installed"):
+        read_raw_case(case)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    write_raw(tmp_path / "raw")
+    (tmp_path / "cities").write_text("a file, not a folder")
+    with pytest.raises(SystemExit, match=r"error: .*CH-BAS-V1\.h5: cannot be written \("):
+        main([str(tmp_path / "raw"), str(tmp_path / "cities")])
 
 
 def test_the_command_reports_and_does_not_overwrite(tmp_path, capsys):
@@ -175,3 +313,12 @@ def test_the_command_reports_and_does_not_overwrite(tmp_path, capsys):
     assert (tmp_path / "cities" / "CH-BAS-V1.h5").read_bytes() == before
     with pytest.raises(SystemExit, match="no UrbanTALES cases"):
         main([str(tmp_path / "cities"), str(tmp_path / "more")])
+
+
+def test_a_console_without_the_signs_of_the_report_does_not_end_the_command(tmp_path, monkeypatch):
+    write_raw(tmp_path / "raw")
+    with io.TextIOWrapper(io.BytesIO(), encoding="cp1251") as console:
+        monkeypatch.setattr(sys, "stdout", console)
+        main([str(tmp_path / "raw"), str(tmp_path / "cities")])
+        console.seek(0)
+        assert "20?28 cells" in console.read()
