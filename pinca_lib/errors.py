@@ -7,8 +7,8 @@ from pathlib import Path
 SHARING_VIOLATION = (32, 33)  # error codes of Windows
 LOCKED = ("unable to lock file", "already open for write", "GetLastError() = 33")  # by HDF5
 MISSING_FILTER = (
-    "required filter", "can't open directory", "undefined filter", "missing codec",
-    "compression method is not supported",
+    "required filter", "can't open directory", "undefined filter",  # HDF5 and NetCDF
+    "missing codec", "unsupported compression",  # TIFF and zip
 )  # fmt: skip
 
 
@@ -27,7 +27,7 @@ class InputWarning(UserWarning):
     """User input that is used, but looks wrong. The message says what, where, and what to do."""
 
 
-def unreadable(path: Path, error: Exception, kind: str) -> InputError:
+def unreadable(path: Path, error: Exception, kind: str, advice: str = "") -> InputError:
     """Return the error for a file that is there but cannot be read, by the cause of it.
 
     Parameters
@@ -37,6 +37,8 @@ def unreadable(path: Path, error: Exception, kind: str) -> InputError:
         What the file's reader raised.
     kind : str
         What the file should be, such as "HDF5 file".
+    advice : str
+        What to do if it is damaged; a general one by default.
 
     Returns
     -------
@@ -55,12 +57,10 @@ def unreadable(path: Path, error: Exception, kind: str) -> InputError:
     if any(sign in text for sign in MISSING_FILTER):
         return InputError(
             f"{path.name}: compressed by a filter that is not installed here ({reason}); write it "
-            "again with gzip (deflate)"
+            "again with deflate (gzip)"
         )
-    return InputError(
-        f"{path.name}: not a readable {kind} ({reason}); it is truncated, damaged or in another "
-        "format: copy or download it again"
-    )
+    advice = advice or "it is truncated, damaged or in another format: copy or download it again"
+    return InputError(f"{path.name}: not a readable {kind} ({reason}); {advice}")
 
 
 def _is_open_elsewhere(path: Path, error: Exception) -> bool:

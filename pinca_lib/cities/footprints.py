@@ -28,7 +28,7 @@ from pinca_lib.cities.heights import (
 )
 from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, first_line, shown, unreadable
 
 IN_ZIP = (".shp", ".gpkg", ".geojson", ".fgb", ".json", ".gml", ".kml")  # the likeliest first
 LAYERS = re.compile("build|bldg|gebäude|gebaeude|batiment|edific|footprint|multipolygons")
@@ -149,11 +149,11 @@ def _described(path: Path, layer: str) -> tuple[str, str, dict]:
     except (DataSourceError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{path.name}: not a readable file of footprints ({first_line(error)}); expected "
-            "GeoJSON, GeoPackage, Shapefile or FlatGeobuf: check that it is whole, and for a "
-            "Shapefile that .shp, .shx, .dbf and .prj lie together"
-        ) from error
+        raise unreadable(
+            path, error, "file of footprints",
+            "expected GeoJSON, GeoPackage, Shapefile or FlatGeobuf: check that it is whole, and "
+            "for a Shapefile that .shp, .shx, .dbf and .prj lie together",
+        ) from error  # fmt: skip
     if not about["features"]:
         raise InputError(f"{path.name}: holds no feature; expected building polygons")
     return address, layer, about

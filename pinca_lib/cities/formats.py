@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pinca_lib.cities.mesh_files import SUFFIXES as MESHES
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, first_line, shown, unreadable
 
 RASTERS = (".tif", ".tiff", ".gtiff", ".asc", ".img", ".vrt", ".jp2", ".grd", ".dem", ".hgt")
 BEGINNINGS = {
@@ -94,10 +94,7 @@ def _start(path: Path) -> bytes:
         listed = f"; the folder holds {', '.join(map(shown, beside))}" if beside else ""
         raise InputError(f"{shown(path, 200)}: no such file{listed}") from error
     except PermissionError as error:
-        raise InputError(
-            f"{path.name}: permission denied; it belongs to somebody else or is open in another "
-            "program: close it there, or copy it to a folder of yours"
-        ) from error
+        raise unreadable(path, error, "file") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{shown(path, 200)}: cannot be read ({first_line(error)})") from error
     if not start:

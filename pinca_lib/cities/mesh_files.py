@@ -1,5 +1,6 @@
 """Mesh files as triangles: OBJ, STL, PLY and glTF, in the axes and units of the file."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from pinca_lib.cities.needed import needed
 from pinca_lib.cities.triangles import newell_normal, triangulated
 from pinca_lib.errors import InputError, first_line
 
+COMPRESSIONS = {"KHR_draco_mesh_compression": "DracoPy", "EXT_meshopt_compression": ""}
 SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".off")
 
 
@@ -47,9 +49,24 @@ def _with_trimesh(path: Path, kind: str) -> np.ndarray:
     needed("trimesh", f"reading {path.name}")
     import trimesh
 
+    if kind in (".glb", ".gltf"):
+        _check_compression(path)
+
     scene = trimesh.load_scene(str(path), file_type=kind[1:], process=False, skip_materials=True)
     pieces = [mesh.triangles for mesh in scene.dump() if isinstance(mesh, trimesh.Trimesh)]
     return np.concatenate(pieces).astype(float) if pieces else np.zeros((0, 3, 3))
+
+
+def _check_compression(path: Path) -> None:
+    """Refuse a glTF file whose compression trimesh cannot undo: it would read zeros."""
+    content = path.read_bytes()
+    for name, library in COMPRESSIONS.items():
+        if name.encode() in content and not (library and find_spec(library)):
+            instead = f", or install {library}" if library else ""
+            raise InputError(
+                f"{path.name}: compressed by a filter that is not installed here ({name}); export "
+                f"it without compression{instead}"
+            )
 
 
 def _obj(path: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from pinca_lib.cities.coordinates import Frame, centre_of, frame, mapped, parse_
 from pinca_lib.cities.heights import LEAST, TALLEST, unit_factor
 from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, first_line, shown, unreadable
 
 GLANCE = 1000  # cells a side of the thinned raster that is looked at before it is drawn
 MOSTLY = 0.8  # share of cells above 2 m from which a raster is no city
@@ -174,10 +174,11 @@ def _opened(path: Path):
     except (RasterioError, OSError, ValueError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(
-            f"{path.name}: not a readable raster ({first_line(error)}); expected a GeoTIFF of "
-            "heights: it is truncated, damaged or in another format"
-        ) from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise unreadable(
+            path, cause, "raster",
+            "expected a GeoTIFF of heights: it is truncated, damaged or in another format",
+        ) from error  # fmt: skip
 
 
 def _glance(path: Path, site, crs, into) -> tuple[Frame, Bounds, np.ndarray]:

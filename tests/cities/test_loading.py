@@ -2,16 +2,19 @@
 
 import importlib
 import json
+import struct
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pinca_lib import InputError, load_city
 
 pytest.importorskip("geopandas")
+rasterio = pytest.importorskip("rasterio")
 KARLSPLATZ = Path(__file__).parents[2] / "data" / "places" / "vienna_karlsplatz.geojson"
 
 
@@ -86,7 +89,27 @@ def test_a_file_without_permission_is_said_to_be_so(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)
-    refused(path, "permission denied.*another program")
+    refused(path, "permission denied; it belongs to another user")
+
+
+def test_a_compression_that_is_not_installed_is_named_as_the_cause(tmp_path):
+    said = "compressed by a filter that is not installed"
+    with zipfile.ZipFile(tmp_path / "town.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("town.geojson", features(square(16, 48, 0.001)))
+    refused(tmp_path / "town.zip", said)
+    path = tmp_path / "town.tif"
+    about = {"height": 64, "width": 64, "count": 1, "dtype": "float32", "crs": "EPSG:32633",
+             "transform": rasterio.transform.from_origin(600000, 5300000, 2, 2)}  # fmt: skip
+    with rasterio.open(path, "w", "GTiff", compress="deflate", **about) as file:
+        file.write(np.ones((64, 64), np.float32), 1)
+    compression = struct.pack("<HHI", 259, 3, 1)  # the tag, its type and count; then its value
+    content = path.read_bytes()
+    place = content.index(compression) + len(compression)
+    path.write_bytes(content[:place] + struct.pack("<H", 65001) + content[place + 2 :])
+    refused(path, said)
+    text = json.dumps({"asset": {"version": "2.0"}, "extensionsUsed": ["EXT_meshopt_compression"]})
+    (tmp_path / "town.gltf").write_text(text)
+    refused(tmp_path / "town.gltf", f"{said}.*EXT_meshopt.*without compression")
 
 
 def test_archives_without_or_with_several_files_say_so(tmp_path):
