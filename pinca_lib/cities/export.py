@@ -5,19 +5,14 @@ coordinate reference system keep their local coordinates, and say so.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import xarray
 
-from pinca_lib import __version__
-from pinca_lib.channels import CHANNELS, DWDZ, PREDICTED_CHANNELS
 from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Place
 from pinca_lib.cities.prediction import WindMaps
-from pinca_lib.datasets.netcdf import LONG_NAMES, STANDARD_NAMES, UNITS
+from pinca_lib.datasets.netcdf import SOURCE, to_xarray, write_dataset
 from pinca_lib.writing import written_whole
 
 
@@ -54,72 +49,45 @@ def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarra
             for number, (name, plane) in enumerate(zip(layers, planes, strict=True), 1):
                 file.write(plane, number)
                 file.set_band_description(number, name)
-            file.update_tags(source=_source(), remarks=" ".join(place.remarks))
+            file.update_tags(source=SOURCE, remarks=" ".join(place.remarks))
         with memory.open() as file, written_whole(path) as partial, rasterio.Env():
             copy(file, partial, driver="COG", compress="deflate")
-
-
-def to_xarray(maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]]) -> xarray.Dataset:
-    """Return maps as a data set with coordinates, after the CF conventions 1.11.
-
-    Parameters
-    ----------
-    maps : WindMaps
-    planes : mapping of str to (ndarray of shape (h, w), str)
-        Further planes and what each shows, such as comfort classes.
-
-    Returns
-    -------
-    xarray.Dataset
-        Fields by ``wind_from``, ``y`` and ``x`` (centres of the cells, y to the north); the grid
-        mapping is in ``crs`` where the place has one.
-    """
-    place, grid = maps.place, maps.place.site_grid
-    variables: dict[str, Any] = {}
-    for channel in PREDICTED_CHANNELS:
-        name, unit = CHANNELS[channel].name, UNITS[CHANNELS[channel].unit]
-        about = {"long_name": LONG_NAMES[name], "units": unit}
-        if name in STANDARD_NAMES:
-            about["standard_name"] = STANDARD_NAMES[name]
-        if channel != DWDZ:
-            about["cell_methods"] = "time: mean"
-        variables[name] = (("wind_from", "y", "x"), maps.plane(channel), about)
-    heights = {"long_name": LONG_NAMES["topo"], "units": "m"}
-    variables["topo"] = (("y", "x"), place.on_site(place.heights), heights)
-    for name, (plane, meaning) in planes.items():
-        variables[name] = (("y", "x"), plane, {"long_name": meaning})
-    coordinates = {
-        "wind_from": (
-            "wind_from",
-            np.asarray(maps.wind_from, float),
-            {
-                "standard_name": "wind_from_direction",
-                "units": "degree",
-                "long_name": "direction that the wind comes from",
-            },  # fmt: skip
-        )
-    }
-    for axis, first, cells in zip("yx", (grid.south, grid.west), grid.shape, strict=True):
-        about = {"units": "m", "long_name": f"{axis} coordinate"}
-        if place.crs is not None:
-            about |= {"standard_name": f"projection_{axis}_coordinate", "axis": axis.upper()}
-        coordinates[axis] = (axis, first + (np.arange(cells) + 0.5) * grid.cell, about)
-    dataset = xarray.Dataset(variables, coordinates, _about(place))
-    if place.crs is not None:
-        dataset["crs"] = ((), 0, place.crs.to_cf())
-        for name in variables:
-            dataset[name].attrs["grid_mapping"] = "crs"
-    return dataset
 
 
 def write_maps(
     path: Path | str, maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]] | None = None
 ) -> None:
-    """Write ``to_xarray`` as NetCDF."""
-    dataset = to_xarray(maps, planes or {})
-    no_gaps = {axis: {"_FillValue": None} for axis in ("x", "y", "wind_from")}
-    with written_whole(path) as partial:
-        dataset.to_netcdf(partial, engine="netcdf4", encoding=no_gaps)
+    """Write maps as NetCDF after the CF conventions 1.11.
+
+    The fields lie by ``wind_from``, ``y`` and ``x`` (centres of the cells, y to the north); the
+    grid mapping is in ``crs`` where the place has one.
+
+    Parameters
+    ----------
+    path : Path or str
+    maps : WindMaps
+    planes : mapping of str to (ndarray of shape (h, w), str), optional
+        Further planes and what each shows, such as comfort classes.
+    """
+    place, grid = maps.place, maps.place.site_grid
+    south, west = (
+        first + (np.arange(cells) + 0.5) * grid.cell
+        for first, cells in zip((grid.south, grid.west), grid.shape, strict=True)
+    )
+    heights = place.on_site(place.heights)
+    dataset = to_xarray(maps.fields, heights, (south, west), _about(place), maps.wind_from)
+    for name, (plane, meaning) in (planes or {}).items():
+        dataset[name] = (("y", "x"), plane, {"long_name": meaning})
+    if place.crs is not None:
+        for variable in dataset.data_vars.values():
+            variable.attrs["grid_mapping"] = "crs"
+        for axis in "yx":
+            dataset[axis].attrs |= {
+                "standard_name": f"projection_{axis}_coordinate",
+                "axis": axis.upper(),
+            }
+        dataset["crs"] = ((), 0, place.crs.to_cf())
+    write_dataset(path, dataset)
 
 
 def write_polygons(
@@ -167,13 +135,6 @@ def write_polygons(
 def _about(place: Place) -> dict[str, str]:
     local = "" if place.crs is not None else "Coordinates are local: the file named no system. "
     return {
-        "Conventions": "CF-1.11",
         "title": f"Mean wind at pedestrian level: {place.name}",
-        "source": _source(),
-        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} computed",
         "comment": (local + " ".join(place.remarks)).strip() or "none",
     }
-
-
-def _source() -> str:
-    return f"neural cellular automaton, pinca_lib {__version__}"

@@ -49,10 +49,10 @@ def test_a_netcdf_has_coordinates_directions_and_the_grid_mapping(maps, tmp_path
     write_maps(tmp_path / "wind.nc", maps, {"comfort": (classes, "comfort class")})
     with xarray.open_dataset(tmp_path / "wind.nc") as found:
         assert pyproj.CRS.from_cf(found["crs"].attrs) == CRS
-        assert found["Uped"].attrs["grid_mapping"] == "crs"
-        speed = found["Uped"].sel(wind_from=0, x=600011, y=5300011)
+        assert found["wind_speed"].attrs["grid_mapping"] == "crs"
+        speed = found["wind_speed"].sel(wind_from=0, x=600011, y=5300011)
         assert speed == maps.speed[1, 0, 0]
-        assert np.isnan(found["Uped"].sel(wind_from=0, x=600089, y=5300109))
+        assert np.isnan(found["wind_speed"].sel(wind_from=0, x=600089, y=5300109))
         assert found.attrs["comment"] == "A remark."
         assert found["comfort"].shape == (50, 40)
 

@@ -31,9 +31,12 @@ def test_a_saved_field_is_read_back_with_coordinates_units_and_names(tmp_path, s
         assert saved.attrs["case"] == "town/d90"
         assert saved.attrs["wind_towards_degrees"] == pytest.approx(90, abs=0.1)
         air = state[GEO_MASK].numpy() > 0
-        np.testing.assert_array_equal(np.isnan(saved.Uped), ~air)
-        np.testing.assert_array_equal(saved.Uped.values[air], state[SPEED].numpy()[air])
-        assert set(saved.data_vars) == set(NAMES[2:4] + NAMES[6:])
+        np.testing.assert_array_equal(np.isnan(saved.wind_speed), ~air)
+        np.testing.assert_array_equal(saved.wind_speed.values[air], state[SPEED].numpy()[air])
+        names = set(NAMES[2:4] + NAMES[6:]) - {"Uped"} | {"wind_speed"}
+        assert set(saved.data_vars) == names
+        assert len({name.lower() for name in names}) == len(names)  # as CF asks
+        assert "axis" not in saved.x.attrs  # for coordinates of a projection alone
     assert [path.name for path in tmp_path.iterdir()] == ["fields.nc"]
 
 
