@@ -83,7 +83,7 @@ def draw_film(
     left, *right = figure.subplots(1, panels, squeeze=False)[0]
     image = draw_plane(left, np.zeros_like(reference), kind, extent, norm, name)
     for axes in right:
-        draw_plane(axes, reference, kind, extent, norm, "large-eddy simulation")
+        draw_plane(axes, reference, kind, extent, norm, "simulation")
     for steps, state in snapshots:
         image.set_data(air_plane(state, channel))
         left.set_title(f"{name}, step {steps}")
