@@ -19,7 +19,7 @@
 # data turned to the driving wind, which knows no building; and, if the files hold them, the *half averages*:
 # the first half of the simulated time compared with the second, which is the noise of the simulation.
 #
-# It takes about a minute on two CPU cores. For your own cities and rules:
+# It takes about a minute on two CPU cores. At the end the rules are compared with wind-tunnel measurements. For your own cities and rules:
 #
 # ```
 # papermill notebooks/04_evaluate.ipynb out.ipynb -p data_dir my_test -p train_dir my_train -p init_checkpoint outputs/init_nca_20260102-030405 -p pi_checkpoint outputs/pi_nca_20260102-040506
@@ -52,6 +52,7 @@ from pinca_lib.channels import GEO_MASK, NAMES, PREDICTED, SPEED, U, V
 # %% tags=["parameters"]
 data_dir: str = "data/test"  # folder of city files to score
 train_dir: str = "data/train"  # city files that the rules were trained on; none if empty
+measured_dir: str = "data/measured"  # wind-tunnel measurements, as the project has them
 output_dir: str = "outputs"  # the tables get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
@@ -225,6 +226,47 @@ medians({f"layout distance above 0.2 ({len(new)} of {len(cases)} cases)": new}, 
 plotting.plot_hit_rates(rows, evaluation.HIT_RATE_W, "uped")
 
 # %% [markdown]
+# ## Wind that was measured
+#
+# Two benchmark cases of a wind tunnel ([sources](../data/measured/README.md)): 3×3 cubes of 20 m, the middle one
+# absent (0H), as high (1H) or twice as high (2H), under three winds; and a single tower of 40 m. Predicted speeds
+# are scaled to the mean of the measured ones. *Openness* knows only the distance to the nearest wall. A probe
+# takes the nearest cell in air; *within 4 m* is the mean of the cells there.
+
+# %%
+tunnel = evaluation.measured_cases(input_path("measured_dir", p.measured_dir))
+planes = {
+    "PI-NCA": [evaluation.predicted_speeds(rules, case, p.steps) for case in tunnel],
+    "Init-NCA alone": [evaluation.predicted_speeds([init_nca], case, p.steps) for case in tunnel],
+}
+if seen:
+    openness = evaluation.Openness(seen)
+    planes["openness"] = [openness(case.place) for case in tunnel]
+
+
+# %%
+def against_tunnel(name, within=0):
+    rows = [evaluation.compare(evaluation.at_probes(plane, case, within), case.speeds)
+            for case, plane in zip(tunnel, planes[name], strict=True)]  # fmt: skip
+    index = pd.Index([case.name for case in tunnel], name="case")
+    return pd.DataFrame(rows, index)[["r", "hit_rate", "fac2", "slope"]].round(2)
+
+
+measured = {name: against_tunnel(name) for name in planes}
+measured["PI-NCA, within 4 m"] = against_tunnel("PI-NCA", 4)
+pd.concat(measured, axis=1)
+
+# %% [markdown]
+# The PI-NCA's maps, with the measured speeds as dots in the same colours (a dot that cannot be seen agrees),
+# and all probes: 25 % more or less is grey.
+
+# %%
+plotting.plot_tunnel_maps(tunnel, planes["PI-NCA"])
+
+# %%
+plotting.plot_tunnel_scatter(tunnel, planes["PI-NCA"])
+
+# %% [markdown]
 # ## Healing
 #
 # A house is built into the largest open space of each case, during the rollout. The relative error of
@@ -247,4 +289,5 @@ for name, table in tables.items():
     table = table.astype(float)
     table.loc["median"] = table.median()
     table.to_csv(folder / f"{name.lower().replace(' ', '_')}.csv")
+pd.concat(measured, axis=1).to_csv(folder / "measured.csv")
 print(f"{len(tables)} tables in {folder.name}")

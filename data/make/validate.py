@@ -16,20 +16,15 @@ with the same command: existing cases are skipped, and the state of an unfinishe
 every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared with the
 measurements, and ``validation.csv`` is written next to this script.
 
-Scores. The simulated speed at a probe is that of the cell in which the probe lies. The tunnel's
-speeds are relative to the inflow at the height of the probes. A periodic domain has no inflow, so
-the simulated speeds of a case are scaled to the mean of the measured speeds. The scores therefore
-describe only the pattern of speeds: Pearson's correlation r, the hit rate (within 25 %,
-VDI 3783-9), the share within a factor of two, and the slope of simulated over measured speed.
-``factor`` is the scaling factor for simulated speeds in units of u_tau.
+The scores are those of `pinca_lib.evaluation.measured`, so ``--score`` needs the project's own
+environment. ``factor`` scales simulated speeds in units of u_tau.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,47 +84,31 @@ def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarra
     return heights
 
 
-def probes(measured: Path, angle: float, variant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions (x, y) of the probes of a case, (N, 2) in m, and their speeds, (N,)."""
-    directions = json.loads(measured.read_text(encoding="utf-8"))["directions"]
-    found = next(d for d in directions if d["sourceAngleDegrees"] == angle)["probes"]
-    places = 100 * np.array([(probe["x"], probe["y"]) for probe in found])  # the model is 1:100
-    return places, np.array([probe["speedByVariant"][variant] for probe in found])
-
-
-def score(simulated: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """Return the scores of a case from simulated and measured speeds at its probes, (N,) each."""
-    factor = measured.mean() / simulated.mean()
-    ratio = factor * simulated / measured
-    return {
-        "r": np.corrcoef(simulated, measured)[0, 1],
-        "hit_rate": np.mean(np.abs(ratio - 1) <= 0.25),
-        "within_factor_2": np.mean((ratio >= 0.5) & (ratio <= 2)),
-        "slope": np.polyfit(measured, factor * simulated, 1)[0],
-        "factor": factor,
-    }
-
-
 def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
     """Score all simulated cases, for the layers below and above the plane and for their mean.
 
     ``halves_r`` is the correlation between the two halves of the averaging time at the probes.
     """
+    from pinca_lib.cities.place import Grid
+    from pinca_lib.evaluation import at_probes, compare, measured_cases
+
+    cases = {case.name: case for case in measured_cases(measured)}
     rows = []
     for file in sorted(folder.glob("*.npz")):
         name, variant, angle = file.stem.rsplit("_", 2)
-        setting = SETTINGS[name]
-        places, speeds = probes(measured, float(angle), variant)
+        domain, cell = SETTINGS[name].domain, SETTINGS[name].numerics.cell
+        case = cases[f"AIJ C, {variant}, {float(angle):g}°"]
+        heights = blocks(VARIANTS[variant], cell, domain)
+        grid = Grid(-domain[0] / 2, -domain[1] / 2, cell, heights.shape)
+        case = replace(case, place=replace(case.place, grid=grid, heights=heights))
         with np.load(file) as raw:
-            halves = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (2, 2, H, W)
-        sides = np.array(setting.domain)[:, None] / 2
-        x, y = ((places.T + sides) // setting.numerics.cell).astype(int)  # cells of the probes
-        halves = halves[:, :, y, x]  # (half, layer, probe)
-        below, above = halves.mean(axis=0)
-        agreement = np.corrcoef(halves.mean(axis=1))[0, 1]
-        for layer, read in (("mean", (below + above) / 2), ("below", below), ("above", above)):
-            case = {"setting": name, "variant": variant, "angle": angle, "layer": layer}
-            rows.append(case | score(read, speeds) | {"halves_r": agreement})
+            speed = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (half, layer, H, W)
+        read = np.array([[at_probes(plane, case) for plane in half] for half in speed])
+        agreement = np.corrcoef(read.mean(axis=1))[0, 1]
+        below, above = read.mean(axis=0)
+        for layer, values in (("mean", (below + above) / 2), ("below", below), ("above", above)):
+            about = {"setting": name, "variant": variant, "angle": angle, "layer": layer}
+            rows.append(about | compare(values, case.speeds) | {"halves_r": agreement})
     return pandas.DataFrame(rows).round(3)
 
 
@@ -147,7 +126,7 @@ def main() -> None:
     options = parser.parse_args()
     here = Path(__file__).resolve().parent
     if options.score:
-        table = score_all(options.out, here.parent / "measured" / "aij_case_c.json")
+        table = score_all(options.out, here.parent / "measured")
         table.to_csv(here / "validation.csv", index=False)
         print(table.to_string(index=False))
         return

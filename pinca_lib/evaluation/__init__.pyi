@@ -4,6 +4,14 @@ from .applicability import (
 from .healing import (
     healing_errors as healing_errors,
 )
+from .measured import (
+    MeasuredCase as MeasuredCase,
+    Openness as Openness,
+    at_probes as at_probes,
+    compare as compare,
+    measured_cases as measured_cases,
+    predicted_speeds as predicted_speeds,
+)
 from .metrics import (
     CALM as CALM,
     HIT_RATE_D as HIT_RATE_D,

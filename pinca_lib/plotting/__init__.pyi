@@ -38,3 +38,7 @@ from .score_figures import (
     plot_over as plot_over,
     table as table,
 )
+from .tunnel_figures import (
+    plot_tunnel_maps as plot_tunnel_maps,
+    plot_tunnel_scatter as plot_tunnel_scatter,
+)
