@@ -22,6 +22,9 @@
 # ```
 # papermill notebooks/03_video_rollout.ipynb out.ipynb -p data_dir my_cities -p case my_case -p frames 300
 # ```
+#
+# A case without simulated fields is shown without a target and without scores. A city file without
+# cases is shown under a wind that the case names: `-p case my_city/wind_from_270`.
 
 # %%
 # %matplotlib inline
@@ -32,7 +35,9 @@ from pinca_lib import (
     load_dataset, load_rule, new_folder, output_path, plotting, read_parameters, rollout_frames,
     write_film,
 )  # fmt: skip
-from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, TOPO, WIND_X, WIND_Y
+from pinca_lib.channels import (
+    GEO_MASK, KNOWN_COUNT, PREDICTED_CHANNELS, SPEED, TOPO, WIND_X, WIND_Y,
+)  # fmt: skip
 
 # %% [markdown]
 # ## Parameters
@@ -69,11 +74,12 @@ if doubt := doubts(dataset, [init_nca, pi_nca]):
 # wind goes. By default it is a case of the test data: no rule was trained on its geometry.
 
 # %%
-target, extent = dataset.states[0], dataset.extents[0]
-wind = target[[WIND_X, WIND_Y]].mean((1, 2))
+city, extent = dataset.states[0], dataset.extents[0]
+target = city if dataset.has_fields[0] else None  # None: nobody has simulated this case
+wind = city[[WIND_X, WIND_Y]].mean((1, 2))
 print(f"{dataset.names[0]}: {extent[0]:.0f} m × {extent[1]:.0f} m")
 print(f"driving wind along ({wind[0]:.2f}, {wind[1]:.2f}) in (x, y)")
-plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
+plotting.plot_channels(city, [GEO_MASK, TOPO], extent)
 
 # %% [markdown]
 # ## The rollout
@@ -82,26 +88,31 @@ plotting.plot_channels(target, [GEO_MASK, TOPO], extent)
 
 # %% tags=["nbval-check-output"]
 start = fresh_states(dataset.states).to(hardware)
-rolled = rollout_frames([init_nca, pi_nca], start, p.frames)
-snapshots = [(steps, state[:KNOWN_COUNT].cpu()) for steps, state in rolled]  # no hidden channels
-print(f"{snapshots[-1][0]} steps in {len(snapshots)} frames")
+planes = []  # of the film: the mean speed alone
+for steps, state in rollout_frames([init_nca, pi_nca], start, p.frames):
+    planes.append((steps, plotting.air_plane(state, SPEED)))
+print(f"{steps} steps in {len(planes)} frames")
 
 # %% [markdown]
-# The field where the rollout ends, beside the simulation. Jets between buildings and still air
-# behind them should stand where the simulation has them.
+# The field where the rollout ends, beside the simulation if the case has one. Jets between buildings and
+# still air behind them should stand where the simulation has them.
 
 # %%
-final = snapshots[-1][1]
-plotting.plot_comparison(final, target, extent)
+final = state[:KNOWN_COUNT].cpu()
+if target is None:
+    figure = plotting.plot_channels(final, PREDICTED_CHANNELS, extent)
+else:
+    figure = plotting.plot_comparison(final, target, extent)
+figure
 
 # %% [markdown]
 # ## The film
 #
-# The wind of the automaton on the left, the simulation's mean on the right.
+# The wind of the automaton on the left, the simulation's mean on the right, if there is one.
 
 # %%
 folder = new_folder(output_path(p.output_dir), "video_rollout")
-write_film(folder / "film.mp4", draw_film(snapshots, target, extent))
+write_film(folder / "film.mp4", draw_film(planes, target, extent))
 print("film:", f"{folder.name}/film.mp4")
 display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 
@@ -126,6 +137,9 @@ RolloutViewer(
 # Each from 0 to 1, 1 best. The physical ones are scaled by what the simulation itself reaches.
 
 # %%
-metrics = ScaledPhysicsMetrics(dataset.states, dataset.extents)
-for name, value in metrics(final[None], dataset.states, dataset.extents).items():
-    print(f"{name:>10}  {float(value):.2f}")
+if target is None:
+    print("no scores: nobody has simulated this case")
+else:
+    metrics = ScaledPhysicsMetrics(dataset.states, dataset.extents)
+    for name, value in metrics(final[None], dataset.states, dataset.extents).items():
+        print(f"{name:>10}  {float(value):.2f}")

@@ -74,7 +74,10 @@ rules = [init_nca, pi_nca]
 places = list_cases(input_path("data_dir", p.data_dir))
 known = list_cases(input_path("train_dir", p.train_dir)) if p.train_dir else {}
 cases = [load_case(*place, p.image_size) for place in places.values()]
-seen = [load_case(*place, p.image_size).states[0] for place in known.values()]
+trained_on = [load_case(*place, p.image_size) for place in known.values()]
+for case in [*cases, *trained_on]:
+    case.require_fields()
+seen = [case.states[0] for case in trained_on]
 names = [case.names[0] for case in cases]
 print(f"{len(cases)} cases to score, {len(seen)} in the training data")
 if both := places.keys() & known:
