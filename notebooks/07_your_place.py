@@ -147,7 +147,8 @@ if weather:
     print(f"{weather.name}. {comfort_criterion.source}.", *weather.remarks, sep="\n")
     title = f"{comfort_criterion.name}, climate of {weather.name}"
     pictures["comfort"] = plotting.plot_classes(place, classes, labels, title, doubts)
-    display(pictures["comfort"], comfort.areas(classes, comfort_criterion, place.grid.cell))
+    shares = comfort.areas(classes, comfort_criterion, place.grid.cell)
+    display(pictures["comfort"], shares.style.format({"area": "{:,.0f} m²", "share": "{:.1%}"}))
 
 # %% [markdown]
 # ## Before and after
@@ -172,7 +173,8 @@ if p.proposal and weather:
         planned, new_classes, labels, f"with the proposal: {title}"
     )
     display(pictures["comfort with the proposal"])
-    display(comfort.changes(classes, new_classes, comfort_criterion, place.grid.cell))
+    moved = comfort.changes(classes, new_classes, comfort_criterion, place.grid.cell)
+    display(moved.style.format("{:,.0f} m²"))
 
 # %% [markdown]
 # ## Files
@@ -196,6 +198,4 @@ cities.write_geotiff(folder / "wind.tif", place, layers)
 cities.write_maps(folder / "wind.nc", maps, planes)
 for name, picture in pictures.items():
     picture.savefig(folder / f"{name.replace(' ', '_')}.png", dpi=150)
-print(
-    f"written to {p.output_dir}/{folder.name}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
-)
+print(f"written to {p.output_dir}/{folder.name}:", *sorted(path.name for path in folder.iterdir()))

@@ -47,10 +47,12 @@ def read(name, *held_out):
 def over_seeds(table, columns, costs=()):
     found = table.groupby(["model", "held_out"], sort=False)
     mean, spread = found[list(columns)].mean(), found[list(columns)].std()
-    shown = mean.map("{:.3f}".format) + spread.map(lambda x: "" if np.isnan(x) else f" ± {x:.3f}")
+    shown = mean.map("{:.3f}".format) + spread.map(lambda x: "" if np.isnan(x) else f"±{x:.3f}")
     shown = shown.mask(mean.isna(), "–").rename(columns=columns)
     shown.insert(0, "seeds", found.size())
-    return shown.join(found[list(costs)].first().rename(columns=costs)).droplevel("held_out")
+    spent = found[list(costs)].first().rename(columns=costs).astype(str)
+    spent = spent.replace({"^nan$": "–", r"\.0$": ""}, regex=True)
+    return shown.join(spent).droplevel("held_out")
 
 
 # %%

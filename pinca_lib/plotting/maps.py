@@ -68,7 +68,7 @@ def plot_wind(
     _buildings(axes, place)
     _hatch(axes, place, doubtful)
     _north_scale_and_wind(axes, place, maps.wind_from[number])
-    direction = f"wind from {maps.wind_from[number]:.0f}°"
+    direction = f"wind from {maps.wind_from[number]:g}°"
     axes.set_title(title or f"{place.name}: {direction}")
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mean speed at 2 m (m/s)")
     _legend(axes, [], doubtful)
@@ -80,7 +80,7 @@ def plot_directions(maps: WindMaps) -> Figure:
     count = len(maps.wind_from)
     columns = min(4, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(2.9 * columns + 0.8, 2.9 * rows), dpi=60, layout="constrained")
+    figure = Figure(figsize=(2.2 * columns + 0.8, 2.2 * rows), dpi=80, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     norm = Normalize(0, float(np.nanpercentile(maps.speed, 99.5)))
     image: Any = None
@@ -89,7 +89,7 @@ def plot_directions(maps: WindMaps) -> Figure:
         _buildings(axes, maps.place)
         _arrow(axes, maps.wind_from[number])
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        axes.set_title(f"from {maps.wind_from[number]:.0f}°", fontsize=9)
+        axes.set_title(f"from {maps.wind_from[number]:g}°", fontsize=9)
     for axes in grid[count:]:
         axes.remove()
     figure.colorbar(image, ax=list(grid[:count]), shrink=0.6, label="mean speed at 2 m (m/s)")
