@@ -50,8 +50,8 @@ def over_seeds(table, columns, costs=()):
     shown = mean.map("{:.3f}".format) + spread.map(lambda x: "" if np.isnan(x) else f"±{x:.3f}")
     shown = shown.mask(mean.isna(), "–").rename(columns=columns)
     shown.insert(0, "seeds", found.size())
-    spent = found[list(costs)].first().rename(columns=costs).astype(str)
-    spent = spent.replace({"^nan$": "–", r"\.0$": ""}, regex=True)
+    spent = found[list(costs)].first().rename(columns=costs).astype(object).fillna("–")
+    spent = spent.astype(str).replace(r"\.0$", "", regex=True)
     return shown.join(spent).droplevel("held_out")
 
 

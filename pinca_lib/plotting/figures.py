@@ -69,10 +69,10 @@ def air_plane(state: Tensor, channel: int) -> np.ndarray:
 
     Dynamic channels are NaN in buildings; base channels are returned everywhere.
     """
-    plane = state[channel].detach().cpu().numpy().astype(float)
+    plane = state[channel].detach().cpu().numpy().astype(np.float32)
     if channel in range(PREDICTED.start):
         return plane
-    return np.where(state[GEO_MASK].detach().cpu().numpy() > 0, plane, np.nan)
+    return np.where(state[GEO_MASK].detach().cpu().numpy() > 0, plane, np.float32(np.nan))
 
 
 def draw_plane(

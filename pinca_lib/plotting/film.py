@@ -48,24 +48,25 @@ def rollout_frames(rules: Sequence[CA], state: Tensor, frames: int) -> Iterator[
 
 
 def draw_film(
-    snapshots: Sequence[tuple[int, Tensor]],
+    planes: Sequence[tuple[int, np.ndarray]],
     target: Tensor | None,
     extent: Sequence[float] | Tensor,
     channel: int = SPEED,
     name: str = "PI-NCA",
 ) -> Iterator[np.ndarray]:
-    """Draw each snapshot next to the target.
+    """Draw one channel of each frame next to the target.
 
     Parameters
     ----------
-    snapshots : sequence of (int, Tensor of shape (C, H, W))
-        From ``rollout_frames``.
+    planes : sequence of (int, ndarray of shape (H, W))
+        For each frame, the steps so far and the channel (``air_plane`` of a state). A whole state
+        for each frame would take gigabytes on a large grid.
     target : Tensor of shape (12, H, W), or None
-        Sets the range of the colours. Without a target only the snapshots are drawn, and the last
-        of them sets the range.
+        Sets the range of the colours. Without a target only the frames are drawn, and the last of
+        them sets the range.
     extent : (height, width) in metres
     channel : int
-        The channel to show.
+        The channel that the planes show.
     name : str
         Name of the automaton, for the title.
 
@@ -75,7 +76,7 @@ def draw_film(
         RGB, with even sides, which h264 requires.
     """
     kind = describe(channel)
-    reference = air_plane(snapshots[-1][1] if target is None else target, channel)
+    reference = planes[-1][1] if target is None else air_plane(target, channel)
     norm = colour_range(kind, reference)
     panels = 1 if target is None else 2
     figure = Figure(figsize=(4.5 * panels, 4), dpi=80, layout="constrained")
@@ -84,8 +85,8 @@ def draw_film(
     image = draw_plane(left, np.zeros_like(reference), kind, extent, norm, name)
     for axes in right:
         draw_plane(axes, reference, kind, extent, norm, "simulation")
-    for steps, state in snapshots:
-        image.set_data(air_plane(state, channel))
+    for steps, plane in planes:
+        image.set_data(plane)
         left.set_title(f"{name}, step {steps}")
         canvas.draw()
         figure.set_layout_engine("none")  # keep the first layout: the panels must not move

@@ -1,4 +1,4 @@
-"""Save films, pictures and fields of the viewer, and make its static page."""
+"""What the viewer writes: films, pictures and fields, and its static page."""
 
 import base64
 import html
@@ -6,90 +6,116 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Lock, Thread
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from pinca_lib.automaton import CA
-from pinca_lib.channels import DWDZ, PREDICTED_CHANNELS, SPEED
-from pinca_lib.datasets import WindDataset
-from pinca_lib.errors import error_line
-from pinca_lib.plotting import draw_film, plot_channels, plot_comparison, steps_before, write_film
-from pinca_lib.runs import new_folder
+from pinca_lib.channels import DWDZ, PREDICTED_CHANNELS
+from pinca_lib.cities import write_buildings, write_maps
+from pinca_lib.datasets import write_netcdf
+from pinca_lib.evaluation import doubtful
+from pinca_lib.plotting import (
+    air_plane,
+    draw_film,
+    plot_channels,
+    plot_comparison,
+    plot_wind,
+    steps_before,
+    write_film,
+)
+from pinca_lib.viewer.album import Album
 from pinca_lib.viewer.live import LiveRollout, Snapshot
+from pinca_lib.viewer.panels import View
+from pinca_lib.viewer.scenes import PlaceScene, ReferenceWind, Scene
 
 STILL_FRAMES = 75  # largest number of frames of the static page's film
 STILL_COST = 2**21  # its largest number of steps times cells, about: a second or two
 
 
-class Album:
-    """A folder ``viewer_<YYYYmmdd-HHMMSS>`` for saved files; it is made with the first file.
+def keep_fields(album: Album, live: LiveRollout, view: View, model: str) -> None:
+    """Save the state that is viewed as NetCDF; ``model`` is the name of the rules."""
+    steps, state = live.state_at(view.history_index)
+    write = partial(write_fields, live=live, steps=steps, state=state, wind=view.wind, model=model)
+    album.keep(f"step_{steps}.nc", write)
 
-    Files are numbered, and never overwritten. They are written in a thread, so that the viewer
-    keeps running.
+
+def keep_picture(album: Album, live: LiveRollout, view: View, model: str) -> None:
+    """Save the state that is viewed as a picture."""
+    steps, state = live.state_at(view.history_index)
+    figure = plot_fields(live, state, view.wind)
+    album.keep(f"step_{steps}.png", partial(figure.savefig, dpi=150))
+
+
+def keep_film(album: Album, live: LiveRollout, view: View, model: str) -> None:
+    """Save the rollout so far as a film."""
+    write = partial(
+        write_history, live=live, snapshots=live.record(), view=replace(view), name=model,
+        tell=album.tell,
+    )  # fmt: skip
+    album.keep(f"step_{live.steps}.mp4", write)
+
+
+def keep_buildings(album: Album, live: LiveRollout, view: View, model: str) -> None:
+    """Save the buildings of a place as they are now."""
+    if isinstance(live.scene, PlaceScene):
+        edited = live.scene.edited(live.state)
+        write = partial(write_buildings, place=edited, before=live.scene.place)
+        album.keep("buildings.geojson", write)
+
+
+def plot_fields(live: LiveRollout, state: Tensor, wind: ReferenceWind) -> Figure:
+    """Plot a state: a map of a place; of a case all fields, compared unless the city is edited."""
+    scene = live.scene
+    if isinstance(scene, PlaceScene):
+        return plot_wind(scene.maps(state, wind), 0, doubtful(scene.unlike(state, live.rules)))
+    target = live.target_of(state)
+    if target is None:
+        return plot_channels(state, PREDICTED_CHANNELS, scene.extent)
+    channels = PREDICTED_CHANNELS[: None if scene.has_dwdz else -1]
+    return plot_comparison(state, target, scene.extent, channels)
+
+
+def write_fields(
+    path: Path, live: LiveRollout, steps: int, state: Tensor, wind: ReferenceWind, model: str
+) -> None:
+    """Write a state as NetCDF, a place as ``cities.write_maps`` does.
 
     Parameters
     ----------
-    output_dir : Path
-        Folder in which this folder is made.
-    tell : callable
-        Called with one line of text, which says where a file was saved or why it was not.
+    path : Path
+    live : LiveRollout
+    steps : int
+        Steps that led to the state.
+    state : Tensor of shape (>= 12, H, W)
+    wind : ReferenceWind
+    model : str
+        Name of the rules.
     """
-
-    def __init__(self, output_dir: Path, tell: Callable[[str], None]):
-        self.output_dir, self.tell = output_dir, tell
-        self.count, self.writing = 0, 0
-        self._folder: Path | None = None
-        self._lock = Lock()
-
-    def keep(self, name: str, write: Callable[[Path], None]) -> None:
-        """Save a file in a thread.
-
-        Parameters
-        ----------
-        name : str
-            Name of the file, without its number.
-        write : callable
-            Writes the file to the path that it is called with.
-        """
-        self.writing += 1
-        Thread(target=self._keep, args=(name, write), daemon=True).start()
-
-    def _keep(self, name: str, write: Callable[[Path], None]) -> None:
-        with self._lock:  # one file at a time
-            try:
-                self._folder = self._folder or new_folder(self.output_dir, "viewer")
-                self.count += 1
-                path = self._folder / f"{self.count:02d}_{name}"
-                write(path)
-                outcome = f"saved {path}"
-            except Exception as error:  # show any error to the user, and keep running
-                outcome = f"not saved: {error_line(error)}"
-            self.writing -= 1
-            self.tell(outcome)
-
-
-def plot_fields(live: LiveRollout, state: Tensor) -> Figure:
-    """Plot all fields of a state, compared with the simulation unless the city is edited."""
-    target = live.target_of(state)
-    if target is None:
-        return plot_channels(state, PREDICTED_CHANNELS, live.extent)
-    channels = PREDICTED_CHANNELS[: None if live.has_dwdz else -1]
-    return plot_comparison(state, target, live.extent, channels)
+    scene = live.scene
+    if isinstance(scene, PlaceScene):
+        unlike = doubtful(scene.unlike(state, live.rules)).astype("int8")
+        planes = {"unlike_training": (unlike, "cells unlike the training data")}
+        write_maps(path, scene.maps(state, wind), planes)
+        return
+    city = "as simulated" if live.target_of(state) is not None else "edited"
+    about = {"case": scene.name, "city_and_wind": city, "automaton_steps": steps, "rules": model}
+    write_netcdf(path, state, scene.extent, about)
 
 
 def write_history(
     path: Path,
     live: LiveRollout,
     snapshots: Sequence[Snapshot],
-    channel: int,
+    view: View,
     name: str,
     tell: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write a film of one channel from snapshots of a rollout.
+    """Write a film of the channel that is viewed from snapshots of a rollout.
 
     Parameters
     ----------
@@ -97,19 +123,21 @@ def write_history(
         The mp4 file to write.
     live : LiveRollout
     snapshots : sequence of Snapshot
-    channel : int
+    view : View
     name : str
         Name of the model, for the title.
     tell : callable
         Called with a line of text on the progress, once per frame.
     """
+    scene, channel = live.scene, view.channel
     target = live.target_of(snapshots[-1][1])
-    if channel == DWDZ and not live.has_dwdz:
+    if channel == DWDZ and not scene.has_dwdz:
         target = None
-    states = [(steps, state) for steps, state, _ in snapshots]
+    planes = [(steps, air_plane(scene.shown(state, view.wind), channel))
+              for steps, state, _ in snapshots]  # fmt: skip
 
     def counted():
-        pictures = draw_film(states, target, live.extent, channel, name)
+        pictures = draw_film(planes, target, scene.shown_extent, channel, name)
         for number, picture in enumerate(pictures, 1):
             tell(f"drawing the film: {number} of {len(snapshots)} frames")
             yield picture
@@ -117,30 +145,32 @@ def write_history(
     write_film(path, counted())
 
 
-def still_page(rules: Sequence[CA], case: WindDataset, name: str, mark: str) -> str:
+def still_page(rules: Sequence[CA], scene: Scene, view: View, name: str, mark: str) -> str:
     """Return the HTML that a notebook shows without a kernel: a film and the last fields.
 
     Parameters
     ----------
-    rules, case
+    rules, scene
         As for ``LiveRollout``.
+    view : View
     name : str
         Name of the model.
     mark : str
         Identifies the page, so that a running viewer can hide it.
     """
-    live = LiveRollout(rules, case, rules[0].w1.weight.device)
+    live = LiveRollout(rules, scene, rules[0].w1.weight.device)
+    cells = math.prod(scene.start.shape[-2:])
     with suppress(FloatingPointError):  # if the rollout diverges, show it up to there
-        while live.frames < STILL_FRAMES and live.steps * math.prod(live.shape) < STILL_COST:
+        while live.frames < STILL_FRAMES and live.steps * cells < STILL_COST:
             live.advance(steps_before(live.frames))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        write_history(path, live, live.record(), SPEED, name)
+        write_history(path, live, live.record(), view, name)
         film = base64.b64encode(path.read_bytes()).decode()
     png = io.BytesIO()
-    plot_fields(live, live.state).savefig(png, format="png", dpi=60)
+    plot_fields(live, live.state, view.wind).savefig(png, format="png", dpi=60)
     picture = base64.b64encode(png.getvalue()).decode()
-    title = html.escape(f"{live.name} after {live.steps} steps")
+    title = html.escape(f"{scene.name} after {live.steps} steps")
     return (
         f'<div data-pinca="{mark}"><p>{title}. Run this cell to play the rollout and edit the city.'
         f'</p><video controls loop src="data:video/mp4;base64,{film}"></video><br>'

@@ -7,6 +7,8 @@ import torch
 from small_cities import make_base, make_wind
 from small_rules import city_state, trained
 
+from pinca_lib.channels import SPEED
+from pinca_lib.plotting.figures import air_plane
 from pinca_lib.plotting.film import draw_film, rollout_frames, steps_before, write_film
 from pinca_lib.rollouts import rollout
 
@@ -27,8 +29,8 @@ def test_frames_are_states_of_a_single_rollout():
 def test_a_film_is_h264_with_a_frame_for_every_snapshot(tmp_path):
     base = make_base(24, 20)
     target = torch.from_numpy(np.concatenate([base, make_wind(base, 30, dwdz=True)])).float()
-    snapshots = [(step, target * step / 5) for step in range(1, 6)]
-    pictures = list(draw_film(snapshots, target, (48.0, 40.0)))
+    planes = [(step, air_plane(target, SPEED) * step / 5) for step in range(1, 6)]
+    pictures = list(draw_film(planes, target, (48.0, 40.0)))
     assert all(picture.shape == pictures[0].shape for picture in pictures)
     assert pictures[0].dtype == np.uint8
     assert not np.array_equal(pictures[0], pictures[-1])
