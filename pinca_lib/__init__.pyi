@@ -37,6 +37,7 @@ from .datasets import (
 )
 from .errors import (
     InputError as InputError,
+    InputWarning as InputWarning,
 )
 from .evaluation import (
     ScaledPhysicsMetrics as ScaledPhysicsMetrics,
