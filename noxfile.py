@@ -59,7 +59,8 @@ def demo(session: nox.Session) -> None:
     for name in ("07_your_place", *EXPERIMENT):
         output = folder / f"{name}.ipynb"
         _run(session, "papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
-        _run(session, "jupyter", "nbconvert", "--to", "html", "--log-level", "ERROR", str(output))
+        _run(session, "jupyter", "nbconvert", "--to", "html", "--coalesce-streams",
+             "--log-level", "ERROR", str(output))  # fmt: skip
     session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
     session.log(f"and {folder / '03_video_rollout.html'}: a rollout beside the simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
