@@ -59,8 +59,8 @@ def demo(session: nox.Session) -> None:
     for name in ("07_your_place", *EXPERIMENT):
         output = folder / f"{name}.ipynb"
         _run(session, "papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
-        _run(session, "jupyter", "nbconvert", "--to", "html", "--coalesce-streams",
-             "--log-level", "ERROR", str(output))  # fmt: skip
+        once = "--CoalesceStreamsPreprocessor.enabled=True"  # a progress bar is one line of a page
+        _run(session, "jupyter", "nbconvert", "--to", "html", once, "--log-level=ERROR", str(output))
     session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
     session.log(f"and {folder / '03_video_rollout.html'}: a rollout beside the simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
