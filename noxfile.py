@@ -27,6 +27,7 @@ NOTEBOOKS = (
     "07_your_place",
     "08_comparison",
 )
+AS_PAGE = ("--to=html", "--log-level=ERROR", "--CoalesceStreamsPreprocessor.enabled=True")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
@@ -59,8 +60,7 @@ def demo(session: nox.Session) -> None:
     for name in ("07_your_place", *EXPERIMENT):
         output = folder / f"{name}.ipynb"
         _run(session, "papermill", f"notebooks/{name}.ipynb", str(output), *session.posargs)
-        once = "--CoalesceStreamsPreprocessor.enabled=True"  # a progress bar is one line of a page
-        _run(session, "jupyter", "nbconvert", "--to", "html", once, "--log-level=ERROR", str(output))
+        _run(session, "jupyter", "nbconvert", *AS_PAGE, str(output))
     session.log(f"Done. Open {folder / '07_your_place.html'} in a browser: the wind in a place;")
     session.log(f"and {folder / '03_video_rollout.html'}: a rollout beside the simulation.")
     session.log(f"The runs' logs, checkpoints and figures are in {Path('outputs').resolve()}.")
