@@ -63,6 +63,7 @@ NAMES = tuple(channel.name for channel in CHANNELS)
 BASE_COUNT = 6  # city and wind: a rule never changes them
 KNOWN_COUNT = 12  # base channels, fields and dwdz: the channels with a physical meaning
 STATE_COUNT = 24  # all channels, including the hidden channels
+FIELD_HEIGHT = 2.0  # m above ground at which the fields lie
 
 GEOMETRY = slice(0, 4)  # `city_base` of a city file
 WIND_FIELD = slice(4, KNOWN_COUNT)  # `wind_field` of a city file

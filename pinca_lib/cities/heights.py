@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pinca_lib.channels import FIELD_HEIGHT
 from pinca_lib.errors import InputError, shown
 
-LEAST = 2.0  # m: the predicted fields lie at this height, so lower things are no obstacle to them
+LEAST = FIELD_HEIGHT  # m: lower things are no obstacle to the fields
 TALL = 300.0  # m: a city where more than one building in twenty is taller has a wrong unit
 TALLEST = 1000.0  # m: no building is taller
 SUSPICIOUS_MEDIAN = 60.0  # m: of few quarters in the world, but of any in feet

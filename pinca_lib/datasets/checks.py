@@ -5,6 +5,7 @@ import numpy as np
 from pinca_lib.channels import (
     COORD_X,
     COORD_Y,
+    FIELD_HEIGHT,
     GEO_MASK,
     NAMES,
     SPEED,
@@ -18,7 +19,6 @@ from pinca_lib.channels import (
 from pinca_lib.datasets.meta import is_number, stated_wind
 from pinca_lib.errors import InputError
 
-LEAST = 2.0  # m, height of the fields: what is lower stands in air
 CONTRADICTING = 0.05  # share of cells in which mask and heights may disagree, as at edges of roofs
 OFF_UNIT = 0.01  # of the length of the driving wind; float16 rounds by 0.001
 OFF_COURSE = 5.0  # degrees between the driving wind and what `meta` says of it
@@ -39,12 +39,12 @@ def contradictions(air: np.ndarray, topo: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns
     -------
     flat, raised : ndarray of shape (H, W), bool
-        Buildings without a height, and air with a height of at least ``LEAST``.
+        Buildings without a height, and air with a height of at least ``FIELD_HEIGHT``.
     """
-    return ~air & (topo <= 0), air & (topo >= LEAST)
+    return ~air & (topo <= 0), air & (topo >= FIELD_HEIGHT)
 
 
-def doubtful(state: np.ndarray, meta: dict, where: str) -> list[str]:
+def faults(state: np.ndarray, meta: dict, where: str) -> list[str]:
     """Say what looks wrong in a case, one line for each fault.
 
     Parameters
@@ -77,14 +77,14 @@ def _heights(state: np.ndarray, where: str) -> str:
     flat, raised = contradictions(state[GEO_MASK] > 0, state[TOPO])
     if raised.sum() > (state[GEO_MASK] > 0).sum() / 2:
         raise InputError(
-            f"{where}: topo is {LEAST:g} m or more in {raised.sum()} cells of air, most of it; "
+            f"{where}: topo is {FIELD_HEIGHT:g} m or more in {raised.sum()} cells of air, most of it; "
             "expected geo_mask 1 in air, 0 in buildings, and topo 0 in air. Is the mask inverted, "
             "or topo an elevation?"
         )
     if (flat | raised).mean() <= CONTRADICTING:
         return ""
     return (
-        f"geo_mask contradicts topo, which is 0 in {flat.sum()} cells of buildings and {LEAST:g} m "
+        f"geo_mask contradicts topo, which is 0 in {flat.sum()} cells of buildings and {FIELD_HEIGHT:g} m "
         f"or more in {raised.sum()} cells of air; expected 0 in air and heights in buildings: "
         "correct whichever is wrong"
     )

@@ -35,7 +35,7 @@ from pinca_lib.channels import (
     WIND_Y,
 )
 from pinca_lib.datasets import hdf5
-from pinca_lib.datasets.checks import doubtful
+from pinca_lib.datasets.checks import faults
 from pinca_lib.datasets.meta import check_channels, read_meta, stated_wind
 from pinca_lib.errors import InputError, shown
 from pinca_lib.writing import written_whole
@@ -69,7 +69,7 @@ class WindCase:
     meta : dict
         The case's ``meta``, unchanged except that ``cityHW`` is a pair of floats.
     remarks : tuple of str
-        What looks wrong, one line for each fault; see ``checks.doubtful``.
+        What looks wrong, one line for each fault; see ``checks.faults``.
     """
 
     city: str
@@ -270,7 +270,7 @@ def _read_case(
                 f"{where}: wind_field is missing, and meta has no wind_dir_xy; expected simulated "
                 "fields, or the unit vector (x, y) of where the driving wind goes"
             )
-    remarks = doubtful(state, meta, where)
+    remarks = faults(state, meta, where)
     if "cityHW" not in meta:
         remarks.append(f"{where}: meta has no cityHW; assuming cells of {CELL_SIZE:g} m")
     if (order := meta.get("row_order", row_order)) == "north_first":
