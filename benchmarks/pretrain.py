@@ -14,7 +14,8 @@ from pathlib import Path
 import papermill
 
 from pinca_lib.runs import PROJECT_ROOT
-from pinca_lib.runs.checkpoints import checkpoints, load_tensors, save_tensors
+from pinca_lib.runs.checkpoints import checkpoints
+from pinca_lib.runs.tensor_files import load_tensors, save_tensors
 
 PRETRAINED = PROJECT_ROOT / "data" / "pretrained"
 EXPERIMENTS = {"init_nca": "01_init_nca", "pi_nca": "02_pi_nca"}

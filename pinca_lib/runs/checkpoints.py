@@ -1,4 +1,4 @@
-"""Write and read checkpoints, and load rules from them."""
+"""Find checkpoints, and load rules from them."""
 
 import hashlib
 import math
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from pinca_lib.automaton import CA
 from pinca_lib.channels import FIELDS, FLUX_Y, STATE_COUNT
-from pinca_lib.errors import InputError, first_line
-from pinca_lib.runs.devices import to_device
-from pinca_lib.runs.parameters import input_path
-from pinca_lib.writing import written_whole
+from pinca_lib.errors import InputError
+from pinca_lib.runs.parameters import PARAMETERS, input_path
+from pinca_lib.runs.tensor_files import load_tensors
+
+UNITS = 1e-9, 1e9  # smallest and largest size of a channel; those of real data are 1e-3 to 1e2
 
 
 def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
@@ -77,7 +78,9 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
                 f"{channels} channels and {hidden} hidden units; use a checkpoint that was trained "
                 f"with {channels} channels"
             )
-        if not found.isfinite().all():
+        if found.is_complex() or found.is_floating_point() != expected[key].is_floating_point():
+            raise InputError(f"{path}: {key} is of {found.dtype}, expected {expected[key].dtype}")
+        if not found.double().isfinite().all():
             raise InputError(
                 f"{path}: {key} holds NaN or infinity; that training had diverged; use an earlier "
                 "checkpoint"
@@ -89,17 +92,24 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
                 f"{path}: was trained on top of another Init-NCA than the given one; use an "
                 "init_checkpoint and a pi_checkpoint that belong together"
             )
-    if (scale := int(weights.get("_scale", 1))) < 1:
-        raise InputError(
-            f"{path}: _scale is {scale}, expected the width of the rule's cells: 1 or more"
-        )
+    for key, name in (("_scale", "scale"), ("alpha", "alpha")):
+        value, limits = float(weights.get(key, 1)), PARAMETERS[name]
+        if not limits.low <= value <= limits.high:
+            raise InputError(f"{path}: {key} is {value:g}, expected {limits.expected}")
+    if "units" in weights:
+        smallest, largest = weights["units"].min().item(), weights["units"].max().item()
+        if not UNITS[0] <= smallest <= largest <= UNITS[1]:
+            raise InputError(
+                f"{path}: units go from {smallest:g} to {largest:g}, expected sizes of channels, "
+                f"from {UNITS[0]:g} to {UNITS[1]:g}"
+            )
     rule = CA(
         channels,
         hidden,
         units=weights.get("units"),
         alpha=weights.get("alpha"),
         follows_wind="_follows_wind" in weights,
-        scale=scale,
+        scale=int(weights.get("_scale", 1)),
     )
     rule.load_state_dict(weights)
     rule.cells = _cells(path, saved.get("cells"))
@@ -145,7 +155,7 @@ def _cells(path: Path, found: Any) -> tuple[float, float] | None:
         return None
     try:
         least, most = map(float, found)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         least = most = math.nan
     if not 0 < least <= most < math.inf:
         raise InputError(f"{path}: cells is {found!r}, expected the least and largest side in m")
@@ -166,29 +176,6 @@ def fingerprint_of(rule: CA) -> str:
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def load_tensors(path: Path) -> Any:
-    """Load a file of tensors and plain values that ``torch.save`` wrote, onto the CPU.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, or contains other objects, which are never loaded.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types, depending on the damage
-        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
-
-
-def save_tensors(data: Any, path: Path) -> None:
-    """Write nested tensors and plain values with ``torch.save``, after a copy to the CPU.
-
-    A crash leaves the old file or the new one, never a part of it.
-    """
-    with written_whole(path) as partial:
-        torch.save(to_device(data, "cpu"), partial)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:

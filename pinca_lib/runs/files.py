@@ -1,5 +1,6 @@
-"""Make a run folder, and read and write its configuration and its log."""
+"""Make and lock a run folder, and read and write its configuration."""
 
+import hashlib
 import json
 import subprocess
 import time
@@ -7,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from filelock import FileLock, Timeout
 
 from pinca_lib.errors import InputError, shown
 from pinca_lib.runs.parameters import PROJECT_ROOT
@@ -31,7 +32,7 @@ def new_folder(output_dir: Path, experiment: str) -> Path:
                 return folder
             except FileExistsError:  # another run started within the same second
                 time.sleep(1)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"output_dir: cannot write to {output_dir} ({error})") from error
 
 
@@ -45,11 +46,11 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read ({shown(error)}); is this a run folder?"
         ) from error
-    if not isinstance(content, dict) or "parameters" not in content:
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise InputError(f"{path}: not the config.json of a run")
     return content
 
@@ -60,38 +61,32 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a CSV log; a new log first gets a row with the names of its columns."""
-    table = pd.DataFrame([row])
-    table.to_csv(path, mode="a", header=not path.exists(), index=False, na_rep="nan")
+def digest_of(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the configuration of a run, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def cut_log(path: Path, before: int) -> list[dict[str, float]]:
-    """Remove the rows of a log from some iteration on, and incomplete rows.
+def locked(folder: Path) -> FileLock:
+    """Lock a run folder for this process, and return the lock, which can be released.
 
-    Parameters
-    ----------
-    path : Path
-        A CSV file with a column ``iteration``. If no row is left, it is deleted.
-    before : int
-        Rows of this and later iterations are removed.
+    The system releases a lock when its process ends, however it ends. So none can be left behind.
 
-    Returns
-    -------
-    list of dict
-        The rows that are left.
+    Raises
+    ------
+    InputError
+        If another process has locked the folder, or it cannot be written.
     """
-    if not path.exists():
-        return []
-    log = pd.read_csv(path, dtype=str, keep_default_na=False)
-    log = log[(log != "").all(axis=1)]  # a power cut can leave a row with fewer columns
-    log = log[log["iteration"].astype(int) < before]
-    if log.empty:
-        path.unlink()
-        return []
-    with written_whole(path) as partial:
-        log.to_csv(partial, index=False)
-    return log.map(float).to_dict("records")
+    lock = FileLock(folder / ".lock", timeout=0, thread_local=False, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder}: another process trains in this folder; wait until it has ended, or stop it "
+            "(an interrupted notebook keeps its run until its kernel is shut down)"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    return lock
 
 
 def git_revision() -> str | None:

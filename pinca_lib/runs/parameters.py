@@ -7,9 +7,11 @@ checks all of them.
 
 import ast
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +56,9 @@ class Parameter:
         Permitted texts; any text if empty.
     special : float or None
         A number that is permitted although it is outside the range.
+    may_be_number : bool
+        Whether a text may be given as a number. For names and paths this is refused: papermill and
+        YAML turn ``045`` and ``2024_06`` into 45 and 202406, and what was meant is lost.
     """
 
     type: type
@@ -61,6 +66,7 @@ class Parameter:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     special: float | None = None
+    may_be_number: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """Return a value, converted to the type of the parameter.
@@ -73,11 +79,18 @@ class Parameter:
         wrong = InputError(f"parameter {name}={shown(value)!r}: expected {self.expected}")
         if self.type is str:
             if isinstance(value, int | float) and not isinstance(value, bool):
-                value = str(value)  # papermill turns `-p case 45` into a number
+                if not self.may_be_number:
+                    raise InputError(
+                        f"parameter {name}={shown(value)}: expected text, not a number; "
+                        "papermill's -p turns text like 045 or 2024_06 into numbers: write "
+                        f"-r {name} 045"
+                    )
+                value = str(value)
             if not isinstance(value, str) or (self.choices and value not in self.choices):
                 raise wrong
             return value
         if self.type is bool:
+            value = _as_bool(value)
             if not isinstance(value, bool):
                 raise wrong
             return value
@@ -117,6 +130,7 @@ PARAMETERS = {
     "start_checkpoint": Parameter(str),
     "case": Parameter(str),
     "train_dir": Parameter(str),
+    "measured_dir": Parameter(str),
     "steps": Parameter(int, 1, 100_000),
     "epochs": Parameter(int, 1, 10_000_000),
     "seed": Parameter(int, 0, 2**32 - 1),
@@ -154,17 +168,41 @@ PARAMETERS = {
     "site": Parameter(str),
     "height_field": Parameter(str),
     "default_height": Parameter(float, 2.0, 300.0, special=0),
-    "crs": Parameter(str),
+    "crs": Parameter(str, may_be_number=True),
     "unit": Parameter(str, choices=("", "m", "mm", "cm", "ft", "in")),
     "up": Parameter(str, choices=("", "y", "z")),
     "terrain": Parameter(str),
-    "wind_from": Parameter(str),
+    "wind_from": Parameter(str, may_be_number=True),
     "wind_speed": Parameter(float, 0.1, 80.0),
     "wind_height": Parameter(float, 1.0, 400.0),
-    "roughness": Parameter(str),
+    "roughness": Parameter(str, may_be_number=True),
     "climate": Parameter(str),
     "criterion": Parameter(str),
 }
+
+
+def checked(name: str, value: Any) -> Any:
+    """Return the value of a parameter of ``PARAMETERS``, converted to its type.
+
+    Raises
+    ------
+    InputError
+        If the parameter is unknown, or the value has another type or is out of range.
+    """
+    if name not in PARAMETERS:
+        raise InputError(f"unknown parameter {shown(name)!r}")
+    if name in ("resume", "gradient_checkpoints"):
+        value = _as_bool(value)
+    if name == "resume" and isinstance(value, bool):  # `-p resume True`
+        value = "latest" if value else ""
+    if name == "gradient_checkpoints" and isinstance(value, bool):  # as in the experiment
+        value = EXPERIMENT_SEGMENTS if value else 0
+    return PARAMETERS[name].check(name, value)
+
+
+def _as_bool(value: Any) -> Any:
+    """Return the bool that a text means, or the value itself. Papermill's ``-r`` gives texts."""
+    return {"true": True, "false": False}.get(str(value).lower(), value)
 
 
 def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
@@ -191,14 +229,7 @@ def read_parameters(namespace: Mapping[str, Any]) -> SimpleNamespace:
         raise InputError(
             f"unknown parameter {shown(name)!r}; this notebook has: {', '.join(sorted(declared))}"
         )
-    values = {}
-    for name in PARAMETERS.keys() & declared:
-        value = namespace[name]
-        if name == "resume" and isinstance(value, bool):  # `-p resume True`
-            value = "latest" if value else ""
-        if name == "gradient_checkpoints" and isinstance(value, bool):  # as in the experiment
-            value = EXPERIMENT_SEGMENTS if value else 0
-        values[name] = PARAMETERS[name].check(name, value)
+    values = {name: checked(name, namespace[name]) for name in PARAMETERS.keys() & declared}
     if values.get("min_steps", 0) >= values.get("max_steps", math.inf):
         raise InputError(
             f"parameter max_steps={values['max_steps']}: expected more than "
@@ -240,6 +271,7 @@ def input_path(name: str, value: Path | str) -> Path:
     """Return the path of an existing file or folder that a parameter names.
 
     A relative path starts at the project's root or, if nothing exists there, at the working folder.
+    ``~`` and environment variables are filled in.
 
     Parameters
     ----------
@@ -253,14 +285,46 @@ def input_path(name: str, value: Path | str) -> Path:
     InputError
         If nothing exists at either place.
     """
-    places = [PROJECT_ROOT / value, Path.cwd() / value]
+    path = _filled_in(name, value)
+    places = [PROJECT_ROOT / path, Path.cwd() / path]
     for place in places:
-        if place.exists():
+        if os.path.exists(place):  # unlike ``Path.exists``, for any text
             return place
     looked = " and ".join(dict.fromkeys(map(str, places)))
     raise InputError(f"parameter {name}={shown(value)!r}: nothing there; looked at {looked}")
 
 
 def output_path(value: str) -> Path:
-    """Return a path to write to; a relative path starts at the project's root."""
-    return PROJECT_ROOT / value
+    """Return the path of ``output_dir``, the folder to write to.
+
+    A relative path starts at the project's root. ``~`` and environment variables are filled in.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or a path of another system.
+    """
+    if not value.strip():
+        raise InputError("parameter output_dir='': expected a folder; '.' is the project's root")
+    return PROJECT_ROOT / _filled_in("output_dir", value)
+
+
+def _filled_in(name: str, value: Path | str) -> Path:
+    """Return a path with ``~`` and environment variables filled in; refuse those of other systems.
+
+    Otherwise ``~``, ``$RUNS`` and ``C:\\new`` would become folders of these names in the project.
+    """
+    text = os.path.expandvars(os.path.expanduser(value))
+    if os.path.exists(PROJECT_ROOT / text):
+        return Path(text)
+    problem = ""
+    if text.startswith("~") or re.search(r"\$\w|\$\{", text):
+        problem = "there is no such user or environment variable"
+    windows = PureWindowsPath(text)
+    if os.name != "nt" and ("\\" in text or windows.drive):
+        problem = "is a path of Windows"
+    if os.name == "nt" and windows.root and not windows.drive:
+        problem = "is not a path of Windows, which begins with a drive"
+    if problem:
+        raise InputError(f"parameter {name}={shown(value)!r}: {problem}")
+    return Path(text)

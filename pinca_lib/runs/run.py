@@ -7,10 +7,21 @@ A folder ``<output_dir>/<experiment>_<YYYYmmdd-HHMMSS>/`` contains
     ca_model_step_<i>.pth    the newest three checkpoints: weights, optimiser, learning rate
                              schedule and state of the random numbers after i iterations
     ca_pool_step_<i>.pth     the sample pool that belongs to the newest checkpoint
+    .lock                    held by the process that trains in the folder
+
+A checkpoint and its pool carry the digest of ``config.json``, and a checkpoint that of the log so
+far. When a run is resumed, what was changed since then is refused or reported. If the newest
+checkpoint is damaged, an older one is used. Pools are large, so older ones are not kept: a
+training then begins with a fresh pool, as it does every 500 iterations anyway.
 """
 
 import platform
+import shutil
+import time
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,31 +35,30 @@ from pinca_lib import __version__
 from pinca_lib.automaton import CA
 from pinca_lib.channels import TOPO
 from pinca_lib.datasets import WindDataset
-from pinca_lib.errors import InputError
-from pinca_lib.runs.checkpoints import (
-    checkpoint_path,
-    checkpoints,
-    fingerprint_of,
-    load_tensors,
-    save_tensors,
-)
+from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.runs.checkpoints import checkpoint_path, checkpoints, fingerprint_of
 from pinca_lib.runs.files import (
-    append_row,
-    cut_log,
+    digest_of,
     git_revision,
+    locked,
     new_folder,
     read_json,
     write_json,
 )
-from pinca_lib.runs.parameters import PARAMETERS, input_path, output_path
+from pinca_lib.runs.log import Log
+from pinca_lib.runs.parameters import PARAMETERS, checked, input_path, output_path
 from pinca_lib.runs.progress import Progress
-from pinca_lib.training import Training
-from pinca_lib.writing import flush_to_disk
+from pinca_lib.runs.tensor_files import load_tensors, save_tensors, size_of
+from pinca_lib.training import SamplePool, Training
+from pinca_lib.writing import written_whole
 
 CHECKPOINT_EVERY = 50  # iterations; a power cut loses at most this many
 CHECKPOINTS_KEPT = 3
+PATIENCE = 60.0  # s, how long the last checkpoint waits for space on the disk
 # Parameters that may change when a run is resumed.
 FREE_ON_RESUME = {"epochs", "device", "data_dir", "init_checkpoint", "output_dir", "resume"}
+# Parameters that were added later, with the values under which a run is as it was before.
+ADDED_LATER = {"gradient_checkpoints": 0, "start_checkpoint": ""}
 
 
 class Run:
@@ -68,22 +78,23 @@ class Run:
     ----------
     parameters : SimpleNamespace
         The parameters of the run: for a resumed run, its own.
-    rows : list of dict
-        The rows of the log so far.
 
     Raises
     ------
     InputError
-        If the run to resume does not exist, is damaged, or has other parameters than those given.
+        If the run to resume does not exist, is damaged, has other parameters than those given, or
+        is trained by another process.
     """
 
     def __init__(self, experiment: str, parameters: SimpleNamespace):
         self.experiment, self.parameters = experiment, parameters
-        self.rows: list[dict[str, float]] = []
         self.about: dict[str, Any] = {}  # on data and Init-NCA, saved in every checkpoint
         self._folder: Path | None = None  # of a new run; made when its first iteration starts
+        self._log: Log | None = None
+        self._config_digest = ""
         if parameters.resume:
             self._folder = _folder_to_resume(experiment, parameters)
+            self._lock = locked(self._folder)
             self.parameters = _merged_parameters(self._folder, parameters)
 
     @property
@@ -102,10 +113,15 @@ class Run:
             )
         return self._folder
 
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The rows of the log so far."""
+        return self._log.rows if self._log else []
+
     def __str__(self) -> str:
         if self._folder is None:
             return f"a new run of {self.experiment}"
-        return f"{self._folder.name}, from iteration {_resumable_step(self._folder)}"
+        return f"{self._folder.name}, from iteration {_step(checkpoints(self._folder)[-1])}"
 
     def iterations(
         self, training: Training, dataset: WindDataset, init_nca: CA | None = None
@@ -125,7 +141,8 @@ class Run:
         Raises
         ------
         InputError
-            If a resumed run was trained on other data, or on top of another Init-NCA.
+            If a resumed run was trained on other data, or on top of another Init-NCA, if none of
+            its checkpoints is sound, or if the disk stays full.
         """
         cells = dataset.cell_sizes
         tallest = float(dataset.states[:, TOPO].max())
@@ -135,19 +152,22 @@ class Run:
         fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
         if self._folder:  # the run is resumed, or the notebook cell is run again after an interrupt
+            self._lock = locked(self._folder)
             done = self._restore(training, fingerprint)
         else:
             done = 0
             self._folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
-            write_json(self.folder / "config.json", self._config(fingerprint))
-            self._save(training, 0)
+            self._lock = locked(self._folder)
+            self._log = Log(self._folder / "metrics.csv")
+            self._begin(training, fingerprint)
         with Progress(self.experiment, done, epochs) as progress:
             for iteration in range(done, epochs):
                 yield iteration
                 done = iteration + 1
                 if done % CHECKPOINT_EVERY == 0 or done == epochs:
-                    self._save(training, done)
+                    self._try_to_save(training, done, is_last=done == epochs)
                 progress.update(done)
+        self._lock.release(force=True)
 
     def log(self, iteration: int, values: dict[str, Tensor | float]) -> None:
         """Append a row to ``rows`` and to ``metrics.csv``.
@@ -157,21 +177,32 @@ class Run:
         iteration : int
         values : dict of str to Tensor or float
             Scalars, by name.
+
+        Raises
+        ------
+        RuntimeError
+            If the run is new and its first iteration has not started.
         """
         scalars = {name: torch.as_tensor(value).item() for name, value in values.items()}
-        row = {"iteration": iteration} | scalars
-        append_row(self.folder / "metrics.csv", row)
-        self.rows.append(row)
+        if self._log is None:
+            raise RuntimeError(f"{self}: rows can be logged when its first iteration has started")
+        self._log.append({"iteration": iteration} | scalars)
 
     def save_figures(self, figures: dict[str, Figure]) -> None:
-        """Save figures as ``<name>.png`` in the run folder."""
+        """Save figures as ``<name>.png`` in the run folder; warn if that is not possible."""
         for name, figure in figures.items():
-            figure.savefig(self.folder / f"{name}.png", dpi=120)
+            path = self.folder / f"{name}.png"
+            try:
+                with written_whole(path) as partial:
+                    figure.savefig(partial, dpi=120)
+            except OSError as error:
+                warnings.warn(f"{path}: cannot be written ({error.strerror})", stacklevel=2)
 
     def _config(self, fingerprint: str) -> dict[str, Any]:
         values = {k: v for k, v in vars(self.parameters).items() if k in PARAMETERS}
         return {
             "experiment": self.experiment,
+            "begun": datetime.now(UTC).isoformat(),
             "parameters": values,
             "data_fingerprint": fingerprint,
             **self.about,
@@ -186,29 +217,68 @@ class Run:
             "torch_threads": torch.get_num_threads(),
         }
 
+    def _begin(self, training: Training, fingerprint: str) -> None:
+        """Write the configuration of a new run, and its first checkpoint."""
+        try:
+            write_json(self.folder / "config.json", self._config(fingerprint))
+            self._config_digest = digest_of(read_json(self.folder / "config.json"))
+            self._save(training, 0)
+        except OSError as error:
+            raise InputError(self._unsaved(training, 0, error)) from error
+
     def _save(self, training: Training, done: int) -> None:
         """Save the sample pool, then the checkpoint, and delete what is no longer needed.
 
-        A checkpoint without its pool cannot be resumed. So the pool comes first: once the
+        A checkpoint without its pool cannot be resumed exactly. So the pool comes first: once the
         checkpoint is there, the pair is complete.
         """
-        log = self.folder / "metrics.csv"
-        if log.exists():
-            flush_to_disk(log)
+        assert self._log is not None
+        with suppress(OSError):  # the log is less than the weights; its rows are written later
+            self._log.flush()
         pool = self.folder / f"ca_pool_step_{done}.pth"
-        save_tensors(training.pool.state_dict(), pool)
-        saved = training.state_dict() | self.about | {"epoch": done}
-        save_tensors(saved, checkpoint_path(self.folder, done))
+        belongs = {"epoch": done, "config": self._config_digest}
+        try:
+            save_tensors(training.pool.state_dict() | belongs, pool)
+            saved = training.state_dict() | self.about | belongs | {"log": self._log.digest()}
+            save_tensors(saved, checkpoint_path(self.folder, done))
+        except OSError:
+            pool.unlink(missing_ok=True)  # to leave its space to the next try
+            raise
         for old in checkpoints(self.folder)[:-CHECKPOINTS_KEPT]:
-            old.unlink()
+            _delete(old)
         for old in self.folder.glob("ca_pool_step_*.pth"):
             if old != pool:
-                old.unlink()
+                _delete(old)
+
+    def _try_to_save(self, training: Training, done: int, is_last: bool) -> None:
+        """Save a checkpoint. On a full disk, go on training, or wait with the last checkpoint."""
+        last_try = time.monotonic() + PATIENCE * is_last
+        while True:
+            try:
+                return self._save(training, done)
+            except OSError as error:
+                problem = self._unsaved(training, done, error)
+            if is_last and time.monotonic() > last_try:
+                raise InputError(f"{problem}; make space, and resume the run")
+            then = f"waiting for {PATIENCE:g} s" if is_last else "the training goes on without it"
+            warnings.warn(f"{problem}; {then}: please make space", stacklevel=3)
+            if not is_last:
+                return None
+            time.sleep(1)
+
+    def _unsaved(self, training: Training, done: int, error: OSError) -> str:
+        """Return why a checkpoint could not be saved, and how much space it needs."""
+        needed = size_of([training.pool.state_dict(), training.state_dict()]) / 1e6
+        free = shutil.disk_usage(self.folder).free / 1e6
+        return (
+            f"{self.folder}: the checkpoint after {done} iterations cannot be written "
+            f"({error.strerror or error}); it needs {needed:.0f} MB, {free:.0f} MB are free"
+        )
 
     def _restore(self, training: Training, fingerprint: str) -> int:
-        """Restore the newest checkpoint, and return the number of iterations that are done."""
+        """Restore the newest sound checkpoint; return the number of iterations that are done."""
         config = read_json(self.folder / "config.json")
-        if config["data_fingerprint"] != fingerprint:
+        if config.get("data_fingerprint") != fingerprint:
             raise InputError(
                 f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
                 "this run was trained on; restore it, or start a new run with resume=''"
@@ -219,24 +289,77 @@ class Run:
                 "Init-NCA that this run was trained on top of; give that one, or start a new run "
                 "with resume=''"
             )
-        done = _resumable_step(self.folder)
-        pool = load_tensors(self.folder / f"ca_pool_step_{done}.pth")
-        training.load_state_dict(load_tensors(checkpoint_path(self.folder, done)))
-        training.pool.load_state_dict(pool)
-        self.rows = cut_log(self.folder / "metrics.csv", done)
+        self._config_digest = digest_of(config)
+        for path in reversed(checkpoints(self.folder)):
+            try:
+                saved = self._restored(path, training)
+            except InputError as error:
+                warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=3)
+                continue
+            break
+        else:
+            raise InputError(
+                f"{self.folder}: cannot be resumed; it has no sound checkpoint "
+                "(ca_model_step_<i>.pth) of this run"
+            )
+        done = _step(path)
+        try:
+            self._restored(self.folder / f"ca_pool_step_{done}.pth", training.pool)
+        except InputError as error:
+            warnings.warn(
+                f"{error}; going on with a fresh sample pool, so the run will differ from an "
+                "uninterrupted one",
+                stacklevel=3,
+            )
+            training.pool.refresh()
+        self._log = Log.resumed(self.folder / "metrics.csv", done)
+        if saved.get("log", self._log.digest()) != self._log.digest():
+            warnings.warn(
+                f"{self._log.path}: rows of the first {done} iterations were changed or deleted; "
+                f"going on with the {len(self.rows)} that are there",
+                stacklevel=3,
+            )
+        then, now = config.get("torch_threads"), torch.get_num_threads()
+        if then != now and training.pool.states.device.type == "cpu":
+            warnings.warn(
+                f"{self.folder}: was begun with {then} threads and goes on with {now}, so the last "
+                "digits of its numbers will differ from an uninterrupted run",
+                stacklevel=3,
+            )
         return done
 
+    def _restored(self, path: Path, part: Training | SamplePool) -> dict[str, Any]:
+        """Load a file of this run into the training or its pool, and return its content."""
+        saved = load_tensors(path)
+        belongs = {"epoch": _step(path), "config": self._config_digest}
+        try:
+            differs = [name for name in belongs if saved.get(name, belongs[name]) != belongs[name]]
+            if not differs:
+                part.load_state_dict(saved)
+        except Exception as error:  # files of another kind fail in many ways
+            raise InputError(f"{path}: does not fit this run ({first_line(error)})") from error
+        if "epoch" in differs:
+            raise InputError(
+                f"{path}: is of iteration {shown(saved['epoch'])}; it was renamed, or is of "
+                "another run"
+            )
+        if differs:
+            raise InputError(
+                f"{path}: does not belong to config.json, which was changed since, or is of "
+                "another run; restore it"
+            )
+        return saved
 
-def _resumable_step(folder: Path) -> int:
-    """Return the number of iterations of the newest checkpoint that has its pool."""
-    for path in reversed(checkpoints(folder)):
-        step = int(path.stem.rpartition("_")[2])
-        if (folder / f"ca_pool_step_{step}.pth").exists():
-            return step
-    raise InputError(
-        f"{folder}: cannot be resumed; it has no pair of ca_model_step_<i>.pth and "
-        "ca_pool_step_<i>.pth"
-    )
+
+def _step(path: Path) -> int:
+    """Return the number of iterations in the name of a checkpoint or a sample pool."""
+    return int(path.stem.rpartition("_")[2])
+
+
+def _delete(path: Path) -> None:
+    """Delete a file. If another program holds it, the next checkpoint tries again."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
@@ -245,25 +368,45 @@ def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
         folder = input_path("resume", parameters.resume)
     else:
         output_dir = output_path(parameters.output_dir)
-        found = sorted(p for p in output_dir.glob(f"{experiment}_*") if checkpoints(p))
+        found = [p for p in output_dir.glob(f"{experiment}_*") if checkpoints(p)]
         if not found:
             raise InputError(f"resume='latest': no run of {experiment} in {output_dir}")
-        folder = found[-1]
+        folder = max(found, key=_begun)
     config = read_json(folder / "config.json")
     if config.get("experiment") != experiment:
-        raise InputError(f"{folder}: is a run of {config.get('experiment')}, not of {experiment}")
-    _resumable_step(folder)
+        raise InputError(
+            f"{folder}: is a run of {shown(config.get('experiment'))}, not of {experiment}"
+        )
+    if not checkpoints(folder):
+        raise InputError(f"{folder}: cannot be resumed; it has no ca_model_step_<i>.pth")
     return folder
+
+
+def _begun(folder: Path) -> float:
+    """Return when a run was begun, in s. Names hold the local time, which depends on the place."""
+    path = folder / "config.json"
+    try:
+        return datetime.fromisoformat(read_json(path)["begun"]).timestamp()
+    except (InputError, KeyError, TypeError, ValueError):  # of an older version, or damaged
+        return (path if path.exists() else folder).stat().st_mtime
 
 
 def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
     """Return the run's own parameters, updated by the given ones that are in FREE_ON_RESUME."""
-    then = read_json(folder / "config.json")["parameters"]
-    if missing := vars(now).keys() - then.keys() - {"given"}:
+    path = folder / "config.json"
+    try:
+        then = {k: checked(k, v) for k, v in read_json(path)["parameters"].items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    missing = sorted(vars(now).keys() - then.keys() - {"given"})
+    if added := {name: ADDED_LATER[name] for name in missing if name in ADDED_LATER}:
+        warnings.warn(f"{path}: of an older version, so it gets {added}", stacklevel=3)
+        then |= added
+    if missing := [name for name in missing if name not in added]:
         raise InputError(
-            f"{folder}: was made by an older version without the parameters "
-            f"{', '.join(sorted(missing))}; start a new run with resume='' (the checkpoints of the "
-            "old one can still be given as init_checkpoint)"
+            f"{path}: lacks {', '.join(missing)}; it was made by an older version, or damaged; "
+            "start a new run with resume='' (the checkpoints of the old one can still be given as "
+            "init_checkpoint)"
         )
     for name in sorted(now.given - FREE_ON_RESUME):
         if getattr(now, name) != then.get(name):

@@ -168,7 +168,17 @@ class SamplePool:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; the data set has to be the same."""
+        """Restore what ``state_dict`` returned; the data set has to be the same.
+
+        Raises
+        ------
+        ValueError
+            If it is of a pool of another size.
+        """
+        for name, own in self.state_dict().items():
+            if saved[name].shape != own.shape:
+                shapes = tuple(saved[name].shape), tuple(own.shape)
+                raise ValueError("{} has the shape {}, expected {}".format(name, *shapes))
         moves = [Move(*row[:2], *map(bool, row[2:])) for row in saved["moves"].tolist()]
         self._fill(saved["cases"].tolist(), moves)
         self.states[:, DYNAMIC] = saved["dynamic"].to(self.states)

@@ -13,8 +13,9 @@ from benchmarks import compare, trainings
 from benchmarks.rivals import Rival
 from pinca_lib.automaton.rule import CA
 from pinca_lib.datasets.dataset import list_cases, load_case, load_dataset
-from pinca_lib.runs.checkpoints import checkpoints, load_tensors
+from pinca_lib.runs.checkpoints import checkpoints
 from pinca_lib.runs.parameters import PROJECT_ROOT
+from pinca_lib.runs.tensor_files import load_tensors
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from small_rules import city_state
 
 from benchmarks.rivals import NAMES, Rival
 from pinca_lib.automaton.wind_frame import heading
-from pinca_lib.runs.checkpoints import load_tensors, save_tensors
+from pinca_lib.runs.tensor_files import load_tensors, save_tensors
 
 
 def rival(name: str) -> Rival:

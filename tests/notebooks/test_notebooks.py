@@ -17,8 +17,8 @@ from shapely.geometry import Point, box
 from small_cities import write_plain_city
 from small_rules import trained
 
-from pinca_lib.runs.checkpoints import load_tensors
 from pinca_lib.runs.parameters import PROJECT_ROOT
+from pinca_lib.runs.tensor_files import load_tensors
 
 NOTEBOOKS = sorted((PROJECT_ROOT / "notebooks").glob("*.ipynb"))
 TINY = {"image_size": 16, "pool_size": 4, "batch_size": 2, "min_steps": 1, "max_steps": 3}

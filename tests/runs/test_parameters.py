@@ -1,10 +1,12 @@
 """Notebook parameters: right ones in their types, wrong ones in one line that names them."""
 
+import os
+
 import pytest
 
 from pinca_lib.errors import InputError
 from pinca_lib.runs import parameters
-from pinca_lib.runs.parameters import input_path, read_parameters
+from pinca_lib.runs.parameters import input_path, output_path, read_parameters
 
 CELL = """data_dir: str = "data/train"
 epochs: int = 40  # iterations
@@ -128,5 +130,36 @@ def test_a_notebook_shows_the_message_without_a_traceback():
     assert InputError("what was wrong")._render_traceback_() == ["InputError: what was wrong"]
 
 
-def test_a_name_made_of_digits_is_text():
-    assert read_parameters({"case": 45, "In": ["case: str = ''"]}).case == "45"
+@pytest.mark.parametrize("given", ["case = 45", "output_dir = 202406", "data_dir = 1.5"])
+def test_a_name_that_papermill_made_a_number_is_refused_with_the_way_to_give_it(given):
+    name = given.split()[0]
+    namespace = notebook(given) | {"In": [f"{name}: str = ''"]}
+    with pytest.raises(InputError, match=rf"{name}=.*expected text, not a number.* -r {name} 045"):
+        read_parameters(namespace)
+
+
+def test_texts_that_say_a_number_or_a_truth_mean_the_same_by_every_route():
+    cell = {"In": ["epochs: int = 1\nwind_from: str = ''\nbounded: bool = True\nresume: str = ''"]}
+    typed = {"epochs": 7, "wind_from": 270, "bounded": False, "resume": True}
+    raw = {"epochs": "7", "wind_from": "270", "bounded": "False", "resume": "True"}  # by -r
+    assert read_parameters(cell | typed) == read_parameters(cell | raw)
+
+
+def test_home_and_variables_in_paths_are_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    (tmp_path / "data").mkdir()
+    assert input_path("data_dir", "~/data") == tmp_path / "data"
+    assert output_path("$RUNS/new") == tmp_path / "runs" / "new"
+    with pytest.raises(InputError, match="output_dir='.NO_SUCH/new': there is no such user or env"):
+        output_path("$NO_SUCH/new")
+
+
+def test_paths_of_another_system_and_empty_ones_are_refused():
+    of_windows = ["C:\\new", "D:runs", "\\\\server\\runs", "runs\\new"]
+    for path in ["/srv/runs"] if os.name == "nt" else of_windows:
+        with pytest.raises(InputError, match="path of Windows"):
+            output_path(path)
+    with pytest.raises(InputError, match="output_dir='': expected a folder"):
+        output_path("")

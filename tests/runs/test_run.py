@@ -1,8 +1,15 @@
 """Run folders: resuming is exact, logs are complete, and a power cut loses no checkpoint."""
 
 import csv
+import errno
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,14 +23,10 @@ from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.rollouts import rollout
 from pinca_lib.runs import files as runfiles, run as runs
-from pinca_lib.runs.checkpoints import (
-    checkpoints,
-    load_rule,
-    load_tensors,
-    save_tensors,
-    start_from,
-)
+from pinca_lib.runs.checkpoints import checkpoints, load_rule, start_from
+from pinca_lib.runs.parameters import PROJECT_ROOT
 from pinca_lib.runs.run import Run
+from pinca_lib.runs.tensor_files import load_tensors, save_tensors
 from pinca_lib.training.descent import Training, seed_everything
 from pinca_lib.training.losses import InitLoss
 from pinca_lib.training.pool import SamplePool
@@ -118,7 +121,7 @@ def test_the_folder_contains_checkpoints_pool_configuration_and_log(dataset, tmp
     monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
     run, training = train(dataset, settings(tmp_path))
     assert re.fullmatch(r"tiny_\d{8}-\d{6}", run.folder.name)
-    names = sorted(path.name for path in run.folder.iterdir())
+    names = sorted(path.name for path in run.folder.iterdir() if path.name != ".lock")
     kept = [f"ca_model_step_{step}.pth" for step in (4, 6, 7)]
     assert names == [*kept, "ca_pool_step_7.pth", "config.json", "metrics.csv"]
     config = json.loads((run.folder / "config.json").read_text())
@@ -145,7 +148,7 @@ def test_a_power_cut_while_saving_leaves_the_previous_checkpoint(dataset, tmp_pa
     def dying_save(data, file):
         saved.append(data)
         if len(saved) == 6:  # the checkpoint of iteration 4, after its pool
-            file.write_bytes(b"half of it")
+            file.write(b"half of it")
             raise PowerCutError
         real_save(data, file)
 
@@ -205,13 +208,15 @@ def test_a_new_run_has_no_folder_before_its_first_iteration(tmp_path):
     run = Run("tiny", settings(tmp_path))
     assert str(run) == "a new run of tiny"
     with pytest.raises(RuntimeError, match="run of tiny has no folder yet"):
+        assert run.folder
+    with pytest.raises(RuntimeError, match="when its first iteration has started"):
         run.log(0, {"loss": 0.0})
 
 
 def test_a_run_of_an_older_version_cannot_be_resumed(dataset, tmp_path):
     run, _ = train(dataset, settings(tmp_path))
     newer = settings(tmp_path, resume=str(run.folder), augment=True)
-    with pytest.raises(InputError, match="older version without the parameters augment"):
+    with pytest.raises(InputError, match="lacks augment; it was made by an older version"):
         Run("tiny", newer)
 
 
@@ -240,13 +245,210 @@ def test_a_run_that_cannot_be_resumed_raises_an_error_with_the_reason(
         train(dataset, settings(tmp_path, resume="latest", epochs=9))
 
 
-def test_a_damaged_checkpoint_raises_an_error_and_no_file_is_changed(dataset, tmp_path):
-    run, _ = train(dataset, settings(tmp_path))
-    (run.folder / "ca_model_step_7.pth").write_bytes(b"rubbish")
-    before = {path.name: path.read_bytes() for path in run.folder.iterdir()}
-    with pytest.raises(InputError, match=r"ca_model_step_7\.pth: not a readable checkpoint"):
-        train(dataset, settings(tmp_path, resume="latest", epochs=9))
-    assert {path.name: path.read_bytes() for path in run.folder.iterdir()} == before
+def log_alone(dataset, parameters) -> tuple[Run, Training]:
+    """Run a loop that only writes its log and its checkpoints."""
+    run = Run("tiny", parameters)
+    pool = SamplePool(dataset, 8, seed_everything(run.parameters.seed))
+    training = Training(CA(), pool, learning_rate=1e-3)
+    for iteration in run.iterations(training, dataset):
+        run.log(iteration, {"loss": 0.1 * iteration})
+    return run, training
+
+
+@pytest.fixture
+def finished(dataset, tmp_path, monkeypatch) -> Path:
+    """The folder of a finished run, with checkpoints after 4, 6 and 7 iterations."""
+    monkeypatch.setattr(runs, "CHECKPOINT_EVERY", 2)
+    return log_alone(dataset, settings(tmp_path))[0].folder
+
+
+def resumed(dataset, folder: Path, **changes) -> Run:
+    return log_alone(dataset, settings(folder.parent, resume=str(folder), epochs=9, **changes))[0]
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the largest record of a file of tensors."""
+    with zipfile.ZipFile(path) as records:
+        record = max(records.infolist(), key=lambda record: record.file_size)
+    content = bytearray(path.read_bytes())
+    content[record.header_offset + 200 + record.file_size // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip, "CRC-32"),
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "it is cut off"),
+        (lambda path: path.write_bytes(b""), "it is cut off"),
+        (
+            lambda path: shutil.copy(path.with_name("ca_model_step_6.pth"), path),
+            "is of iteration 6",
+        ),
+        (
+            lambda path: shutil.copy(PROJECT_ROOT / "data/pretrained/pi_nca.pth", path),
+            "of another run",
+        ),
+        (lambda path: torch.save([1], path), "not fit"),
+    ],
+)
+def test_a_checkpoint_that_is_damaged_or_another_gives_way_to_the_one_before(
+    dataset, finished, damage, message
+):
+    damage(finished / "ca_model_step_7.pth")
+    with pytest.warns(UserWarning, match="going") as warned:
+        run = resumed(dataset, finished)
+    said = [str(warning.message) for warning in warned]
+    assert re.search(rf"ca_model_step_7\.pth: .*{message}.* going back", said[0])
+    assert "ca_pool_step_6.pth: cannot be read" in said[1]
+    assert len(said) == 2
+    assert [row["iteration"] for row in run.rows] == list(range(9))
+
+
+def other_size(pool: Path) -> None:
+    state = load_tensors(pool)
+    torch.save(state | {"cases": state["cases"][:5]}, pool)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip, "CRC-32"),
+        (Path.unlink, "cannot be read"),
+        (other_size, r"cases has the shape \(5,\)"),
+    ],
+)
+def test_a_pool_that_is_damaged_or_another_gives_way_to_a_fresh_one(
+    dataset, finished, damage, message
+):
+    damage(finished / "ca_pool_step_7.pth")
+    with pytest.warns(UserWarning, match=rf"ca_pool_step_7.*{message}.*with a fresh sample pool"):
+        run = resumed(dataset, finished)
+    assert len(run.rows) == 9
+
+
+def test_a_run_without_a_sound_checkpoint_is_not_resumed_and_nothing_is_changed(dataset, finished):
+    for path in checkpoints(finished):
+        flip(path)
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    with (
+        pytest.warns(UserWarning, match="going back"),
+        pytest.raises(InputError, match="has no sound checkpoint"),
+    ):
+        resumed(dataset, finished)
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+def rewrite(config: Path, change) -> None:
+    content = json.loads(config.read_text())
+    change(content)
+    config.write_text(json.dumps(content))
+
+
+def test_a_changed_configuration_is_noticed(dataset, finished):
+    config = finished / "config.json"
+    rewrite(config, lambda content: None)  # only laid out in another way
+    resumed(dataset, finished)
+    rewrite(config, lambda content: content["parameters"].update(learning_rate="fast"))
+    with pytest.raises(InputError, match=r"config\.json: parameter learning_rate='fast': expected"):
+        resumed(dataset, finished)
+    rewrite(config, lambda content: content["parameters"].update(learning_rate=0.1))
+    with (
+        pytest.warns(UserWarning, match=r"does not belong to config\.json"),
+        pytest.raises(InputError, match="has no sound checkpoint"),
+    ):
+        resumed(dataset, finished)
+
+
+def test_a_parameter_that_did_not_exist_yet_is_as_it_was_then(dataset, finished):
+    with pytest.warns(UserWarning, match=r"older version, so it gets .'gradient_checkpoints': 0"):
+        run = resumed(dataset, finished, gradient_checkpoints=0)
+    assert run.parameters.gradient_checkpoints == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda text: text.replace("\n5,", "\n5,1"), 7),
+        (lambda text: text.partition("\n3,")[0] + "\n", 3),
+        (lambda text: text.partition("\n")[0] + "\n", 0),
+    ],
+)
+def test_a_log_that_was_changed_is_noticed(dataset, finished, change, left):
+    log = finished / "metrics.csv"
+    log.write_text(change(log.read_text()))
+    with pytest.warns(UserWarning, match=f"changed or deleted; going on with the {left} that"):
+        run = resumed(dataset, finished)
+    assert len(run.rows) == left + 2
+    assert len(log.read_text().splitlines()) == left + 3
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(dataset, finished):
+    code = (
+        "import sys; from pathlib import Path; from pinca_lib.runs.files import locked\n"
+        "lock = locked(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(finished)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match="another process trains in this folder"):
+            resumed(dataset, finished)
+        other.kill()
+    assert len(resumed(dataset, finished).rows) == 9
+
+
+def test_latest_is_the_run_that_began_last_wherever_that_was(finished):
+    later = finished.with_name("tiny_20200101-000000")  # by the clock of another time zone
+    shutil.copytree(finished, later)
+    rewrite(later / "config.json", lambda content: content.update(begun="2050-01-01T00:00:00Z"))
+    assert Run("tiny", settings(finished.parent, resume="latest")).folder == later
+    for folder in (finished, later):  # as of an older version
+        rewrite(folder / "config.json", lambda content: content.pop("begun"))
+    os.utime(finished / "config.json", (4e9, 4e9))
+    assert Run("tiny", settings(finished.parent, resume="latest")).folder == finished
+
+
+def test_another_number_of_threads_is_said(dataset, finished, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    with pytest.warns(UserWarning, match="was begun with . threads and goes on with 77"):
+        resumed(dataset, finished)
+
+
+def full_disk(monkeypatch, failures: int) -> None:
+    def save(data, path):
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_tensors(data, path)
+
+    monkeypatch.setattr(runs, "save_tensors", save)
+
+
+def test_on_a_full_disk_a_training_goes_on_and_its_end_waits_for_space(
+    dataset, finished, monkeypatch
+):
+    full_disk(monkeypatch, 2)
+    with pytest.warns(UserWarning, match="cannot be written") as warned:
+        resumed(dataset, finished)
+    middle, end = (str(warning.message) for warning in warned)
+    assert re.search(r"after 8 iter.*needs \d+ MB, \d+ MB are free; the training goes on", middle)
+    assert re.search("after 9 iterations cannot be written .*; waiting for 60 s", end)
+    assert checkpoints(finished)[-1].name == "ca_model_step_9.pth"
+
+
+def test_a_disk_that_stays_full_keeps_the_last_checkpoint(dataset, finished, monkeypatch):
+    full_disk(monkeypatch, 99)
+    monkeypatch.setattr(runs, "PATIENCE", 0)
+    with (
+        pytest.warns(UserWarning, match="the training goes on without it"),
+        pytest.raises(InputError, match="No space left on device.*make space, and resume the run"),
+    ):
+        resumed(dataset, finished)
+    assert checkpoints(finished)[-1].name == "ca_model_step_7.pth"
+    assert (finished / "ca_pool_step_7.pth").exists()
+    with pytest.raises(InputError, match="after 0 iterations cannot be written"):
+        log_alone(dataset, settings(finished.parent))
 
 
 @pytest.mark.parametrize(
@@ -258,10 +460,9 @@ def test_a_damaged_checkpoint_raises_an_error_and_no_file_is_changed(dataset, tm
           for tallest in ("28 m", -1.0, float("nan"), [28.0])),
     ],
 )  # fmt: skip
-def test_a_checkpoint_of_impossible_data_is_refused(dataset, tmp_path, about, message):
-    run, _ = train(dataset, settings(tmp_path))
-    path = run.folder / "ca_model_step_7.pth"
-    torch.save(load_tensors(path) | about, path)
+def test_a_checkpoint_of_impossible_data_is_refused(tmp_path, about, message):
+    path = tmp_path / "impossible.pth"
+    torch.save({"model_state_dict": CA().state_dict()} | about, path)
     with pytest.raises(InputError, match=f"expected {message}"):
         load_rule(str(path))
 
@@ -359,6 +560,17 @@ class Trap:
             "95 hidden units",
         ),
         ({"model_state_dict": {**CA().state_dict(), "_scale": torch.tensor(0)}}, "_scale is 0"),
+        (
+            {"model_state_dict": {**CA().state_dict(), "_scale": torch.tensor(999)}},
+            "from 1 to 64",
+        ),
+        ({"model_state_dict": {**CA().state_dict(), "_scale": torch.tensor(1.5)}}, "float32"),
+        ({"model_state_dict": {**CA().state_dict(), "alpha": torch.tensor(-1.0)}}, "alpha is -1"),
+        ({"model_state_dict": {**CA().state_dict(), "units": torch.zeros(24)}}, "units go from 0"),
+        (
+            {"model_state_dict": CA().state_dict(), "more": torch.zeros(1).expand(10**10)},
+            "a tensor of more numbers than the file",
+        ),
     ],
 )
 def test_a_foreign_checkpoint_stops_with_a_clear_error(tmp_path, content, message):
@@ -378,8 +590,16 @@ def test_a_missing_or_hostile_checkpoint_stops_and_runs_nothing(tmp_path):
         load_rule(str(tmp_path / "trap.pth"))
     assert not (tmp_path / "owned").exists()
     (tmp_path / "empty.pth").touch()
-    with pytest.raises(InputError, match=r"empty\.pth: not a readable checkpoint \(EOFError"):
+    with pytest.raises(InputError, match=r"empty\.pth: not a readable checkpoint \(it is cut off"):
         load_rule(str(tmp_path / "empty.pth"))
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path):
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as records:
+        records.writestr("archive/data.pkl", b"0" * 10**6)
+    with pytest.raises(InputError, match=r"bomb\.pth: not a readable .*its content is compressed"):
+        load_rule(str(path))
 
 
 def test_checkpoints_are_sorted_by_number_and_written_whole(tmp_path):
