@@ -77,16 +77,16 @@ def _heights(state: np.ndarray, where: str) -> str:
     flat, raised = contradictions(state[GEO_MASK] > 0, state[TOPO])
     if raised.sum() > (state[GEO_MASK] > 0).sum() / 2:
         raise InputError(
-            f"{where}: topo is {FIELD_HEIGHT:g} m or more in {raised.sum()} cells of air, most of it; "
-            "expected geo_mask 1 in air, 0 in buildings, and topo 0 in air. Is the mask inverted, "
-            "or topo an elevation?"
+            f"{where}: topo is {FIELD_HEIGHT:g} m or more in {raised.sum()} cells of air, most of "
+            "it; expected geo_mask 1 in air, 0 in buildings, and topo 0 in air. Is the mask "
+            "inverted, or topo an elevation?"
         )
     if (flat | raised).mean() <= CONTRADICTING:
         return ""
     return (
-        f"geo_mask contradicts topo, which is 0 in {flat.sum()} cells of buildings and {FIELD_HEIGHT:g} m "
-        f"or more in {raised.sum()} cells of air; expected 0 in air and heights in buildings: "
-        "correct whichever is wrong"
+        f"geo_mask contradicts topo, which is 0 in {flat.sum()} cells of buildings and "
+        f"{FIELD_HEIGHT:g} m or more in {raised.sum()} cells of air; expected 0 in air and heights "
+        "in buildings: correct whichever is wrong"
     )
 
 
