@@ -17,7 +17,8 @@ dense      real crops, those that the rules of `layouts.py` would    64 x 64
 ========== ========================================================= ========
 
 All layouts pass `layouts.prepare` with a narrowest street of two cells, and closed courtyards
-stay open to the sky. Half of the drawn quarters are bent by a smooth periodic displacement, so
+stay open to the sky. Training cases of 128 x 128 cells are a split of their own, ``train_256m``,
+because all cases of a training have the same grid. Half of the drawn quarters are bent by a smooth periodic displacement, so
 that walls and lanes do not all run along x and y. Each layout has one wind direction, a multiple
 of 15 degrees.
 """
@@ -263,7 +264,7 @@ def drawn(kind: str, number: int) -> Layout:
     heights = prepare(heights, LANE, connected=False)
     return Layout(
         name=f"{kind}_{number:02d}",
-        split="train" if number <= COUNTS[kind][0] else "test",
+        split="test" if number > COUNTS[kind][0] else "train_256m" if kind in SIZES else "train",
         kind=kind,
         heights=heights,
         source="idealised, drawn at random",
@@ -327,7 +328,7 @@ def cases(wheel: Path, work: Path) -> list[Case]:
     placed = []
     for seed, layouts in enumerate(families.values()):
         rng = np.random.default_rng(seed)
-        for split in ("train", "test"):
+        for split in ("train", "train_256m", "test"):
             group = [layout for layout in layouts if layout.split == split]
             for k, layout in enumerate(group):
                 degrees = 15 * int(rng.integers(0, 24))

@@ -53,8 +53,8 @@ class Layout:
     name : str
         Name of the city file.
     split : str
-        ``"train"``, ``"test"`` or ``"fresh"`` (simulated when the shipped weights were final). A
-        geometry is in only one of them.
+        ``"train"``, ``"train_256m"``, ``"test"`` or ``"fresh"`` (simulated when the shipped weights
+        were final). A geometry is in only one of them.
     kind : str
         ``"real"``, ``"regular"``, ``"irregular"`` or one of `FAMILIES`.
     heights : numpy.ndarray
@@ -104,7 +104,7 @@ class Case:
         """Averaging time, T = 16 m / u_tau."""
         if self.layout.kind == "regular":
             return 30.0
-        short = self.layout.kind in FAMILIES and self.layout.split == "train"
+        short = self.layout.kind in FAMILIES and self.layout.split.startswith("train")
         return 15.0 if short else 50.0
 
 

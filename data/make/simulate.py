@@ -485,6 +485,7 @@ def describe(case: Case, raw: dict, figures: dict, spin_up: float) -> dict:
         "kind": layout.kind,
         **figures,
         "u_tau": store.U_TAU,
+        "lid": case.lid,
         "u_tau_lattice": round(float(raw["u_tau"]), 7),
         "spin_up_time": spin_up,
         "averaging_time": round(float(raw["averaging_time"]), 2),
@@ -507,7 +508,7 @@ def finish(case: Case, file: Path, reason: str, out: Path, spin_up: float) -> st
     if reason:
         store.reject(out, case, reason, figures)
     else:
-        store.store(out, case, fields, halves, describe(case, raw, figures, spin_up))
+        store.store(out, case, fields, halves, raw, describe(case, raw, figures, spin_up))
     text = ", ".join(f"{k} {v}" for k, v in figures.items())
     seconds = float(raw["wall_seconds"])
     speed = int(raw["steps"]) * case.layout.heights.size * case.lid / CELL / seconds / 1e6
