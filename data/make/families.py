@@ -17,10 +17,10 @@ dense      real crops, those that the rules of `layouts.py` would    64 x 64
 ========== ========================================================= ========
 
 All layouts pass `layouts.prepare` with a narrowest street of two cells, and closed courtyards
-stay open to the sky. Training cases of 128 x 128 cells are a split of their own, ``train_256m``,
-because all cases of a training have the same grid. Half of the drawn quarters are bent by a smooth periodic displacement, so
+stay open to the sky. Half of the drawn quarters are bent by a smooth periodic displacement, so
 that walls and lanes do not all run along x and y. Each layout has one wind direction, a multiple
-of 15 degrees.
+of 15 degrees. Training cases of 128 x 128 cells are a split of their own, ``train_256m``, because
+all cases of a training have the same grid.
 """
 
 from __future__ import annotations
