@@ -277,8 +277,11 @@ def doubtful_heights(metres: np.ndarray, where: str, of: str = "buildings") -> t
         remarks.append(f"The tallest building is {most:.0f} m high, far beyond what the rule has "
                        "seen.")  # fmt: skip
     if (median := float(np.median(metres))) > SUSPICIOUS_MEDIAN:
-        remarks.append(f"Half of the {of} are higher than {median:.0f} m: if the heights are in "
-                       "feet, say unit='ft'.")  # fmt: skip
+        remarks.append(
+            f"Half of the {of} are higher than {median:.0f} m, the lowest is {metres.min():.0f} m "
+            "high: if the heights are in feet, say unit='ft'; if they count from sea level, "
+            "subtract the height of the ground."
+        )
     return tuple(remarks)
 
 
