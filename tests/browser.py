@@ -171,14 +171,14 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
         page.keyboard.press("PageUp")
     hand.wait_until(lambda: hand.steps() == late, f"it does not return to {late}")
 
-    hand.choose("field", "TKE (m²/s²)")
+    hand.choose("field", "turbulence, TKE (m²/s²)")
     hand.wait_until(lambda: hand.picture() != rolled, "another field looks the same")
     hand.choose("field", "mean speed (m/s)")
     hand.wait_until(lambda: hand.picture() == rolled, "the field does not come back")
 
     place = (0.5, 0.5)
     page.mouse.move(*_middle(hand.frame))
-    hand.wait_until(lambda: "automaton" in hand.text("readout"), "no values under the pointer")
+    hand.wait_until(lambda: "prediction" in hand.text("readout"), "no values under the pointer")
     hand.press("build")
     hand.drag(place, (0.52, 0.52))
     hand.wait_until(lambda: len(set(hand.pixel(*place)[:3])) == 1, "no grey building is there")
@@ -194,9 +194,13 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
 
     dial = page.locator(".pinca-dial canvas").first
     dial.focus()
-    before = hand.text("dial")
+    before = int(dial.get_attribute("aria-valuenow"))
     page.keyboard.press("ArrowLeft")
-    hand.wait_until(lambda: hand.text("dial") != before, "the dial does not turn")
+    after = (before - 5) % 360
+    number = page.locator(".pinca-dial input").first
+    hand.wait_until(lambda: number.input_value() == str(after), "the dial does not turn")
+    beside_it = page.locator(".pinca-title").nth(1)
+    hand.wait_until(lambda: "before the edit" in beside_it.inner_text(), "the wind is not turned")
 
     for button, ending in (("fields", ".nc"), ("picture", ".png"), ("film", ".mp4")):
         hand.press(button)
@@ -207,7 +211,7 @@ def check_viewer(page: Page, saved: Path, name: str) -> None:
     (folder,) = saved.glob("viewer_*")
     fields, picture, film = sorted(folder.iterdir())
     with xarray.open_dataset(fields) as opened:
-        assert opened.Uped.sizes["x"] > 10
+        assert opened.wind_speed.sizes["x"] > 10
     assert picture.read_bytes().startswith(b"\x89PNG")
     with av.open(str(film)) as opened:
         assert sum(1 for _ in opened.decode(video=0)) > 10

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pinca_lib.channels import DYNAMIC, GEO_MASK, TOPO, WIND_X, WIND_Y
+from pinca_lib.cities.place import towards
 from pinca_lib.errors import InputError
 
 HEIGHTS = (3.0, 300.0)  # m, range of building heights; the fields lie at about 2 m
@@ -104,7 +105,7 @@ def clear(state: Tensor, cells: Tensor) -> Tensor:
     return edited
 
 
-def turn_wind(state: Tensor, degrees: float) -> Tensor:
+def turn_wind(state: Tensor, wind_from: float) -> Tensor:
     """Return a copy of a state with the driving wind turned to a direction.
 
     The length of the wind vector does not change. Where it is 0, it becomes 1.
@@ -113,8 +114,8 @@ def turn_wind(state: Tensor, degrees: float) -> Tensor:
     ----------
     state : Tensor of shape (B, C, H, W)
         Not changed.
-    degrees : float
-        Direction towards which the wind blows, counter-clockwise from +x.
+    wind_from : float
+        Where the wind comes from, degrees clockwise from north.
 
     Returns
     -------
@@ -125,11 +126,9 @@ def turn_wind(state: Tensor, degrees: float) -> Tensor:
     InputError
         If the direction is NaN or infinite.
     """
-    if not math.isfinite(degrees):
-        raise InputError(f"the wind cannot blow towards {degrees}°: expected a finite number")
-    angle = math.radians(degrees)
+    x, y = towards(wind_from)
     strength = torch.hypot(state[:, WIND_X], state[:, WIND_Y])
     strength = torch.where(strength > 0, strength, 1)
     edited = state.clone()
-    edited[:, WIND_X], edited[:, WIND_Y] = strength * math.cos(angle), strength * math.sin(angle)
+    edited[:, WIND_X], edited[:, WIND_Y] = strength * x, strength * y
     return edited

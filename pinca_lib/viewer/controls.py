@@ -1,18 +1,23 @@
 """The controls of the viewer: their labels and layout, and the canvas widget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import anywidget
 import ipywidgets as widgets
 import traitlets
 from IPython import get_ipython
 
-from pinca_lib.channels import CHANNELS, PREDICTED_CHANNELS, SPEED
-from pinca_lib.viewer.panels import REFERENCES
+from pinca_lib.channels import CHANNELS, SPEED
+from pinca_lib.cities import ROUGHNESSES
+from pinca_lib.viewer.panels import FRESH_ROLLOUT, NOTHING, REFERENCES
+from pinca_lib.viewer.reading import ReadingFields
+from pinca_lib.viewer.readout import LABELS
+from pinca_lib.viewer.scenes import ReferenceWind
 
 TOOLS = ("inspect", "build", "clear")  # canvas.js has the same list
+PARTS = ("maps", "charts", "dial", "files", "canvas")  # scripts that make one module, in order
 DOUBLING = 0  # stands for the film's number of steps per frame, which doubles over time
 
 
@@ -29,7 +34,7 @@ class Canvas(anywidget.AnyWidget):
         Identifies the static page that is shown without a kernel. The canvas hides it.
     """
 
-    _esm = Path(__file__).with_name("canvas.js")
+    _esm = "\n".join(Path(__file__).with_name(f"{part}.js").read_text("utf-8") for part in PARTS)
     _css = Path(__file__).with_name("canvas.css")
     tool = traitlets.Int(0).tag(sync=True)
     radius = traitlets.Float(2.0).tag(sync=True)
@@ -41,18 +46,35 @@ class Controls:
 
     Parameters
     ----------
-    cases, checkpoints : sequence of str
+    scenes, checkpoints : sequence of str
         Choices of the two menus.
+    wind : ReferenceWind
+        Of a place, at first.
+    reading : mapping
+        How a file of buildings is to be read, as for ``ReadingFields``.
     """
 
-    def __init__(self, cases: Sequence[str], checkpoints: Sequence[str]):
-        fields = [(CHANNELS[k].title, k) for k in PREDICTED_CHANNELS]
+    def __init__(
+        self,
+        scenes: Sequence[str],
+        checkpoints: Sequence[str],
+        wind: ReferenceWind,
+        reading: Mapping[str, Any],
+    ):
+        fields = [(_with_unit(text, CHANNELS[channel].unit), channel)
+                  for channel, text in LABELS.items()]  # fmt: skip
         speeds = [("1, then 2, 4 and 8", DOUBLING), *((str(n), n) for n in (1, 2, 4, 8, 16, 32))]
 
-        self.case = _choice("case", cases)
+        self.scene = _choice("city", scenes)
         self.checkpoint = _choice("model", checkpoints)
         self.channel = _choice("field", fields, value=SPEED)
         self.reference = _choice("compare with", REFERENCES)
+
+        grounds = list(dict.fromkeys([*ROUGHNESSES, wind.roughness]))
+        self.wind_speed = _number("wind speed (m/s)", wind.speed, 0.1, 80)
+        self.wind_height = _number("at height (m)", wind.height, 1, 400)
+        self.roughness = _choice("over", grounds, value=wind.roughness)
+        self.reading = ReadingFields(reading)
 
         self.play = _button("play", "play", "run the rollout", widgets.ToggleButton)
         self.step = _button("step", "step-forward", "advance by one frame")
@@ -79,17 +101,34 @@ class Controls:
         self.film = _button("film", "film", "save the rollout so far as an H.264 video")
         self.picture = _button("picture", "picture-o", "save all fields as a PNG image")
         self.fields = _button("fields", "download", "save all fields as a NetCDF file")
+        self.buildings = _button("buildings", "building", "save the buildings as GeoJSON")
 
         rows = [
-            [self.case, self.checkpoint, self.channel, self.reference],
+            [self.scene, self.checkpoint, self.channel, self.reference],
+            [self.wind_speed, self.wind_height, self.roughness],
             [self.play, self.step, self.restart, self.speed, self.history],
             [self.tool, self.radius, self.height, self.undo, self.revert],
             [self.arrows, self.automatic, widgets.Label("save:"), self.film, self.picture,
-             self.fields],
+             self.fields, self.buildings],
         ]  # fmt: skip
-        wrap = widgets.Layout(flex_flow="row wrap")
-        boxes = [widgets.HBox(row, layout=wrap) for row in rows]
-        self.box = widgets.VBox([*boxes[:3], self.canvas, boxes[3]])
+        boxes = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in rows]
+        self.wind = boxes[1]
+        self.box = widgets.VBox([*boxes[:4], self.reading.box, self.canvas, boxes[4]])
+
+    @property
+    def reference_wind(self) -> ReferenceWind:
+        """The wind that is chosen for places."""
+        return ReferenceWind(self.wind_speed.value, self.wind_height.value, self.roughness.value)
+
+    def fit(self, is_place: bool, has_simulation: bool) -> None:
+        """Show what goes with a place or with a case, and offer what it can be compared with."""
+        for box in (self.wind, self.buildings):
+            box.layout.display = None if is_place else "none"
+        offered = REFERENCES if has_simulation else (FRESH_ROLLOUT, NOTHING)
+        if self.reference.options != offered:
+            chosen = self.reference.value if self.reference.value in offered else offered[-1]
+            self.reference.options = offered
+            self.reference.value = REFERENCES[0] if has_simulation else chosen
 
     def bundle(self) -> dict:
         """Return the MIME bundle of the box, with a plain text for pages without a kernel."""
@@ -97,13 +136,29 @@ class Controls:
 
     def close(self) -> None:
         """Remove every control from the page and from the kernel."""
-        rows = self.box.children
-        controls = [control for row in rows for control in getattr(row, "children", ())]
-        for widget in (*controls, *rows, self.box, self.link):
+        for widget in (*_inside(self.box), self.link):
             for part in ("style", "layout"):
                 if isinstance(getattr(widget, part, None), widgets.Widget):
                     getattr(widget, part).close()
             widget.close()
+
+
+def _inside(widget: widgets.Widget) -> Iterator[widgets.Widget]:
+    """Return a widget after all that it contains."""
+    for child in getattr(widget, "children", ()):
+        yield from _inside(child)
+    yield widget
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return f"{text} ({unit})" if unit else text
+
+
+def _number(text: str, value: float, least: float, most: float) -> widgets.BoundedFloatText:
+    return widgets.BoundedFloatText(
+        value, description=text, min=least, max=most, continuous_update=False,
+        layout=widgets.Layout(width="15em"), style={"description_width": "initial"},
+    )  # fmt: skip
 
 
 def _choice(text: str, options: Sequence, **settings) -> widgets.Dropdown:

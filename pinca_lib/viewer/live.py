@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from pinca_lib.automaton import CA
-from pinca_lib.channels import BASE, GEO_MASK, KNOWN_COUNT, SPEED, U, V, fresh_states
+from pinca_lib.channels import BASE, GEO_MASK, KNOWN_COUNT, SPEED, TOPO, U, V, fresh_states
 from pinca_lib.cities import editing
-from pinca_lib.datasets import WindDataset
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.rollouts import rollout
+from pinca_lib.viewer.scenes import Scene
 
 MEMORY = 96 * 2**20  # bytes, for the history and again for undo
-HISTORY_COUNT = (16, 240)  # least and largest number of snapshots to keep
+HISTORY_COUNT = (4, 240)  # least and largest number of snapshots to keep
 UNDO_COUNT = (4, 100)  # least and largest number of edits that can be undone
 
 
@@ -58,14 +58,14 @@ class History:
 
 
 class LiveRollout:
-    """A rollout over one case that can be advanced and edited in any order.
+    """A rollout over one scene that can be advanced and edited in any order.
 
     Parameters
     ----------
     rules : sequence of CA
         Applied in turn within every step.
-    case : WindDataset
-        A data set of one case.
+    scene : Scene
+        The city to start with.
     device : torch.device or str
         Device of the rules.
 
@@ -75,24 +75,18 @@ class LiveRollout:
         Number of steps since the start.
     frames : int
         Number of calls of ``advance`` since the start.
-    extent : (float, float)
-        Height and width of the domain, m.
     history : History
     """
 
-    def __init__(self, rules: Sequence[CA], case: WindDataset, device: torch.device | str = "cpu"):
-        self.rules, self.device, self.name = rules, device, case.names[0]
-        self.simulation = case.states[0]
-        self.has_dwdz = bool(case.has_dwdz[0])
-        height, width = case.extents[0].tolist()
-        self.extent: tuple[float, float] = height, width
-        cells = self.simulation[0].numel()
+    def __init__(self, rules: Sequence[CA], scene: Scene, device: torch.device | str = "cpu"):
+        self.rules, self.device, self.scene = rules, device, scene
+        cells = scene.start[0].numel()
         self.history = History(_capacity(HISTORY_COUNT, 4 * KNOWN_COUNT * cells))
         self.physics = PhysicsLoss()
         self.undo_stack: deque[Tensor] = deque(maxlen=_capacity(UNDO_COUNT, 4 * BASE.stop * cells))
         self._stroke: Hashable = None  # stroke of the last edit
         # (1, C, H, W), or (2, C, H, W) with the fresh rollout that it is compared with
-        self._states = fresh_states(case.states).to(device)
+        self._states = fresh_states(scene.start[None]).to(device)
         self.restart()
 
     @property
@@ -100,16 +94,15 @@ class LiveRollout:
         """The current state, (C, H, W)."""
         return self._states[0]
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in cells."""
-        height, width = self.state.shape[-2:]
-        return height, width
-
     def target_of(self, state: Tensor) -> Tensor | None:
-        """Return the simulated case, (12, H, W), or None if the state's city or wind is edited."""
-        unedited = torch.equal(state[BASE].cpu(), self.simulation[BASE])
-        return self.simulation if unedited else None
+        """Return the simulation, (12, H, W); None if there is none of the state's city and wind."""
+        unedited = torch.equal(state[BASE].cpu(), self.scene.start[BASE])
+        return self.scene.simulation if unedited else None
+
+    @property
+    def has_new_buildings(self) -> bool:
+        """Whether the buildings are other than those of the scene."""
+        return not torch.equal(self.state[TOPO].cpu(), self.scene.start[TOPO])
 
     def state_at(self, index: int | None = None) -> tuple[int, Tensor]:
         """Return the number of steps and the state at an index of the history.
@@ -171,7 +164,7 @@ class LiveRollout:
 
     def revert(self) -> None:
         """Undo all edits and restart. This counts as an edit and can be undone."""
-        base = self.simulation[BASE].to(self._states)
+        base = self.scene.start[BASE].to(self._states)
         if not torch.equal(self.state[BASE], base):
             self._edit(lambda state: _with_base(state, base))
         self.restart()
@@ -216,9 +209,9 @@ class LiveRollout:
         """Turn some cells, (H, W), into open ground; ``stroke`` as for ``build``."""
         self._edit(lambda state: editing.clear(state, cells), stroke)
 
-    def turn_wind(self, degrees: float, stroke: Hashable = None) -> None:
+    def turn_wind(self, wind_from: float, stroke: Hashable = None) -> None:
         """Turn the driving wind as ``editing.turn_wind`` does; ``stroke`` as for ``build``."""
-        self._edit(lambda state: editing.turn_wind(state, degrees), stroke)
+        self._edit(lambda state: editing.turn_wind(state, wind_from), stroke)
 
     def undo(self) -> bool:
         """Undo the last edit and keep the flow; return False if there is nothing to undo."""
@@ -234,9 +227,10 @@ class LiveRollout:
         Returns
         -------
         dict of str to float
-            Relative L2 errors over the cells in air, of the vector (u, v) and of the mean speed:
-            against the simulation unless the city is edited, and against the fresh rollout if
-            there is one. Then the terms of ``PhysicsLoss``, in SI units.
+            Relative L2 errors over the cells in air that are shown, of the vector (u, v) and of
+            the mean speed: against the simulation unless the city is edited, and against the fresh
+            rollout if there is one. If there is a simulation, then the terms of ``PhysicsLoss``,
+            in SI units.
         """
         found = {}
         references = {
@@ -247,12 +241,16 @@ class LiveRollout:
             if reference is not None:
                 found[f"(u, v) against {name}"] = self._relative_error(reference, [U, V])
                 found[f"speed against {name}"] = self._relative_error(reference, [SPEED])
-        _, terms = self.physics(self.state[None], [self.extent])
+        if self.scene.simulation is None:
+            return found
+        _, terms = self.physics(self.state[None], [self.scene.extent])
         return found | {name: float(terms[name]) for name in self.physics.TERMS}
 
     def _relative_error(self, reference: Tensor, channels: list[int]) -> float:
-        air = self.state[GEO_MASK] > 0
-        ours, theirs = (x[channels][:, air.to(x.device)].cpu() for x in (self.state, reference))
+        site = self.scene.site
+        air = self.state[GEO_MASK][site] > 0
+        ours, theirs = (x[(channels, *site)][:, air.to(x.device)].cpu()
+                        for x in (self.state, reference))  # fmt: skip
         return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-12))
 
     def _edit(self, change: Callable[[Tensor], Tensor], stroke: Hashable = None) -> None:

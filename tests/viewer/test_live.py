@@ -10,18 +10,18 @@ from small_cities import write_plain_city
 from small_rules import calm_rule, trained
 
 from pinca_lib.channels import BASE, DYNAMIC, GEO_MASK, KNOWN_COUNT, TOPO, fresh_states
-from pinca_lib.cities.editing import brush
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.rollouts import rollout
 from pinca_lib.viewer.live import UNDO_COUNT, History, LiveRollout
+from pinca_lib.viewer.scenes import CaseScene
 
 
 @pytest.fixture
 def live(tmp_path) -> LiveRollout:
     write_plain_city(tmp_path / "town.h5", 20, 16, dwdz=True)
-    return LiveRollout([calm_rule(), calm_rule()], load_dataset(tmp_path))
+    return LiveRollout([calm_rule(), calm_rule()], CaseScene(load_dataset(tmp_path)))
 
 
 def free_cells(live, count=1):
@@ -31,28 +31,28 @@ def free_cells(live, count=1):
 def test_it_takes_the_steps_of_a_rollout_from_zero(live):
     for steps in (1, 2, 4):
         live.advance(steps)
-    start = fresh_states(live.simulation[None])
+    start = fresh_states(live.scene.simulation[None])
     torch.testing.assert_close(live.state, rollout(live.rules, start, 7)[0])
     assert (live.steps, live.frames, len(live.history)) == (7, 3, 4)
 
 
 def test_an_edit_keeps_the_flow_elsewhere_and_undo_restores_the_city(live):
     live.advance(5)
-    before, cells = live.state.clone(), brush(live.shape, free_cells(live), 1)
+    before, cells = live.state.clone(), live.scene.brushed(free_cells(live), 1)
     live.build(cells, 20.0)
     assert torch.equal(live.state[:, ~cells], before[:, ~cells])
     assert live.target_of(live.state) is None
     live.advance(3)
     assert live.undo()
     assert torch.equal(live.state[BASE], before[BASE])
-    assert live.target_of(live.state) is live.simulation
+    assert live.target_of(live.state) is live.scene.simulation
     assert live.steps == 8
     assert not live.undo()
 
 
 def test_edits_of_one_stroke_are_undone_together_and_strokes_one_by_one(live):
     base = live.state[BASE].clone()
-    (first, second, third) = (brush(live.shape, [cell], 0) for cell in free_cells(live, 3))
+    (first, second, third) = (live.scene.brushed([cell], 0) for cell in free_cells(live, 3))
     live.build(first, 10.0, stroke="a")
     live.build(second, 10.0, stroke="a")
     live.build(third, 10.0, stroke="b")
@@ -65,10 +65,10 @@ def test_edits_of_one_stroke_are_undone_together_and_strokes_one_by_one(live):
 
 def test_a_refused_edit_changes_nothing_and_starts_no_stroke(live):
     with pytest.raises(InputError):
-        live.build(brush(live.shape, free_cells(live), 0), float("nan"), stroke="a")
-    live.build(brush(live.shape, free_cells(live), 0), 10.0, stroke="a")
+        live.build(live.scene.brushed(free_cells(live), 0), float("nan"), stroke="a")
+    live.build(live.scene.brushed(free_cells(live), 0), 10.0, stroke="a")
     assert live.undo()
-    assert torch.equal(live.state[BASE], live.simulation[BASE])
+    assert torch.equal(live.state[BASE], live.scene.simulation[BASE])
 
 
 def test_undoing_clear_sets_the_flow_in_the_building_to_zero(live):
@@ -84,7 +84,7 @@ def test_the_fresh_rollout_starts_from_zero_over_the_edited_city(live):
     live.advance(6)
     live.compare_with_fresh_rollout(True)
     live.advance(2)
-    live.build(brush(live.shape, free_cells(live), 1), 15.0)
+    live.build(live.scene.brushed(free_cells(live), 1), 15.0)
     live.advance(5)
     expected = rollout(live.rules, fresh_states(live.state[None]), 5)[0]
     torch.testing.assert_close(live.fresh, expected)
@@ -95,11 +95,11 @@ def test_the_fresh_rollout_starts_from_zero_over_the_edited_city(live):
 
 def test_scores_are_relative_errors_in_air_and_the_terms_of_the_physics_loss(live):
     live.advance(3)
-    scores, air = live.scores(), live.simulation[GEO_MASK] > 0
-    own, truth = (x[6:8][:, air].numpy() for x in (live.state, live.simulation))
+    scores, air = live.scores(), live.scene.simulation[GEO_MASK] > 0
+    own, truth = (x[6:8][:, air].numpy() for x in (live.state, live.scene.simulation))
     expected = np.linalg.norm(own - truth) / np.linalg.norm(truth)
     assert scores["(u, v) against simulation"] == pytest.approx(expected, rel=1e-5)
-    _, terms = PhysicsLoss()(live.state[None], [live.extent])
+    _, terms = PhysicsLoss()(live.state[None], [live.scene.extent])
     assert scores["L_continuity"] == pytest.approx(float(terms["L_continuity"]))
 
 
@@ -116,7 +116,7 @@ def test_a_diverging_step_raises_an_error_and_changes_nothing(live):
 
 
 def test_restart_keeps_the_city_and_revert_restores_the_original(live):
-    live.build(brush(live.shape, free_cells(live), 1), 15.0)
+    live.build(live.scene.brushed(free_cells(live), 1), 15.0)
     live.advance(3)
     edited = live.state[BASE].clone()
     live.restart()
@@ -124,7 +124,7 @@ def test_restart_keeps_the_city_and_revert_restores_the_original(live):
     assert live.state[DYNAMIC].abs().sum() == 0
     assert live.steps == 0
     live.revert()
-    assert torch.equal(live.state[BASE], live.simulation[BASE])
+    assert torch.equal(live.state[BASE], live.scene.simulation[BASE])
     live.undo()
     assert torch.equal(live.state[BASE], edited)
 
@@ -156,10 +156,10 @@ def test_the_record_ends_with_the_current_state_however_short_the_history(live):
 
 def test_any_sequence_of_edits_leaves_a_valid_city(live):
     chance = random.Random(1)
-    height, width = live.shape
+    height, width = live.scene.shown_shape
     for turn in range(400):
         points = [(chance.randrange(height), chance.randrange(width))]
-        cells = brush(live.shape, points, chance.uniform(0, 4))
+        cells = live.scene.brushed(points, chance.uniform(0, 4))
         stroke = chance.choice([None, turn // 3])
         acts = [
             lambda c=cells, s=stroke: live.build(c, chance.uniform(-5, 60), s),
@@ -179,6 +179,6 @@ def test_any_sequence_of_edits_leaves_a_valid_city(live):
             assert air.unique().tolist() in ([0, 1], [1])
             assert torch.equal(air == 0, topo > 0)
             assert state[DYNAMIC][:, air == 0].abs().sum() == 0
-            assert torch.equal(state[:2], live.simulation[:2])
+            assert torch.equal(state[:2], live.scene.simulation[:2])
         assert len(live.undo_stack) <= UNDO_COUNT[1]
         assert live.state.shape[0] >= KNOWN_COUNT

@@ -1,7 +1,6 @@
 """The viewer without a browser: a stand-in for the page receives its frames and answers them."""
 
 import random
-import threading
 import time
 
 import av
@@ -12,59 +11,24 @@ import pytest
 import xarray
 from small_cities import write_plain_city
 from small_rules import calm_rule
+from viewer_page import Page
 
-from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, U
+from pinca_lib.channels import CHANNELS, DWDZ, GEO_MASK, SPEED, TKE, WIND_X, WIND_Y, U
 from pinca_lib.datasets.dataset import load_case
-from pinca_lib.errors import InputError
-from pinca_lib.viewer import controls as controls_module, widget as viewer_module
-from pinca_lib.viewer.panels import BUILDING, FRESH_ROLLOUT, NOTHING
+from pinca_lib.errors import InputError, InputWarning
+from pinca_lib.viewer import (
+    controls as controls_module,
+    loop as loop_module,
+    saving,
+    widget as viewer_module,
+)
+from pinca_lib.viewer.panels import BUILDING, FRESH_ROLLOUT, NOTHING, View
+from pinca_lib.viewer.readout import LABELS
 from pinca_lib.viewer.saving import still_page
+from pinca_lib.viewer.scenes import CaseScene
 from pinca_lib.viewer.widget import RolloutViewer
 
 RULES = {"two": [calm_rule(), calm_rule()], "one": [calm_rule()]}
-
-
-class Page:
-    """A stand-in for the browser: it keeps each frame and, after a delay, reports it as drawn."""
-
-    def __init__(self, viewer: RolloutViewer, delay: float = 0.0):
-        self.viewer, self.delay, self.is_visible, self.frames = viewer, delay, True, []
-        viewer.controls.canvas.send = self.take
-        self.tell(kind="ready")
-
-    def take(self, content, buffers):
-        self.frames.append((content, [np.array(buffer) for buffer in buffers]))
-        if self.is_visible:
-            answer = {"kind": "drawn", "id": content["id"]}
-            threading.Timer(self.delay, lambda: self.tell(**answer)).start()
-
-    def tell(self, **content):
-        self.viewer._receive(None, content, [])
-
-    @property
-    def content(self) -> dict:
-        return self.frames[-1][0]
-
-    def wait_for(self, condition, what: str):
-        """Wait until the latest frame fulfils a condition."""
-        for _ in range(3000):
-            if self.frames and condition(self.content):
-                return self.content
-            time.sleep(0.01)
-        raise AssertionError(f"{what}; the last frame was {self.content}")
-
-    def settle(self) -> dict:
-        """Wait until all requests are done and, unless it plays, the last frame is drawn."""
-        calm = 0
-        for _ in range(2000):
-            viewer = self.viewer
-            busy = viewer._requests or not viewer.controls.play.value and (
-                viewer._awake.is_set() or not viewer._drawn.is_set())  # fmt: skip
-            calm = 0 if busy else calm + 1
-            if calm == 10:
-                return self.content
-            time.sleep(0.01)
-        raise AssertionError("some requests were not handled")
 
 
 @pytest.fixture
@@ -92,9 +56,9 @@ def test_it_shows_automaton_simulation_and_error(page):
     content, (city, arrows, curves, *planes) = page.frames[-1]
     titles = [panel["title"] for panel in content["panels"]]
     assert [title.split(":")[0] for title in titles] == [
-        "automaton", "simulation", "automaton − simulation"]  # fmt: skip
+        "prediction", "simulation", "prediction − simulation"]  # fmt: skip
     assert len(planes) == 6
-    simulated = page.viewer.live.simulation
+    simulated = page.viewer.live.scene.simulation
     plane, panel = planes[2], content["panels"][1]
     air = simulated[GEO_MASK].numpy() > 0
     assert (plane[~air] == BUILDING).all()
@@ -136,7 +100,7 @@ def test_a_slow_page_gets_fewer_frames_and_never_a_queue(viewer):
 def test_it_pauses_when_the_page_is_not_visible(page, monkeypatch):
     page.viewer.controls.play.value = True
     page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
-    monkeypatch.setattr(viewer_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(loop_module, "PATIENCE", 0.2)
     page.is_visible = False
     page.wait_for(lambda frame: "not visible" in frame["message"], "it went on")
     assert not page.viewer.controls.play.value
@@ -159,12 +123,16 @@ def test_a_stroke_builds_and_is_undone(page):
     page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no message")
 
 
-def test_a_city_with_other_cells_than_in_training_gets_a_warning(page, monkeypatch):
-    assert page.frames[-1][0]["message"] == ""
-    for rule in page.viewer.live.rules:
-        monkeypatch.setattr(rule, "cells", (7.0, 7.0))
-    page.viewer.controls.step.click()
-    page.wait_for(lambda frame: "do not trust the wind" in frame["message"], "no message")
+def test_a_city_with_other_cells_than_in_training_gets_a_warning(folder, monkeypatch):
+    rule = calm_rule()
+    monkeypatch.setattr(rule, "cells", (7.0, 7.0))
+    viewer = RolloutViewer(folder, {"calm": [calm_rule()], "other": [rule]})
+    page = Page(viewer)
+    assert page.settle()["remarks"] == []
+    viewer.controls.checkpoint.value = "other"
+    frame = page.wait_for(lambda frame: frame["remarks"], "no remark")
+    assert "do not trust the wind" in frame["remarks"][0]
+    viewer.close()
 
 
 def test_an_impossible_edit_is_refused_with_a_message(page):
@@ -176,13 +144,16 @@ def test_an_impossible_edit_is_refused_with_a_message(page):
     page.wait_for(lambda frame: "no air" in frame["message"], "no refusal")
     assert viewer.live.target_of(viewer.live.state) is not None
     page.tell(kind="wind", degrees=float("inf"), stroke="2")
-    page.wait_for(lambda frame: "blow" in frame["message"], "no refusal")
+    page.wait_for(lambda frame: "wind_from" in frame["message"], "no refusal")
 
 
-def test_the_dial_turns_the_wind(page):
+def test_the_dial_counts_where_the_wind_comes_from_clockwise_from_north(page):
+    assert page.content["degrees"] == 270  # the case's wind goes to the east
     page.tell(kind="wind", degrees=135, stroke="1")
-    frame = page.wait_for(lambda frame: abs(frame["degrees"] - 135) < 0.1, "no turn")
+    frame = page.wait_for(lambda frame: frame["degrees"] == 135, "no turn")
     assert frame["message"] == ""
+    x, y = page.viewer.live.state[[WIND_X, WIND_Y], 0, 0].tolist()
+    assert (x, y) == pytest.approx((-(0.5**0.5), 0.5**0.5))  # from the south-east
 
 
 def test_the_history_shows_earlier_states_and_an_edit_returns_to_the_current_one(page):
@@ -206,8 +177,8 @@ def test_values_at_the_pointer_are_shown_with_those_of_the_reference(page):
     page.tell(kind="hover", cell=[row, column])
     frame = page.wait_for(lambda frame: len(frame["readout"]) > 3, "no values")
     values = {line[0]: line for line in frame["readout"]}
-    assert values[CHANNELS[U].label][3] == f"{float(live.simulation[U, row, column]):.2f}"
-    assert values[CHANNELS[TKE].label][2] == CHANNELS[TKE].unit
+    assert values[LABELS[U]][3] == f"{float(live.scene.simulation[U, row, column]):.2f}"
+    assert values[LABELS[TKE]][2] == CHANNELS[TKE].unit
     row, column = (live.state[GEO_MASK] == 0).nonzero()[0].tolist()
     page.tell(kind="hover", cell=[row, column])
     page.wait_for(lambda frame: frame["readout"][-1][0] == "building", "no building")
@@ -217,7 +188,7 @@ def test_values_at_the_pointer_are_shown_with_those_of_the_reference(page):
 
 def test_a_case_without_dwdz_has_no_reference_for_it(page):
     controls = page.viewer.controls
-    controls.case.value = "village/village_d000"
+    controls.scene.value = "village/village_d000"
     page.wait_for(lambda frame: frame["shape"] == [16, 16], "not opened")
     controls.channel.value = DWDZ
     page.settle()
@@ -272,27 +243,28 @@ def test_a_save_that_fails_says_why(page, folder):
 
 def test_if_a_case_cannot_be_read_the_previous_one_stays_open(page, folder):
     (folder / "village.h5").write_bytes(b"no city any more")
-    page.viewer.controls.case.value = "village/village_d000"
+    page.viewer.controls.scene.value = "village/village_d000"
     page.wait_for(lambda frame: "village.h5" in frame["message"], "no complaint")
-    assert page.viewer.controls.case.value == "town/town_d000"
+    assert page.viewer.controls.scene.value == "town/town_d000"
     page.settle()
     assert page.content["shape"] == [24, 20]
-    page.viewer.controls.case.value = "town/town_d090"
-    page.wait_for(lambda frame: abs(frame["degrees"] - 90) < 1, "another case cannot be opened")
+    page.viewer.controls.scene.value = "town/town_d090"
+    page.wait_for(lambda frame: frame["degrees"] == 180, "another case cannot be opened")
 
 
 def test_a_folder_with_one_broken_file_can_be_viewed(folder):
     (folder / "ruin.h5").write_bytes(b"no city")
-    with pytest.warns(UserWarning, match="ruin.h5"):
+    with pytest.warns(InputWarning, match="ruin.h5"):
         viewer = RolloutViewer(folder, RULES)
-    assert viewer.live.name == "town/town_d000"
+    assert "ruin.h5" in Page(viewer).wait_for(lambda frame: True, "no frame")["remarks"][-1]
+    assert viewer.live.scene.name == "town/town_d000"
 
 
 def test_a_refused_edit_does_not_stop_the_rollout(page):
     controls = page.viewer.controls
     controls.play.value = True
     page.tell(kind="wind", degrees=float("nan"), stroke="1")
-    frame = page.wait_for(lambda frame: "blow" in frame["message"], "no refusal")
+    frame = page.wait_for(lambda frame: "wind_from" in frame["message"], "no refusal")
     page.wait_for(lambda later: later["steps"] > frame["steps"] + 3, "it stopped")
     assert controls.play.value
 
@@ -339,16 +311,17 @@ def test_viewers_are_closed_when_their_cell_is_run_again_or_deleted(folder, monk
     shell = Shell()
     monkeypatch.setattr(controls_module, "get_ipython", lambda: shell)
     monkeypatch.setattr(viewer_module, "display", lambda what, raw=False: None)
+    monkeypatch.setattr(saving, "still_page", lambda *about: "")
     first, second, third, fourth = (RolloutViewer(folder, RULES) for _ in range(4))
     shell.run("a", 1, first, second)  # two in one cell
-    assert not first._closed
+    assert not first.loop.closed
     shell.run("a", 2, third)
-    assert first._closed
-    assert second._closed
-    assert not third._closed
+    assert first.loop.closed
+    assert second.loop.closed
+    assert not third.loop.closed
     shell.run("b", 3, fourth, deleted=["a"])
-    assert third._closed
-    assert not fourth._closed
+    assert third.loop.closed
+    assert not fourth.loop.closed
 
 
 def test_a_closed_viewer_leaves_no_widget_behind(folder):
@@ -372,8 +345,8 @@ def test_a_closed_viewer_stops_its_thread(page):
     viewer.controls.play.value = True
     page.wait_for(lambda frame: frame["steps"] > 2, "it did not play")
     viewer.close()
-    viewer._thread.join(5)
-    assert not viewer._thread.is_alive()
+    viewer.loop.thread.join(5)
+    assert not viewer.loop.thread.is_alive()
     assert viewer.controls.canvas.comm is None
 
 
@@ -391,7 +364,7 @@ def test_many_random_edits_and_controls_do_no_harm(page):
             lambda p=point: page.tell(kind="hover", cell=chance.choice([p, None])),
             lambda: setattr(controls.channel, "value", chance.randrange(6, 12)),
             lambda: setattr(controls.reference, "index", chance.randrange(3)),
-            lambda: setattr(controls.case, "index", chance.randrange(3)),
+            lambda: setattr(controls.scene, "index", chance.randrange(3)),
             lambda: setattr(controls.history, "value", chance.randrange(controls.history.max + 1)),
             lambda: setattr(controls.play, "value", True),
             controls.undo.click, controls.restart.click, controls.revert.click,
@@ -401,18 +374,19 @@ def test_many_random_edits_and_controls_do_no_harm(page):
     controls.play.value = False
     page.settle()
     state = viewer.live.state
-    assert viewer._thread.is_alive()
+    assert viewer.loop.thread.is_alive()
     assert state.isfinite().all()
     assert state[6:][:, state[GEO_MASK] == 0].abs().sum() == 0
     for content, _ in page.frames:
         assert "Error" not in content["message"]
 
 
-def test_text_from_files_is_escaped_in_the_static_page(folder):
+def test_text_from_files_is_escaped_in_the_static_page(folder, monkeypatch):
+    monkeypatch.setattr(saving, "STILL_FRAMES", 2)
     with h5py.File(folder / "town.h5", "a") as file:
         file.move("cases/town_d000", "cases/<script>alert(1)<")
     case = load_case(folder / "town.h5", "<script>alert(1)<")
-    page = still_page(RULES["one"], case, "one", "mark")
+    page = still_page(RULES["one"], CaseScene(case), View(), "one", "mark")
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "data:image/png;base64," in page
@@ -422,7 +396,8 @@ def test_text_from_files_is_escaped_in_the_static_page(folder):
 def test_a_rule_that_diverges_still_has_a_static_page(folder):
     wild = calm_rule()
     wild.w2.weight *= 1e30
-    page = still_page([wild], load_case(folder / "town.h5", "town_d000"), "wild", "mark")
+    scene = CaseScene(load_case(folder / "town.h5", "town_d000"))
+    page = still_page([wild], scene, View(), "wild", "mark")
     assert "data:video/mp4;base64," in page
 
 

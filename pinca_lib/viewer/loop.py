@@ -1,0 +1,116 @@
+"""The viewer's thread: it handles what the user asks for, advances the rollout and sends frames.
+
+Each frame is sent when the browser has drawn the one before. So frames never queue up, the kernel
+stays free for other cells, and the rollout pauses if the page is not visible.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Event, Thread
+
+from pinca_lib.errors import error_line
+
+FRAMES_PER_SECOND = 30  # upper limit
+PATIENCE = 5.0  # s, after which a frame that the browser has not drawn pauses the rollout
+
+
+class Loop:
+    """A thread that repeats: requests of the user, a step if it plays, a frame.
+
+    Parameters
+    ----------
+    is_playing : callable
+        Returns whether the rollout is to be advanced.
+    pause : callable
+        Makes ``is_playing`` return False.
+    advance : callable
+        Advances the rollout by a frame.
+    send : callable
+        Sends the frame of the number that it is called with.
+
+    Attributes
+    ----------
+    message : str
+        A line for the user, about the latest request.
+    frame : int
+        Number of the latest frame.
+    """
+
+    def __init__(
+        self,
+        is_playing: Callable[[], bool],
+        pause: Callable[[], None],
+        advance: Callable[[], None],
+        send: Callable[[int], None],
+    ):
+        self.is_playing, self.pause, self.advance, self.send = is_playing, pause, advance, send
+        self.message, self.frame = "", 0
+        self.requests: deque[Callable[[], None]] = deque()  # to be handled in order
+        self.awake, self.drawn = Event(), Event()
+        self.closed = False
+        self.thread = Thread(target=self._work, daemon=True, name="rollout viewer")
+
+    def start(self) -> None:
+        """Start, or go on with a new page, which never saw the frame that was sent before."""
+        if self.thread.ident is None:
+            self.thread.start()
+        self.drawn.set()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self.closed = True
+        self.awake.set()
+        self.drawn.set()
+
+    def ask(self, act: Callable[[], None]) -> None:
+        """Have something done before the next frame."""
+        self.requests.append(act)
+        self.awake.set()
+
+    def tell(self, message: str) -> None:
+        """Show a line to the user."""
+        self.message = message
+        self.awake.set()
+
+    def frame_is_drawn(self, number: int) -> None:
+        """Take note that the browser has drawn a frame."""
+        if number == self.frame:
+            self.drawn.set()
+
+    def _work(self) -> None:
+        while True:
+            self.awake.wait()
+            self.awake.clear()
+            if self.closed:
+                return
+            began = time.monotonic()
+            while self.requests:
+                self._try(self.requests.popleft())
+            if self.is_playing() and not self._try(self.advance):
+                self._pause(self.message)
+            self._try(self._show)
+            time.sleep(max(0, began + 1 / FRAMES_PER_SECOND - time.monotonic()))
+            if self.is_playing():
+                self.awake.set()
+
+    def _try(self, act: Callable[[], None]) -> bool:
+        """Call a function and show any error as a message; return whether it succeeded."""
+        try:
+            act()
+            return True
+        except Exception as error:
+            self.message = error_line(error)
+            return False
+
+    def _pause(self, message: str) -> None:
+        self.pause()  # this clears the message, so it is set afterwards
+        self.message = message
+
+    def _show(self) -> None:
+        """Send a frame and wait until it is drawn; pause if it is not drawn in time."""
+        self.frame += 1
+        self.drawn.clear()
+        self.send(self.frame)
+        if not self.drawn.wait(PATIENCE) and self.is_playing():
+            self._pause("paused: the page is not visible")
