@@ -51,8 +51,8 @@ def unreadable(path: Path, error: Exception, kind: str, advice: str = "") -> Inp
         return InputError(f"{path.name}: is open in another program; close it there ({reason})")
     if isinstance(error, PermissionError):
         return InputError(
-            f"{path.name}: permission denied; it belongs to another user: ask for the permission "
-            "to read it, or copy it to a folder of yours"
+            f"{path.name}: permission denied; give yourself the right to read it, or ask its owner "
+            "for it"
         )
     if any(sign in text for sign in MISSING_FILTER):
         return InputError(

@@ -13,7 +13,7 @@ from pinca_lib import errors
     ("error", "said"),
     [
         (BlockingIOError(11, "unable to lock file, errno = 11"), "open in another program"),
-        (PermissionError(13, "Permission denied"), "permission denied; it belongs to another"),
+        (PermissionError(13, "Permission denied"), "permission denied; give yourself the right"),
         (OSError("required filter 'zstd' is not registered"), "filter that is not installed"),
         (OSError("truncated file: eof = 96"), "not a readable HDF5 file .*copy or download it"),
     ],

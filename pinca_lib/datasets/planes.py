@@ -145,8 +145,8 @@ def _coordinate(file: netCDF4.Dataset, axis: str) -> _Coordinate | None:
 def _stated_cell(shape: tuple[int, ...], axes: list[_Coordinate | None]) -> float | None:
     """Return the side of a cell if the coordinates state it.
 
-    UrbanTALES' own coordinates count cells, with steps of N / (N - 1), and say nothing of metres.
-    Coordinates of that kind are ignored, unless they have the unit m.
+    UrbanTALES' own coordinates count cells, with steps of N / (N - 1), and say nothing of metres;
+    neither do steps of 1 without a unit.
     """
     steps = []
     for count, coordinate in zip(shape, axes, strict=True):
@@ -156,7 +156,7 @@ def _stated_cell(shape: tuple[int, ...], axes: list[_Coordinate | None]) -> floa
         step, unit = float(each.mean()), coordinate.unit.rstrip("s")
         if unit and unit not in LENGTHS:
             return None
-        counts_cells = not unit and min(abs(step - 1), abs(step - count / (count - 1))) < 1e-3
+        counts_cells = np.isclose(step, count / (count - 1)) or (not unit and np.isclose(step, 1))
         if counts_cells or np.ptp(each) > 0.01 * step:
             return None
         steps.append(step * LENGTHS.get(unit, 1.0))

@@ -212,6 +212,8 @@ def read_raw_case(folder: Path | str, cell_size: float | None = None) -> RawCase
 
 
 def _read_topo(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    if not path.is_file():
+        raise InputError(f"{path.name}: no such file; expected heights in metres, a text matrix")
     try:
         topo = np.loadtxt(path, ndmin=2)
     except (OSError, ValueError) as error:

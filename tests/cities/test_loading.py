@@ -89,7 +89,7 @@ def test_a_file_without_permission_is_said_to_be_so(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", denied)
-    refused(path, "permission denied; it belongs to another user")
+    refused(path, "permission denied; give yourself the right")
 
 
 def test_a_compression_that_is_not_installed_is_named_as_the_cause(tmp_path):

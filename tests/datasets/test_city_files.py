@@ -439,5 +439,5 @@ def test_a_file_without_permission_is_said_to_be_so(tmp_path, monkeypatch):
         raise PermissionError(13, "unable to open file: errno = 13, 'Permission denied'")
 
     monkeypatch.setattr(h5py, "File", denied)
-    with pytest.raises(InputError, match=r"town\.h5: permission denied; it belongs to another"):
+    with pytest.raises(InputError, match=r"town\.h5: permission denied; give yourself the right"):
         read_city(path)

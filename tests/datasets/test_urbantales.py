@@ -149,7 +149,7 @@ def test_invalid_heights_are_an_error(tmp_path):
     case = write_raw(tmp_path)
     topo = case / f"{case.name}_topo"
     for content, message in [
-        (None, "not a readable text matrix"),
+        (None, "_topo: no such file; expected heights"),
         ("a b\nc d\n", "not a readable text matrix"),
         ("1 2\n3 4\n", "2×2 heights, but the planes have 20×28"),
         ("\n".join([" ".join(["nan"] * 28)] * 20), "finite"),
@@ -238,6 +238,7 @@ def test_units_that_are_not_known_or_do_not_fit_are_refused(tmp_path, plane, uni
         (1.0, "m", "f4", 1.0),
         (0.002, "km", "f8", 2.0),
         (1.0, "", "f4", 0.5),
+        (None, "m", "f4", 0.5),
         (0.01, "degrees_north", "f8", 1.0),
         (900.0, "m", "f8", 1.0),
     ],
@@ -245,7 +246,8 @@ def test_units_that_are_not_known_or_do_not_fit_are_refused(tmp_path, plane, uni
 def test_cells_are_those_of_the_coordinates_if_they_are_metres(tmp_path, step, unit, dtype, cell):
     def place(file):
         for axis in "yx":
-            file[axis][:] = step * np.arange(len(file[axis]))
+            if step is not None:
+                file[axis][:] = step * np.arange(len(file[axis]))
             if unit:
                 file[axis].units = unit
 
