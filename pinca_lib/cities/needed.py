@@ -5,14 +5,16 @@ import importlib
 from pinca_lib.errors import InputError
 
 
-def needed(library: str, what: str) -> None:
-    """Check that a library of the extra ``places`` is there.
+def needed(library: str, what: str, extra: str = "places") -> None:
+    """Check that a library of one of the project's extras is there.
 
     Parameters
     ----------
     library : str
     what : str
         What needs it: "reading town.geojson".
+    extra : str
+        The extra that brings it along.
 
     Raises
     ------
@@ -22,4 +24,4 @@ def needed(library: str, what: str) -> None:
     try:
         importlib.import_module(library)
     except ImportError as error:
-        raise InputError(f"{what} needs {library}: pip install 'pinca[places]'") from error
+        raise InputError(f"{what} needs {library}: pip install 'pinca[{extra}]'") from error

@@ -36,6 +36,7 @@ from .score_figures import (
     plot_costs as plot_costs,
     plot_hit_rates as plot_hit_rates,
     plot_over as plot_over,
+    plot_sweep as plot_sweep,
     table as table,
 )
 from .tunnel_figures import (

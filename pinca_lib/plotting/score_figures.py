@@ -5,6 +5,7 @@ from itertools import cycle
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from pinca_lib.channels import CHANNELS
@@ -150,4 +151,28 @@ def plot_costs(rows: Sequence[Mapping[str, str]], metric: str, label: str) -> Fi
             axes.set_xlim(left=0)
     panels[0].set(ylabel=label, ylim=(0, 1.08 * panels[0].dataLim.y1))
     panels[0].legend(fontsize=8)
+    return figure
+
+
+def plot_sweep(table: pd.DataFrame, settings: Sequence[str]) -> Figure:
+    """Draw the last loss of every training of a sweep, with a mark for each that is done.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``runs.sweep_tables``.
+    settings : sequence of str
+        The columns that set the trainings apart; the last one sets the colour.
+    """
+    figure = Figure(figsize=(7, 1.2 + 0.28 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    losses = table["loss"] if "loss" in table else pd.Series(np.nan, table.index)
+    for (value, rows), colour in zip(table.groupby(settings[-1]), cycle(COLOURS)):
+        label = f"{settings[-1]} = {value}"
+        axes.plot(losses[rows.index], rows.index, "o", color=colour, label=label)
+    names = [", ".join(f"{name} {row[name]}" for name in settings) for _, row in table.iterrows()]
+    axes.set_yticks(range(len(table)), names, fontsize=7)
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlabel="loss of the last iteration")
+    axes.grid(axis="x", alpha=0.3)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     return figure

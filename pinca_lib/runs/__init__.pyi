@@ -20,3 +20,9 @@ from .progress import (
 from .run import (
     Run as Run,
 )
+from .sweep import (
+    Task as Task,
+    connect as connect,
+    sweep_tables as sweep_tables,
+    sweep_tasks as sweep_tasks,
+)

@@ -178,6 +178,10 @@ PARAMETERS = {
     "roughness": Parameter(str, may_be_number=True),
     "climate": Parameter(str),
     "criterion": Parameter(str),
+    "experiment": Parameter(str, choices=("init_nca", "pi_nca")),
+    "settings": Parameter(str),
+    "scheduler": Parameter(str),
+    "workers": Parameter(int, 1, 1024),
 }
 
 
