@@ -5,7 +5,6 @@ import json
 import jupytext
 import nbformat
 import pytest
-from distributed import Client
 
 from pinca_lib.errors import InputError
 from pinca_lib.runs.sweep import connect, sweep_tables, sweep_tasks, train
@@ -13,8 +12,10 @@ from pinca_lib.runs.sweep import connect, sweep_tables, sweep_tasks, train
 # Stands for a training: it writes a log and says whether it was told to go on with a run.
 NOTEBOOK = """
 # %% tags=["parameters"]
-output_dir = resume = ""
-seed = hidden = 0
+output_dir = ""
+resume = ""
+seed = 0
+hidden = 0
 
 # %%
 from pathlib import Path
