@@ -572,12 +572,21 @@ def scores() -> list[dict]:
     ]
 
 
+# --- docs/reliability.md --------------------------------------------------------------------------
+
+
+def reliability() -> list[dict]:
+    """How the trials of each kind ended."""
+    return read("reliability").to_dict("records")
+
+
 TABLES = {
     table.__name__.replace("_", "-"): table
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
         reading, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected, scores,
+        reliability,
     )
 }  # fmt: skip
 

@@ -49,7 +49,7 @@ class Log:
             If the file is not as a run writes it, or cannot be written.
         """
         log = cls(path)
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:  # a full disk leaves an empty file
             return log
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -287,7 +287,7 @@ def input_path(name: str, value: Path | str) -> Path:
     Raises
     ------
     InputError
-        If nothing exists at either place.
+        If it is empty, or nothing exists at either place.
     """
     path = _filled_in(name, value)
     places = [PROJECT_ROOT / path, Path.cwd() / path]
@@ -308,8 +308,6 @@ def output_path(value: str) -> Path:
     InputError
         If it is empty, or a path of another system.
     """
-    if not value.strip():
-        raise InputError("parameter output_dir='': expected a folder; '.' is the project's root")
     return PROJECT_ROOT / _filled_in("output_dir", value)
 
 
@@ -319,9 +317,9 @@ def _filled_in(name: str, value: Path | str) -> Path:
     Otherwise ``~``, ``$RUNS`` and ``C:\\new`` would become folders of these names in the project.
     """
     text = os.path.expandvars(os.path.expanduser(value))
-    if os.path.exists(PROJECT_ROOT / text):
+    if text.strip() and os.path.exists(PROJECT_ROOT / text):
         return Path(text)
-    problem = ""
+    problem = "" if text.strip() else "expected a path; '.' is the project's root"
     if text.startswith("~") or re.search(r"\$\w|\$\{", text):
         problem = "there is no such user or environment variable"
     windows = PureWindowsPath(text)

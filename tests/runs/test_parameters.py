@@ -161,5 +161,6 @@ def test_paths_of_another_system_and_empty_ones_are_refused():
     for path in ["/srv/runs"] if os.name == "nt" else of_windows:
         with pytest.raises(InputError, match="path of Windows"):
             output_path(path)
-    with pytest.raises(InputError, match="output_dir='': expected a folder"):
-        output_path("")
+    for empty in ("", " "):
+        with pytest.raises(InputError, match=f"output_dir='{empty}': expected a path"):
+            output_path(empty)
