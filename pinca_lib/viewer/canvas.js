@@ -16,7 +16,7 @@ function render({model, el}) {
   const below = make(body, "div", "pinca-below");
   const table = make(make(below, "div", "pinca-readout"), "table");
   const dial = makeDial(below, (degrees, stroke) => tell({kind: "wind", degrees, stroke: id + "w" + stroke}));
-  const errors = makeChart(below, "relative L2 error");
+  const errors = makeChart(below, "relative L2 difference");
   const laws = makeChart(below, "mean violation of physical laws (SI units)");
   const remarks = make(el, "ul", "pinca-remarks");
   const shown = [];

@@ -18,7 +18,7 @@ from viewer_page import Page
 from pinca_lib.channels import GEO_MASK, SPEED, TOPO
 from pinca_lib.cities import friction_velocity, load_city, predict_wind
 from pinca_lib.errors import InputError
-from pinca_lib.viewer import widget
+from pinca_lib.viewer import stage
 from pinca_lib.viewer.panels import ASSUMED, UNLIKE, compose
 from pinca_lib.viewer.widget import RolloutViewer
 
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def viewer(folder, monkeypatch):
-    monkeypatch.setattr(widget, "STEPS", STEPS)  # of a complete map
+    monkeypatch.setattr(stage, "STEPS", STEPS)  # of a complete map
     viewer = RolloutViewer(folder, RULES, output_dir=folder / "saved", wind_from="SW",
                            wind=(6.0, 10.0, "suburb"))  # fmt: skip
     yield viewer
@@ -79,7 +79,7 @@ def test_a_dropped_place_gets_the_map_that_predict_wind_gives(page, folder):
     frame = open_town(page, folder / "town.geojson")
     u = friction_velocity(6.0, 10.0, "suburb", place.heights, 2.0, 225.0)
     expected = predict_wind(RULES["calm"], place, [225.0], STEPS).scaled(u.scale)
-    scene, view = page.viewer.live.scene, page.viewer.view
+    scene, view = page.viewer.live.scene, page.viewer.stage.view
     maps = scene.maps(page.viewer.live.state, view.wind)
     np.testing.assert_allclose(maps.fields, expected.fields, rtol=1e-4, atol=1e-6)
     assert frame["degrees"] == 225
@@ -105,7 +105,7 @@ def test_a_city_file_without_fields_has_no_simulation_either(folder, page):
     with h5py.File(folder / "plain.h5", "w") as file:
         file["city_base"] = make_base(24, 24)
     viewer = RolloutViewer(folder, RULES, "plain/wind_from_000")
-    content, _ = compose(viewer.live, viewer.view)
+    content, _ = compose(viewer.live, viewer.stage.view)
     assert len(content["panels"]) == 1
     assert viewer.controls.reference.options == ("fresh rollout", "nothing")
     viewer.close()
@@ -238,7 +238,7 @@ def test_what_is_saved_of_a_place_lies_where_it_lies(page, folder):
         assert (fields.x[0], fields.y[0]) == (WEST - 19, SOUTH - 19)
         assert fields.wind_from == [225]
         assert "EPSG" in fields.crs.crs_wkt
-        known = page.viewer.live.scene.shown(page.viewer.live.state, page.viewer.view.wind)
+        known = page.viewer.live.scene.shown(page.viewer.live.state, page.viewer.stage.view.wind)
         air = known[GEO_MASK].numpy() > 0
         (speed,) = fields.filter_by_attrs(standard_name="wind_speed").values()
         np.testing.assert_allclose(speed[0].values[air], known[SPEED].numpy()[air])
@@ -252,7 +252,7 @@ def test_what_is_saved_of_a_place_lies_where_it_lies(page, folder):
 def test_a_place_may_be_a_parameter_and_several_winds_are_refused(folder):
     about = {"buildings": folder / "town.geojson", "reading": {"height_field": "height"}}
     viewer = RolloutViewer(folder, RULES, wind_from="90", **about)
-    content, _ = compose(viewer.live, viewer.view)
+    content, _ = compose(viewer.live, viewer.stage.view)
     assert content["degrees"] == 90
     assert viewer.controls.scene.value == "town.geojson"
     viewer.close()
