@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pinca_lib.automaton import CA
 from pinca_lib.channels import FIELDS, FLUX_Y, STATE_COUNT
-from pinca_lib.errors import InputError
+from pinca_lib.errors import InputError, shown
 from pinca_lib.runs.parameters import PARAMETERS, input_path
 from pinca_lib.runs.tensor_files import load_tensors
 
@@ -69,7 +69,8 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
         )
     bias = weights["w1.bias"]
     hidden = max(1, bias.numel()) if isinstance(bias, Tensor) else 1
-    expected = rule_with_all_parts(hidden=hidden).state_dict()
+    with torch.device("meta"):  # only the shapes, however large
+        expected = rule_with_all_parts(hidden=hidden).state_dict()
     for key, found in weights.items():
         shape, expected_shape = tuple(getattr(found, "shape", ())), tuple(expected[key].shape)
         if not isinstance(found, Tensor) or shape != expected_shape:
@@ -158,7 +159,9 @@ def _cells(path: Path, found: Any) -> tuple[float, float] | None:
     except (TypeError, ValueError, OverflowError):
         least = most = math.nan
     if not 0 < least <= most < math.inf:
-        raise InputError(f"{path}: cells is {found!r}, expected the least and largest side in m")
+        raise InputError(
+            f"{path}: cells is {shown(found)}, expected the least and largest side in m"
+        )
     return least, most
 
 
@@ -166,7 +169,7 @@ def _tallest(path: Path, found: Any) -> float | None:
     """Check the height of the tallest building in the training data, m; None if not stated."""
     if found is None or (isinstance(found, float) and 0 <= found < math.inf):
         return found
-    raise InputError(f"{path}: tallest is {found!r}, expected the height of a building in m")
+    raise InputError(f"{path}: tallest is {shown(found)}, expected the height of a building in m")
 
 
 def fingerprint_of(rule: CA) -> str:

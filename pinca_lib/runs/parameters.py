@@ -191,10 +191,8 @@ def checked(name: str, value: Any) -> Any:
     Raises
     ------
     InputError
-        If the parameter is unknown, or the value has another type or is out of range.
+        If the value has another type or is out of range.
     """
-    if name not in PARAMETERS:
-        raise InputError(f"unknown parameter {shown(name)!r}")
     if name in ("resume", "gradient_checkpoints"):
         value = _as_bool(value)
     if name == "resume" and isinstance(value, bool):  # `-p resume True`

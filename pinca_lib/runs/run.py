@@ -278,6 +278,33 @@ class Run:
     def _restore(self, training: Training, fingerprint: str) -> int:
         """Restore the newest sound checkpoint; return the number of iterations that are done."""
         config = read_json(self.folder / "config.json")
+        self._check_origin(config, fingerprint)
+        self._config_digest = digest_of(config)
+        done, saved = self._newest_restored(training)
+        try:
+            self._restored(self.folder / f"ca_pool_step_{done}.pth", training.pool)
+        except InputError as error:
+            _warn(
+                f"{error}; going on with a fresh sample pool, so the run will differ from an "
+                "uninterrupted one"
+            )
+            training.pool.refresh()
+        self._log = Log.resumed(self.folder / "metrics.csv", done)
+        if saved.get("log", self._log.digest()) != self._log.digest():
+            _warn(
+                f"{self._log.path}: rows of the first {done} iterations were changed or deleted; "
+                f"going on with the {len(self.rows)} that are there"
+            )
+        then, now = config.get("torch_threads"), torch.get_num_threads()
+        if then != now and training.pool.states.device.type == "cpu":
+            _warn(
+                f"{self.folder}: was begun with {shown(then)} threads and goes on with {now}, so "
+                "the last digits of its numbers will differ from an uninterrupted run"
+            )
+        return done
+
+    def _check_origin(self, config: dict[str, Any], fingerprint: str) -> None:
+        """Check that data and Init-NCA are those of the run."""
         if config.get("data_fingerprint") != fingerprint:
             raise InputError(
                 f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
@@ -289,44 +316,18 @@ class Run:
                 "Init-NCA that this run was trained on top of; give that one, or start a new run "
                 "with resume=''"
             )
-        self._config_digest = digest_of(config)
+
+    def _newest_restored(self, training: Training) -> tuple[int, dict[str, Any]]:
+        """Restore the newest sound checkpoint; return its iteration and content."""
         for path in reversed(checkpoints(self.folder)):
             try:
-                saved = self._restored(path, training)
+                return _step(path), self._restored(path, training)
             except InputError as error:
-                warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=3)
-                continue
-            break
-        else:
-            raise InputError(
-                f"{self.folder}: cannot be resumed; it has no sound checkpoint "
-                "(ca_model_step_<i>.pth) of this run"
-            )
-        done = _step(path)
-        try:
-            self._restored(self.folder / f"ca_pool_step_{done}.pth", training.pool)
-        except InputError as error:
-            warnings.warn(
-                f"{error}; going on with a fresh sample pool, so the run will differ from an "
-                "uninterrupted one",
-                stacklevel=3,
-            )
-            training.pool.refresh()
-        self._log = Log.resumed(self.folder / "metrics.csv", done)
-        if saved.get("log", self._log.digest()) != self._log.digest():
-            warnings.warn(
-                f"{self._log.path}: rows of the first {done} iterations were changed or deleted; "
-                f"going on with the {len(self.rows)} that are there",
-                stacklevel=3,
-            )
-        then, now = config.get("torch_threads"), torch.get_num_threads()
-        if then != now and training.pool.states.device.type == "cpu":
-            warnings.warn(
-                f"{self.folder}: was begun with {then} threads and goes on with {now}, so the last "
-                "digits of its numbers will differ from an uninterrupted run",
-                stacklevel=3,
-            )
-        return done
+                _warn(f"{error}; going back to the checkpoint before it")
+        raise InputError(
+            f"{self.folder}: cannot be resumed; it has no sound checkpoint (ca_model_step_<i>.pth) "
+            "of this run"
+        )
 
     def _restored(self, path: Path, part: Training | SamplePool) -> dict[str, Any]:
         """Load a file of this run into the training or its pool, and return its content."""
@@ -354,6 +355,11 @@ class Run:
 def _step(path: Path) -> int:
     """Return the number of iterations in the name of a checkpoint or a sample pool."""
     return int(path.stem.rpartition("_")[2])
+
+
+def _warn(text: str) -> None:
+    """Warn at the line that called the run."""
+    warnings.warn(text, stacklevel=4)
 
 
 def _delete(path: Path) -> None:
@@ -395,7 +401,8 @@ def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
     """Return the run's own parameters, updated by the given ones that are in FREE_ON_RESUME."""
     path = folder / "config.json"
     try:
-        then = {k: checked(k, v) for k, v in read_json(path)["parameters"].items()}
+        found = read_json(path)["parameters"]
+        then = {k: checked(k, v) if k in PARAMETERS else v for k, v in found.items()}
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     missing = sorted(vars(now).keys() - then.keys() - {"given"})
