@@ -43,8 +43,8 @@ experiment: str = "init_nca"  # "init_nca" (notebook 01) or "pi_nca" (notebook 0
 settings: str = "{'seed': [0, 1], 'hidden': [48, 96]}"  # the values of each parameter that varies
 data_dir: str = "data/train"  # folder of city files
 output_dir: str = "outputs/sweep"  # the tasks get their folders in here
-epochs: int = 10  # training iterations of each task
-pool_size: int = 16  # states that live on between iterations
+epochs: int = 20  # training iterations of each task
+pool_size: int = 32  # states that live on between iterations
 scheduler: str = ""  # address of a Dask scheduler; none: a cluster on this machine
 workers: int = 2  # processes of the cluster on this machine, of one thread each
 

@@ -24,10 +24,11 @@ import pandas as pd
 from pinca_lib.cities.needed import needed
 from pinca_lib.errors import InputError, first_line, shown
 from pinca_lib.runs.checkpoints import checkpoints
-from pinca_lib.runs.parameters import PROJECT_ROOT, checked
+from pinca_lib.runs.parameters import PARAMETERS, PROJECT_ROOT, checked
 from pinca_lib.writing import written_whole
 
 REPEATS = 1  # how often a task that failed is tried again
+QUIET = ["--log-level=CRITICAL"]  # of the kernel, whose messages would go to the sweep's own output
 OWN = ("output_dir", "resume")  # parameters that a sweep sets itself
 
 
@@ -90,6 +91,8 @@ def sweep_tasks(
         if isinstance(values, str) or not isinstance(values, Sequence) or not values:
             raise InputError(f"settings: {shown(name)} is {shown(values)}; expected a list")
     for name in [*settings, *given]:
+        if name not in PARAMETERS:
+            raise InputError(f"settings: unknown parameter {shown(name)!r}")
         if name in OWN:
             raise InputError(f"settings: {name} is set by the sweep itself")
     tasks = []
@@ -124,7 +127,7 @@ def train(task: Task) -> dict[str, Any]:
     try:
         papermill.execute_notebook(
             task.notebook, task.folder / "notebook.ipynb", given, cwd=PROJECT_ROOT,
-            progress_bar=False,
+            progress_bar=False, extra_arguments=QUIET,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise InputError(f"{task.folder.name}: {error.ename}: {shown(error.evalue, 300)}") from None

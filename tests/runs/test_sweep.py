@@ -86,10 +86,7 @@ def test_a_task_is_done_once_and_goes_on_where_it_stopped(tmp_path, notebook):
 
 def test_failures_are_kept_apart(tmp_path, notebook):
     tasks = sweep_tasks(notebook, tmp_path / "sweep", {"hidden": [1, 13]})
-
-    with Client(
-        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
-    ) as client:
+    with connect(workers=1) as client:
         *_, table = sweep_tables(tasks, client)
     assert list(table["state"]) == ["done", "failed"]
     assert table["loss"][0] == 1
