@@ -6,6 +6,8 @@ import h5py
 import pytest
 from small_cities import write_plain_city
 
+from pinca_lib.datasets import WindDataset, load_dataset
+
 
 @pytest.fixture
 def city_folder(tmp_path: Path) -> Path:
@@ -17,3 +19,9 @@ def city_folder(tmp_path: Path) -> Path:
     with h5py.File(folder / "GlobalMetaData.h5", "w") as file:
         file["anything"] = 1
     return folder
+
+
+@pytest.fixture
+def dataset(city_folder: Path) -> WindDataset:
+    """The cases of these cities in one data set."""
+    return load_dataset(city_folder, 24)

@@ -6,16 +6,10 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from pinca_lib.channels import CHANNELS
-from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.evaluation.scaled_metrics import ScaledPhysicsMetrics
 from pinca_lib.physics import PhysicsLoss
 from pinca_lib.plotting import figures as plotting
 from pinca_lib.training.pool import SamplePool
-
-
-@pytest.fixture
-def dataset(city_folder):
-    return load_dataset(city_folder, 24)
 
 
 @pytest.fixture

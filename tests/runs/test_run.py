@@ -19,7 +19,6 @@ from small_rules import city_state, trained, windward_rule
 
 from pinca_lib.automaton.rule import CA
 from pinca_lib.channels import TOPO
-from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.errors import InputError
 from pinca_lib.rollouts import rollout
 from pinca_lib.runs import files as runfiles, run as runs
@@ -34,11 +33,6 @@ from pinca_lib.training.pool import SamplePool
 
 class PowerCutError(Exception):
     """Stands for a power cut."""
-
-
-@pytest.fixture
-def dataset(city_folder):
-    return load_dataset(city_folder, 24)
 
 
 def settings(output_dir, **changes) -> SimpleNamespace:

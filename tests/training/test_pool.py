@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from pinca_lib.channels import GEO_MASK
-from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.training.pool import SamplePool
-
-
-@pytest.fixture
-def dataset(city_folder):
-    return load_dataset(city_folder, 24)
 
 
 @pytest.fixture
