@@ -1,6 +1,7 @@
 """The controls of the viewer: their labels and layout, and the canvas widget."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,7 +62,7 @@ class Controls:
         wind: ReferenceWind,
         reading: Mapping[str, Any],
     ):
-        fields = [(_with_unit(text, CHANNELS[channel].unit), channel)
+        fields = [(replace(CHANNELS[channel], label=text).title, channel)
                   for channel, text in LABELS.items()]  # fmt: skip
         speeds = [("1, then 2, 4 and 8", DOUBLING), *((str(n), n) for n in (1, 2, 4, 8, 16, 32))]
 
@@ -148,10 +149,6 @@ def _inside(widget: widgets.Widget) -> Iterator[widgets.Widget]:
     for child in getattr(widget, "children", ()):
         yield from _inside(child)
     yield widget
-
-
-def _with_unit(text: str, unit: str) -> str:
-    return f"{text} ({unit})" if unit else text
 
 
 def _number(text: str, value: float, least: float, most: float) -> widgets.BoundedFloatText:

@@ -226,8 +226,8 @@ class PlaceScene(Scene):
         everywhere = doubtful(unlike)
         if not everywhere.any():
             return []
-        parts = [f"{name} {cells[air].mean():.0%}" for name, cells in unlike.items() if cells.any()]
+        parts = [f"{name} {cells[air].mean():.1%}" for name, cells in unlike.items() if cells.any()]
         return [
-            f"Hatched: {everywhere[air].mean():.0%} of the open ground is unlike the training data "
+            f"Hatched: {everywhere[air].mean():.1%} of the open ground is unlike the training data "
             f"({', '.join(parts)}). Do not rely on it there."
         ]
