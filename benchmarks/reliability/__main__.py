@@ -49,7 +49,7 @@ def kinds(folder: Path) -> Iterator[tuple[str, int, Trial]]:
     yield "hostile path", 300, misuse.hostile_path
 
 
-def campaign(seed: int, scale: float, keep: Path | None = None) -> pd.DataFrame:
+def campaign(seed: int, scale: float, only: str = "", keep: Path | None = None) -> pd.DataFrame:
     """Run all trials, and return how many of each kind ended in each way.
 
     Parameters
@@ -58,6 +58,8 @@ def campaign(seed: int, scale: float, keep: Path | None = None) -> pd.DataFrame:
         Of everything that is random; only moments of time are not.
     scale : float
         Share of the trials of a full campaign; at least one of each kind is run.
+    only : str
+        Run only the kinds whose name contains this.
     keep : Path, optional
         Folder to which the folders of trials that ended badly are moved.
     """
@@ -65,6 +67,8 @@ def campaign(seed: int, scale: float, keep: Path | None = None) -> pd.DataFrame:
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         for name, count, trial in kinds(Path(temporary)):
+            if only not in name:
+                continue
             endings: Counter[Ending] = Counter()
             for i in range(max(1, round(count * scale))):
                 folder = Path(temporary, "trials", f"{name} {i}".replace(" ", "_"))
@@ -83,12 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full campaign")
+    parser.add_argument("--only", default="", help="only kinds whose name contains this")
     parser.add_argument("--out", type=Path, default=TABLE)
     parser.add_argument("--keep", type=Path, help="folder for what is left of bad endings")
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
-    table = campaign(options.seed, options.scale, options.keep)
+    table = campaign(options.seed, options.scale, options.only, options.keep)
     table.to_csv(options.out, index=False)
 
 
