@@ -121,8 +121,8 @@ display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 #
 # Play the rollout, choose another case or field, and change the city while the wind blows: with
 # *build*, paint a house into a street; with *clear*, erase one; drag the dial to turn the wind.
-# The field is not reset, it heals. *cold start* beside it shows what a new rollout would give. Without a
-# running kernel a static figure and a film stand in its place.
+# The field is not reset, it heals. *compare with* a fresh rollout to see what a new one would give. Without
+# a running kernel a static figure and a film stand in its place.
 
 # %%
 RolloutViewer(

@@ -46,7 +46,8 @@ def unreadable(path: Path, error: Exception, kind: str, advice: str = "") -> Inp
         Open in another program, without permission, compressed by a filter that is not installed,
         or damaged.
     """
-    text, reason = str(error), first_line(error)
+    text = str(error).replace(str(path), path.name)
+    reason = first_line(Exception(text)) if text else first_line(error)
     if _is_open_elsewhere(path, error):
         return InputError(f"{path.name}: is open in another program; close it there ({reason})")
     if isinstance(error, PermissionError):
