@@ -50,11 +50,11 @@ from .physics import (
 )
 from .plotting import (
     draw_film as draw_film,
-    rollout_frames as rollout_frames,
     write_film as write_film,
 )
 from .rollouts import (
     rollout as rollout,
+    rollout_frames as rollout_frames,
 )
 from .runs import (
     PROJECT_ROOT as PROJECT_ROOT,

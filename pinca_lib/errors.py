@@ -1,6 +1,7 @@
 """Errors and warnings whose message tells the user what to correct."""
 
 import errno
+import importlib
 import os
 from pathlib import Path
 
@@ -25,6 +26,28 @@ class InputError(ValueError):
 
 class InputWarning(UserWarning):
     """User input that is used, but looks wrong. The message says what, where, and what to do."""
+
+
+def needed(library: str, what: str, extra: str = "places") -> None:
+    """Check that a library of one of the project's extras is there.
+
+    Parameters
+    ----------
+    library : str
+    what : str
+        What needs it: "reading town.geojson".
+    extra : str
+        The extra that brings it along.
+
+    Raises
+    ------
+    InputError
+        If it is missing; the message says how to get it.
+    """
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        raise InputError(f"{what} needs {library}: pip install 'pinca[{extra}]'") from error
 
 
 def unreadable(path: Path, error: Exception, kind: str, advice: str = "") -> InputError:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Place
+from pinca_lib.errors import needed
 from pinca_lib.writing import written_whole
 
 

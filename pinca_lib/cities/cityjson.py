@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from pinca_lib.cities.coordinates import Frame, centre_of, frame, parse_crs
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
 from pinca_lib.cities.triangles import bounds_of, highest, triangulated
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, first_line, needed, shown
 
 KINDS = ("Building", "BuildingPart")
 DEPTH = {"MultiSurface": 0, "CompositeSurface": 0, "Solid": 1, "MultiSolid": 2, "CompositeSolid": 2}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Place
 from pinca_lib.cities.prediction import WindMaps
 from pinca_lib.datasets.netcdf import SOURCE, to_xarray, write_dataset
+from pinca_lib.errors import needed
 from pinca_lib.writing import written_whole
 
 

@@ -26,9 +26,8 @@ from pinca_lib.cities.heights import (
     parse_height,
     usable_heights,
 )
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
-from pinca_lib.errors import InputError, first_line, shown, unreadable
+from pinca_lib.errors import InputError, first_line, needed, shown, unreadable
 
 IN_ZIP = (".shp", ".gpkg", ".geojson", ".fgb", ".json", ".gml", ".kml")  # the likeliest first
 LAYERS = re.compile("build|bldg|gebäude|gebaeude|batiment|edific|footprint|multipolygons")

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.triangles import newell_normal, triangulated
-from pinca_lib.errors import InputError, first_line
+from pinca_lib.errors import InputError, first_line, needed
 
 COMPRESSIONS = {"KHR_draco_mesh_compression": "DracoPy", "EXT_meshopt_compression": ""}
 SUFFIXES = (".obj", ".stl", ".ply", ".glb", ".gltf", ".off")

@@ -14,9 +14,8 @@ import numpy as np
 
 from pinca_lib.cities.coordinates import Frame, centre_of, frame, mapped, parse_crs, same
 from pinca_lib.cities.heights import LEAST, TALLEST, unit_factor
-from pinca_lib.cities.needed import needed
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
-from pinca_lib.errors import InputError, first_line, shown, unreadable
+from pinca_lib.errors import InputError, first_line, needed, shown, unreadable
 
 GLANCE = 1000  # cells a side of the thinned raster that is looked at before it is drawn
 MOSTLY = 0.8  # share of cells above 2 m from which a raster is no city

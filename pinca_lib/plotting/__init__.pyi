@@ -20,8 +20,6 @@ from .figures import (
 )
 from .film import (
     draw_film as draw_film,
-    rollout_frames as rollout_frames,
-    steps_before as steps_before,
     write_film as write_film,
 )
 from .maps import (

@@ -1,7 +1,8 @@
 """Many steps of one or several rules. ``rollout`` chooses among three implementations.
 
 ``plain`` is PyTorch and runs everywhere. ``cpu`` holds loops that Numba compiles for a CPU, and
-``gpu`` holds Triton kernels for an NVIDIA GPU. ``dispatch`` holds ``rollout``.
+``gpu`` holds Triton kernels for an NVIDIA GPU. ``dispatch`` holds ``rollout``,
+and ``frames`` the rollout of a film.
 """
 
 import lazy_loader

@@ -21,8 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from pinca_lib.cities.needed import needed
-from pinca_lib.errors import InputError, first_line, shown
+from pinca_lib.errors import InputError, first_line, needed, shown
 from pinca_lib.runs.checkpoints import checkpoints
 from pinca_lib.runs.parameters import PARAMETERS, PROJECT_ROOT, checked
 from pinca_lib.writing import written_whole

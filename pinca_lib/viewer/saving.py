@@ -25,9 +25,9 @@ from pinca_lib.plotting import (
     plot_channels,
     plot_comparison,
     plot_wind,
-    steps_before,
     write_film,
 )
+from pinca_lib.rollouts import steps_before
 from pinca_lib.viewer.album import Album
 from pinca_lib.viewer.live import LiveRollout, Snapshot
 from pinca_lib.viewer.panels import View

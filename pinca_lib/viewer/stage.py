@@ -12,7 +12,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import TOPO
 from pinca_lib.cities.prediction import STEPS
 from pinca_lib.errors import InputError
-from pinca_lib.plotting import steps_before
+from pinca_lib.rollouts import steps_before
 from pinca_lib.viewer import saving
 from pinca_lib.viewer.album import Album
 from pinca_lib.viewer.catalogue import Catalogue
