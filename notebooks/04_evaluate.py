@@ -41,7 +41,7 @@ from pinca_lib import (
     load_case, load_rule, new_folder, output_path, plotting, read_half_averages, read_parameters,
     rollout,
 )  # fmt: skip
-from pinca_lib.channels import GEO_MASK, NAMES, PREDICTED, SPEED, U, V
+from pinca_lib.channels import CHANNELS, GEO_MASK, NAMES, PREDICTED, SPEED, U, V
 
 # %% [markdown]
 # ## Parameters
@@ -152,8 +152,11 @@ medians(tables, evaluation.METRICS)
 # %%
 figures = {"relative_l2_{}": "relative error", "relative_l2_{}_near": "relative error within 8 m",
            "r2_{}": "R²", "nmae_{}": "NMAE", "mae_{}": "MAE", "ssim_{}": "SSIM"}  # fmt: skip
-of_field = {field: tables["PI-NCA"].rename(columns={key.format(field): key for key in figures})
-            for field in [*NAMES[PREDICTED], "all"]}  # fmt: skip
+labels = {channel.name: channel.label for channel in CHANNELS}
+of_field = {}
+for field in [*NAMES[PREDICTED], "all"]:
+    own = {key.format(field): key for key in figures}
+    of_field[labels.get(field, field)] = tables["PI-NCA"].rename(columns=own)
 medians(of_field, figures)
 
 # %% [markdown]
@@ -257,7 +260,9 @@ def against_tunnel(name, within=0):
 
 measured = {name: against_tunnel(name) for name in planes}
 measured["PI-NCA, within 4 m"] = against_tunnel("PI-NCA", 4)
-pd.concat(measured, axis=1)
+few_figures = {name: own if name == "PI-NCA" else own[["r", "hit_rate"]]
+               for name, own in measured.items()}  # fmt: skip
+pd.concat(few_figures, axis=1)
 
 # %% [markdown]
 # The PI-NCA's maps, with the measured speeds as dots in the same colours (a dot that cannot be seen agrees),
