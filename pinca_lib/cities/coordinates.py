@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pinca_lib.cities.place import Bounds
 from pinca_lib.errors import InputError, first_line, shown
 
@@ -107,6 +105,11 @@ def _projected(where: str, bounds: Bounds, given, into, centre) -> Frame:
     """Return the frame of coordinates in a known system."""
     from pyproj import Proj, Transformer
 
+    if centre and given.is_geographic and abs(centre[1]) > 90:
+        raise InputError(
+            f"site: {_number(centre[0])}, {_number(centre[1])} is no longitude and latitude, in "
+            f"which {where} is: x (longitude) comes before y (latitude)"
+        )
     x, y = centre or ((bounds.west + bounds.east) / 2, (bounds.south + bounds.north) / 2)
     to_degrees = Transformer.from_crs(given, 4326, always_xy=True)
     longitude, latitude = to_degrees.transform(x, y)
@@ -265,7 +268,7 @@ def site_bounds(site: tuple[float, ...], to_metres: Callable) -> Bounds:
         x, y = to_metres(site[0], site[1])
         bounds = Bounds(x - site[2], y - site[2], x + site[2], y + site[2])
     else:
-        bounds = mapped(Bounds(*site), to_metres)
+        bounds = Bounds(*site).mapped(to_metres)
     width, height = bounds.east - bounds.west, bounds.north - bounds.south
     if not (math.isfinite(width) and math.isfinite(height)):
         raise InputError(f"site={_text(site)} lies outside of the file's coordinate system")
@@ -276,23 +279,6 @@ def site_bounds(site: tuple[float, ...], to_metres: Callable) -> Bounds:
             "radius is in metres"
         )
     return bounds
-
-
-def mapped(bounds: Bounds, change: Callable) -> Bounds:
-    """Return the rectangle around another one whose coordinates are changed."""
-    along = np.linspace(0, 1, 21)
-    x = bounds.west + (bounds.east - bounds.west) * along
-    y = bounds.south + (bounds.north - bounds.south) * along
-    edges = [(x, np.full(21, bounds.south)), (x, np.full(21, bounds.north)),
-             (np.full(21, bounds.west), y), (np.full(21, bounds.east), y)]  # fmt: skip
-    x, y = change(*(np.concatenate(parts) for parts in zip(*edges, strict=True)))
-    return Bounds(float(np.min(x)), float(np.min(y)), float(np.max(x)), float(np.max(y)))
-
-
-def grown(bounds: Bounds, by: float) -> Bounds:
-    """Return a rectangle with a border of ``by`` around it."""
-    west, south, east, north = bounds
-    return Bounds(west - by, south - by, east + by, north + by)
 
 
 def _text(site: tuple[float, ...]) -> str:

@@ -11,8 +11,6 @@ from pinca_lib.cities.coordinates import (
     Frame,
     centre_of,
     frame,
-    grown,
-    mapped,
     parse_crs,
     site_bounds,
 )
@@ -26,7 +24,7 @@ from pinca_lib.cities.heights import (
     parse_height,
     usable_heights,
 )
-from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
+from pinca_lib.cities.place import Bounds, Drawing, Grid, Source, reach
 from pinca_lib.errors import InputError, first_line, needed, shown, unreadable
 
 IN_ZIP = (".shp", ".gpkg", ".geojson", ".fgb", ".json", ".gml", ".kml")  # the likeliest first
@@ -214,7 +212,7 @@ def _window(site: tuple[float, ...] | None, around: float, of_file: Frame) -> Bo
     """Return the rectangle to read, in the file's coordinates; None for all of it."""
     if site is None:
         return None
-    return mapped(grown(site_bounds(site, of_file.to_metres), around), of_file.from_metres)
+    return site_bounds(site, of_file.to_metres).grown(around).mapped(of_file.from_metres)
 
 
 def _table(where: str, address: str, layer: str, window: Bounds | None, held: tuple):
@@ -233,11 +231,7 @@ def _table(where: str, address: str, layer: str, window: Bounds | None, held: tu
     if not isinstance(table, geopandas.GeoDataFrame):
         raise InputError(f"{where}: a table without geometry; expected building polygons")
     if not len(table):
-        raise InputError(
-            f"{where}: no building lies in or around the site; the file holds "
-            f"{', '.join(f'{value:.7g}' for value in held)} (west, south, east, north): a site is "
-            "in the file's own coordinates, longitude before latitude"
-        )
+        raise InputError(f"{where}: no building lies in or around the site; {reach(Bounds(*held))}")
     return table
 
 

@@ -6,6 +6,7 @@ it with a height that the user states and says which buildings those are.
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,20 +23,23 @@ LEVEL = 3.0  # m a storey
 FOOT = 0.3048  # m
 UNITS = {"m": 1.0, "mm": 0.001, "cm": 0.01, "ft": FOOT, "in": 0.0254}
 
-# Names of columns, lower case without punctuation, the surest first
+# Names of columns as ``plain`` returns them, the surest first; Shapefiles cut them to ten letters
 HEIGHT_NAMES = (
     "heightm", "height", "buildingheight", "bldgheight", "bldgheigh", "bldghgt", "bldgh",
     "measuredheight", "measuredhe", "heightmetres", "heightmeters", "buildinghe", "buildheight",
-    "bheight", "hgt", "roofheight", "heightroof", "hroof", "heightmean", "meanheight", "hmean",
-    "avgheight", "hgtmedianm", "hgtmeanm", "hgtmediancm", "hgtmeancm", "heightmete", "buildingh",
-    "heightmax", "maxheight", "hmax", "heightagl", "agl", "relh2", "relhmax", "estheight",
-    "hoehe", "höhe", "gebhoehe", "hoehem", "hauteur", "hoogte", "altura", "altezza", 
-    "wysokosc", "vyska", "hojd", "korkeus", "heightft", "heightfeet", "heightfoot", "h",
+    "bheight", "hgt", "roofheight", "heightroof", "heightroo", "hroof", "heightmean", "meanheight",
+    "hmean", "avgheight", "hgtmedianm", "hgtmeanm", "hgtmediancm", "hgtmeancm", "heightmete",
+    "buildingh", "heightmax", "maxheight", "hmax", "heightagl", "agl", "heightaboveground",
+    "relh2", "relhmax", "estheight", "hoehe", "hohe", "gebhoehe", "gebaudehohe", "gebaeudehoehe",
+    "gebaeudeho", "hoehem", "hohem", "hauteur", "hauteurm", "hoogte", "altura", "alturam",
+    "altezza", "altezzam", "wysokosc", "vyska", "hojd", "højde", "høyde", "korkeus", "heightft",
+    "heightfeet", "heightfoot", "h",
 )  # fmt: skip
 LEVEL_NAMES = (
     "buildinglevels", "buildingle", "buildingl", "levels", "storeys", "stories", "floors",
-    "numfloors", "nfloors", "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo",
-    "nbetages", "etages", "geschosse", "anzahlgeschosse", "stockwerke", "plantas", "piani",
+    "numfloors", "nfloors", "numberoffloorsaboveground", "numberoffloors", "numberoffl",
+    "numstoreys", "noofstoreys", "storeysaboveground", "storeysabo", "nbetages",
+    "nombredetages", "etages", "geschosse", "anzahlgeschosse", "stockwerke", "plantas", "piani",
     "verdiepingen",
 )  # fmt: skip
 
@@ -100,8 +104,9 @@ def parse_height(value: object, unit: float = 1.0) -> float:
 
 
 def plain(name: str) -> str:
-    """Return the name of a column in lower case, without punctuation."""
-    return re.sub(r"[\W_]+", "", name.lower())
+    """Return the name of a column in lower case, without accents and punctuation."""
+    letters = unicodedata.normalize("NFKD", name.lower())  # parts an accent from its letter
+    return re.sub(r"[\W_]+", "", letters)
 
 
 def find_columns(names: Sequence[str], height_field: str, where: str) -> list[str]:
@@ -310,7 +315,7 @@ def _factor(name: str, unit: str) -> float:
 def own_unit(name: str) -> str:
     """Return the unit that the name of a column says; ``heightroof`` is New York's, in feet."""
     name = plain(name)
-    if re.search(r"(ft|feet|foot)$", name) or name == "heightroof":
+    if re.search(r"(ft|feet|foot)$", name) or name in ("heightroof", "heightroo"):
         return "ft"
     return "cm" if name.endswith("cm") else "m"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pinca_lib.cities.cityjson import read_cityjson
-from pinca_lib.cities.coordinates import Site, grown, mapped, parse_site, site_bounds
+from pinca_lib.cities.coordinates import Site, parse_site, site_bounds
 from pinca_lib.cities.footprints import read_footprints
 from pinca_lib.cities.formats import MESHES, detect
 from pinca_lib.cities.heights import LEAST, check_default_height, doubtful_heights
@@ -152,17 +152,14 @@ def _shown(source: Source, kind: str, site: tuple[float, ...] | None) -> Bounds:
     """Return the rectangle to show, m."""
     if site is None:
         is_grid = kind in ("raster", "array", "city")
-        return source.bounds if is_grid else grown(source.bounds, BORDER)
+        return source.bounds if is_grid else source.bounds.grown(BORDER)
     bounds, held = site_bounds(site, source.to_metres), source.bounds
     apart = (bounds.west >= held.east or bounds.east <= held.west
              or bounds.south >= held.north or bounds.north <= held.south)  # fmt: skip
     if apart:
-        own = mapped(held, source.from_metres)
-        text = ", ".join(f"{value:.5g}" if abs(value) < 1000 else f"{value:.0f}" for value in own)
         raise InputError(
             f"{source.name}: no building lies in site={shown(','.join(f'{x:g}' for x in site))}; "
-            f"the file holds {text} (west, south, east, north): a site is in the file's own "
-            "coordinates, longitude before latitude"
+            f"{source.reach}"
         )
     return bounds
 

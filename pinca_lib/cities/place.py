@@ -42,6 +42,20 @@ class Bounds(NamedTuple):
     east: float
     north: float
 
+    def grown(self, by: float) -> "Bounds":
+        """Return the rectangle with a border of ``by`` around it."""
+        west, south, east, north = self
+        return Bounds(west - by, south - by, east + by, north + by)
+
+    def mapped(self, change: Callable) -> "Bounds":
+        """Return the rectangle around this one after its coordinates x, y are changed."""
+        along = np.linspace(0, 1, 21)
+        x = self.west + (self.east - self.west) * along
+        y = self.south + (self.north - self.south) * along
+        west, south, east, north = (np.full(21, side) for side in self)
+        x, y = change(np.concatenate([x, x, west, east]), np.concatenate([south, north, y, y]))
+        return Bounds(float(np.min(x)), float(np.min(y)), float(np.max(x)), float(np.max(y)))
+
 
 class Grid(NamedTuple):
     """Square cells: where the south-west corner lies, their side, how many."""
@@ -56,6 +70,17 @@ class Grid(NamedTuple):
         """The rectangle that the cells fill."""
         height, width = (self.cell * count for count in self.shape)
         return Bounds(self.west, self.south, self.west + width, self.south + height)
+
+
+def reach(held: Bounds) -> str:
+    """Say where a file's buildings lie, in the file's own coordinates."""
+    west, south, east, north = (
+        f"{value:.6g}" if abs(value) < 1000 else f"{value:.0f}" for value in held
+    )
+    return (
+        f"the file reaches from west {west}, south {south} to east {east}, north {north}, and a "
+        "site is in these coordinates, x (longitude) before y (latitude)"
+    )
 
 
 def _same(x, y):
@@ -96,6 +121,11 @@ class Source:
     remarks: tuple[str, ...] = ()
     to_metres: Callable = _same
     from_metres: Callable = _same
+
+    @property
+    def reach(self) -> str:
+        """Where the buildings lie in the file's own coordinates, for messages about a site."""
+        return reach(self.bounds.mapped(self.from_metres))
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,19 +254,16 @@ def lay_out(
     if max(shape) > MOST_CELLS:
         memory = BYTES_A_CELL * shape[0] * shape[1] / 2**30
         raise InputError(
-            f"{source.name}: the site is {size[1] * cell:,.0f} m × {size[0] * cell:,.0f} m; "
-            f"cells of {cell:g} m make {shape[1]:,} × {shape[0]:,} of them with the margin, which "
-            f"takes about {memory:.0f} GB a wind direction. Choose a part with site=, a box "
-            "(west, south, east, north) or a centre and radius"
+            f"{source.name}: the site is {size[1] * cell:,.0f} m × {size[0] * cell:,.0f} m, which "
+            f"takes about {memory:.0f} GB a wind direction: {shape[1]:,} × {shape[0]:,} cells of "
+            f"{cell:g} m with the margin. Choose a part with site=, a box (west, south, east, "
+            f"north) or a centre and a radius in metres; {source.reach}"
         )
     grid = Grid(west - around * cell, south - around * cell, cell, (shape[0], shape[1]))
     drawing = source.draw(grid)
     rows, columns = (slice(around, around + count) for count in size)
     if not drawing.heights[rows, columns].any():
-        raise InputError(
-            f"{source.name}: no building lies in the site {tuple(round(x, 1) for x in site)}; the "
-            f"buildings lie in {tuple(round(x, 1) for x in source.bounds)}"
-        )
+        raise InputError(f"{source.name}: no building lies in the site; {source.reach}")
     if not (drawing.heights[rows, columns] == 0).any():
         raise InputError(f"{source.name}: the site is built over everywhere; no air is left")
     return Place(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pinca_lib.cities.coordinates import Frame, centre_of, frame, mapped, parse_crs, same
+from pinca_lib.cities.coordinates import Frame, centre_of, frame, parse_crs, same
 from pinca_lib.cities.heights import LEAST, TALLEST, unit_factor
 from pinca_lib.cities.place import Bounds, Drawing, Grid, Source
 from pinca_lib.errors import InputError, first_line, needed, shown, unreadable
@@ -210,7 +210,7 @@ def _glance(path: Path, site, crs, into) -> tuple[Frame, Bounds, np.ndarray]:
         values = _values(file.read(1, out_shape=size, masked=True), file)
     if not np.isfinite(values).any():
         raise InputError(f"{path.name}: no cell holds data; expected heights in metres")
-    return of_file, mapped(extent, of_file.to_metres), values
+    return of_file, extent.mapped(of_file.to_metres), values
 
 
 def _values(band: np.ma.MaskedArray, file) -> np.ndarray:

@@ -111,8 +111,9 @@ def test_coordinates_in_feet_become_metres(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["height_m", "HEIGHT", "building:height", "measuredHeight", "bldg_h", "Hauteur"]
-)
+    "name", ["height_m", "HEIGHT", "building:height", "measuredHeight", "bldg_h", "Hauteur",
+             "Gebäudehöhe", "Höjd", "wysokość", "Altura_m", "heightAboveGround"],
+)  # fmt: skip
 def test_usual_names_of_heights_are_found(tmp_path, name):
     table = town((7, 9), name, about=["a", "b"])
     assert load_city(written(tmp_path, table)).heights.max() == 9
@@ -120,7 +121,8 @@ def test_usual_names_of_heights_are_found(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "values", "metres"),
-    [("HEIGHT_ROOF", (100, 200), 60.96), ("height_ft", (100, 200), 60.96),
+    [("HEIGHT_ROOF", (100, 200), 60.96), ("HEIGHT_ROO", (100, 200), 60.96),
+     ("height_ft", (100, 200), 60.96),
      ("hgt_medianCM", (500, 2000), 20)],
 )  # fmt: skip
 def test_the_unit_that_a_name_means_is_taken_and_said(tmp_path, name, values, metres):

@@ -127,7 +127,8 @@ def test_archives_without_or_with_several_files_say_so(tmp_path):
     [
         ({"site": (16.371, 48.199, 0.5)}, "1 m × 1 m; expected at least 20 m"),
         ({"site": (16.371, 48.199, 16.37101, 48.19901)}, "expected at least 20 m"),
-        ({"site": (48.199, 16.371, 200)}, "longitude before latitude"),
+        ({"site": (48.199, 16.371, 200)}, r"x \(longitude\) before y \(latitude\)"),
+        ({"site": (16.371, 174.7, 200)}, "site: 16.371, 174.7 is no longitude and latitude"),
         ({"site": (16.371, 40.0, 200)}, "no building lies in"),
         ({"site": (16.371, 48.199, 10_000)}, "20,00. m × 20,00. m.* GB .*site="),
         ({"site": "16.37,48.2"}, "expected a box"),
@@ -149,7 +150,7 @@ def test_a_wrong_parameter_names_itself_and_its_range(more, said):
 def test_a_file_of_a_whole_region_is_refused_with_the_memory_and_the_way_to_a_part(tmp_path):
     path = tmp_path / "region.geojson"
     path.write_text(features(square(16.3, 48.1, 0.001), square(16.6, 48.3, 0.001)))
-    refused(path, "takes about .* GB .* Choose a part with site=")
+    refused(path, "takes about .* GB .* Choose a part with site=.*from west 16.*, south 48.*")
 
 
 def test_a_missing_library_is_named_with_the_way_to_get_it(monkeypatch):
