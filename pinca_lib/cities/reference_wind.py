@@ -12,6 +12,13 @@ with the city's roughness length z0 and displacement height d from its buildings
 The blending height is where the two profiles are taken to meet: Wieringa (1986), Quarterly Journal
 of the Royal Meteorological Society 112:867-889, has 60 m for single obstacles; 200 m is common for
 cities.
+
+A few buildings are no city: what they change of the wind grows upwards by about a tenth of the way
+over them, and does not rise above a group that is narrower than ten heights. There the last line
+gives way to the wind over the open ground around them, at the height z of the fields:
+
+    U(z) = U_b ln(z / z0) / ln(z_b / z0)        z0 of the open ground
+    u*   = 0.21 m/s U(z) / U_open               U_open: what the rule has far from all buildings
 """
 
 import math
@@ -23,10 +30,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pinca_lib.channels import FIELD_HEIGHT
 from pinca_lib.cities.place import towards
 from pinca_lib.errors import InputError, shown
 
 FIELD_FRICTION_VELOCITY = 0.21  # m/s, of the fields that the rules were trained on
+OPEN_SPEED = 1.11  # m/s, at 2 m far from all buildings in the fields of the shipped rules
+CITY_WIDTH = 10.0  # mean heights, of the narrowest group of buildings that is a city
 KAPPA = 0.4  # von Karman's constant
 BLENDING_HEIGHTS = (100.0, 200.0, 400.0)  # m: low, usual, high
 Z0_FACTORS = (0.5, 1.0, 2.0)  # what morphology leaves open about a city's roughness length
@@ -55,6 +65,7 @@ class Morphology(NamedTuple):
     height: float  # H, m: mean height over the area that is built on
     plan: float  # lambda_p: built area by ground area, 0...1
     frontal: float  # lambda_f: area that faces the wind by ground area
+    width: float = math.inf  # m: shorter side of the ground that the buildings stand on
 
 
 class FrictionVelocity(NamedTuple):
@@ -70,6 +81,11 @@ class FrictionVelocity(NamedTuple):
     def scale(self) -> float:
         """Mean speeds are so many times those of the rule; TKE and flux scale with its square."""
         return self.value / FIELD_FRICTION_VELOCITY
+
+    @property
+    def open_speed(self) -> float:
+        """Mean speed at 2 m on open ground, far from all buildings, m/s."""
+        return OPEN_SPEED * self.scale
 
     @property
     def scale_range(self) -> tuple[float, float]:
@@ -109,8 +125,7 @@ def friction_velocity(
         ``low`` and ``high`` are the least and the greatest for a city's z0 halved and doubled and
         blending heights of 100 to 400 m: what the method leaves open, not a confidence interval.
         For a town of three to five storeys they lie about 15 % below and 30 % above. Hills, and an
-        atmosphere that is not neutral, are not in them. Without buildings the ground is the
-        reference's, and all three agree.
+        atmosphere that is not neutral, are not in them.
 
     Raises
     ------
@@ -121,6 +136,8 @@ def friction_velocity(
     -----
     Buildings stand on open ground (z0 = 0.03 m), or on the reference's where that is smoother: the
     city is never smoother than that. The blending height is at least three times the mean height.
+    Buildings that together are narrower than ten of their heights are no city: z0 is then that of
+    the open ground, and far from them blows the reference's wind.
     """
     speed = _number("wind_speed", speed, 0, 80, "m/s, above 0 and up to 80")
     length = roughness_length(roughness)
@@ -132,16 +149,19 @@ def friction_velocity(
         )
     found = morphology(heights, cell, wind_from)
     aloft = speed / math.log(height / length)  # times ln(z_b / z0_r): the wind at z_b
-    if not found.plan:
-        value = KAPPA * aloft
-        return FrictionVelocity(value, value, value, length, 0.0)
-    z0, displacement = macdonald(found)
-    z0 = max(z0, min(length, ROUGHNESSES["open ground"]))
+    ground = min(length, ROUGHNESSES["open ground"])
+    is_city = found.width >= CITY_WIDTH * found.height > 0
+    z0, displacement = macdonald(found) if is_city else (ground, 0.0)
+    z0 = max(z0, ground)
 
     def over(blending: float, factor: float) -> float:
         blending = max(blending, 3 * found.height)
-        above = (blending - displacement) / (factor * z0)
-        return KAPPA * aloft * math.log(blending / length) / math.log(above)
+        above = math.log((blending - displacement) / (factor * z0))
+        friction = KAPPA * aloft * math.log(blending / length) / above
+        if is_city:
+            return friction
+        in_the_open = friction / KAPPA * math.log(FIELD_HEIGHT / (factor * z0))
+        return FIELD_FRICTION_VELOCITY * in_the_open / OPEN_SPEED
 
     spread = [over(*pair) for pair in product(BLENDING_HEIGHTS, Z0_FACTORS)]
     return FrictionVelocity(
@@ -190,7 +210,7 @@ def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology
         raise InputError("heights: expected (H, W) finite numbers, 0 or above, in m")
     built = heights > 0
     if not built.any():
-        return Morphology(0.0, 0.0, 0.0)
+        return Morphology(0.0, 0.0, 0.0, 0.0)
     height = float(heights[built].mean())
     margin = height / 2 / cell  # cells
     sides = []
@@ -205,7 +225,7 @@ def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology
         steps.append((step + np.roll(step, -1, 1 - axis)) / 2)
     facing = np.abs(north * steps[0] + east * steps[1]).sum() * cell / 2
     plan = float(built.sum() * cell**2 / ground)
-    return Morphology(height, min(plan, 1.0), float(facing / ground))
+    return Morphology(height, min(plan, 1.0), float(facing / ground), min(sides) * cell)
 
 
 def macdonald(city: Morphology) -> tuple[float, float]:

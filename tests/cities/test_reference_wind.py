@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pinca_lib.cities.reference_wind import (
-    FIELD_FRICTION_VELOCITY,
+    OPEN_SPEED,
     ROUGHNESSES,
     Morphology,
     friction_velocity,
@@ -22,25 +22,25 @@ CELL = 2.0  # m
 
 @pytest.fixture
 def cubes() -> np.ndarray:
-    """Nine cubes of 10 m, 10 m apart, in the middle of open ground."""
+    """25 cubes of 10 m, 10 m apart, in the middle of open ground."""
     heights = np.zeros((70, 70))
-    for row in (20, 30, 40):
-        for column in (20, 30, 40):
+    for row in range(10, 60, 10):
+        for column in range(10, 60, 10):
             heights[row : row + 5, column : column + 5] = 10
     return heights
 
 
 def test_cubes_a_height_apart_cover_a_quarter_and_face_the_wind_with_a_quarter(cubes):
-    # the rectangle is 50 m wide, 60 m with half a height around it: 9 x 100 m2 / 3600 m2
+    # the rectangle is 90 m wide, 100 m with half a height around it: 25 x 100 m2 / 10000 m2
     for wind_from in (0, 90, 180, 270):
         found = morphology(cubes, CELL, wind_from)
-        assert found == pytest.approx((10, 0.25, 0.25))
+        assert found == pytest.approx((10, 0.25, 0.25, 100))
 
 
 def test_a_wind_across_the_corners_meets_both_walls_less_a_cell_of_each_block(cubes):
     # sqrt(1/2) (10 + 10) m x 10 m a cube; the two outer corners take a cell of 2 m from 20 m
     found = morphology(cubes, CELL, 225)
-    assert found.frontal == pytest.approx(math.sqrt(0.5) * (20 - 2) * 10 * 9 / 3600)
+    assert found.frontal == pytest.approx(math.sqrt(0.5) * (20 - 2) * 10 * 25 / 10000)
 
 
 def test_a_slanting_wall_is_one_wall_and_not_the_stairs_that_a_grid_makes_of_it():
@@ -58,7 +58,7 @@ def test_what_a_wind_meets_does_not_depend_on_its_sense_nor_on_where_the_town_li
         assert morphology(np.roll(cubes, (3, -7), (0, 1)), CELL, wind_from) == pytest.approx(here)
         assert morphology(cubes.T, CELL, 90 - wind_from) == pytest.approx(here)
         twice = morphology(2 * cubes, 2 * CELL, wind_from)
-        assert twice == pytest.approx((20, here.plan, here.frontal))
+        assert twice == pytest.approx((20, here.plan, here.frontal, 2 * here.width))
 
 
 def test_macdonalds_formulas_for_a_quarter_of_cubes():
@@ -102,14 +102,30 @@ def test_the_friction_velocity_over_cubes_is_the_one_worked_out_by_hand(cubes):
     assert found.scale_range == pytest.approx((0.50572 / 0.21, 0.76385 / 0.21), abs=1e-4)
 
 
-def test_open_ground_has_the_references_own_friction_velocity():
-    # 0.4 x 5 / ln(10 / 0.03) = 0.34428
-    found = friction_velocity(5, 10, 0.03, np.zeros((8, 8)), CELL, 0)
-    assert found == pytest.approx((0.34428, 0.34428, 0.34428, 0.03, 0), abs=1e-5)
+@pytest.mark.parametrize("tower", [0, 3, 20, 80])
+def test_far_from_a_single_building_the_wind_is_the_one_that_was_named(tower):
+    # 5 x ln(2 / 0.03) / ln(10 / 0.03) = 5 x 4.19971 / 5.80914 = 3.61474
+    heights = np.zeros((70, 70))
+    heights[30:40, 30:40] = tower
+    found = friction_velocity(5, 10, 0.03, heights, CELL, 240)
+    assert found.open_speed == pytest.approx(3.61474, abs=1e-4)
+    assert (found.z0, found.displacement) == (0.03, 0)
+    assert found.low < found.value < found.high
+
+
+def test_the_open_ground_of_a_city_is_not_windier_than_the_reference(cubes):
+    found = friction_velocity(5, 10, 0.03, cubes, CELL, 240)
+    assert 2.5 < found.open_speed < 3.61474
+
+
+def test_over_a_rougher_reference_the_open_ground_between_few_buildings_is_smoother():
+    # U(200 m) = 5 ln(400) / ln(20) = 10; 10 x ln(2 / 0.03) / ln(200 / 0.03) = 4.76977
+    found = friction_velocity(5, 10, "suburb", np.zeros((8, 8)), CELL, 0)
+    assert found.open_speed == pytest.approx(4.76977, abs=1e-4)
 
 
 def test_ground_that_is_built_over_everywhere_is_as_smooth_as_open_ground():
-    found = friction_velocity(5, 10, "suburb", np.full((8, 8), 12.0), CELL, 0)
+    found = friction_velocity(5, 10, "suburb", np.full((80, 80), 12.0), CELL, 0)
     assert found.displacement == pytest.approx(12)
     assert found.z0 == ROUGHNESSES["open ground"]
 
@@ -134,7 +150,7 @@ def test_the_uncertainty_holds_the_value(cubes, height, roughness):
 
 
 def test_the_rules_own_wind_has_scale_one():
-    speed = FIELD_FRICTION_VELOCITY / 0.4 * math.log(10 / 0.03)
+    speed = OPEN_SPEED * math.log(10 / 0.03) / math.log(2 / 0.03)
     assert friction_velocity(speed, 10, 0.03, np.zeros((4, 4)), CELL, 0).scale == pytest.approx(1)
 
 
