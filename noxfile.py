@@ -26,6 +26,7 @@ NOTEBOOKS = (
     "06_viewer",
     "07_your_place",
     "08_comparison",
+    "09_sweep",
 )
 AS_PAGE = ("--to=html", "--log-level=ERROR", "--CoalesceStreamsPreprocessor.enabled=True")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
@@ -42,7 +43,7 @@ def _install(session: nox.Session, what: str) -> None:
 @nox.session
 def environment(session: nox.Session) -> None:
     """Install what the notebooks need, for the demo, the lab and the viewer."""
-    _install(session, ".[places]")
+    _install(session, ".[places,cluster]")
 
 
 in_environment = nox.session(venv_backend="none", requires=["environment"])

@@ -40,7 +40,7 @@ from pinca_lib.runs import connect, sweep_tables, sweep_tasks
 
 # %% tags=["parameters"]
 experiment: str = "init_nca"  # "init_nca" (notebook 01) or "pi_nca" (notebook 02)
-settings: str = "{'seed': [0, 1], 'hidden': [48, 96]}"  # the values of each parameter that varies
+settings: str = "{'hidden': [48, 96]}"  # the values of each parameter that varies
 data_dir: str = "data/train"  # folder of city files
 output_dir: str = "outputs/sweep"  # the tasks get their folders in here
 epochs: int = 20  # training iterations of each task
