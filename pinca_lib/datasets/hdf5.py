@@ -11,9 +11,12 @@ import h5py
 import numpy as np
 from h5py.h5z import FILTER_DEFLATE, FILTER_SHUFFLE
 
+from pinca_lib.datasets import first_read
 from pinca_lib.errors import InputError, shown, unreadable
 
 LONGEST_SIDE = 4096  # cells
+LARGEST = 2 * 2**30  # bytes, what a dataset may unpack to
+LONGEST_TEXT = 65_536  # characters
 PACKED = ("scale_factor", "add_offset")  # attributes of integers that stand for other numbers
 LARGEST_VALUE = 1000.0  # m/s, m²/s² or m; a larger number is taken as a fill value
 # What h5py raises for damaged files, types that NumPy lacks and absurd sizes:
@@ -26,6 +29,7 @@ def open_file(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
+        first_read.check(path)
         with h5py.File(path, "r") as file:
             yield file
     except InputError:
@@ -81,6 +85,15 @@ def dataset(
         raise InputError(
             f"{where} has shape {data.shape}; expected 3 to {LONGEST_SIDE} cells per side"
         )
+    unpacked = data.dtype.itemsize * prod(
+        -(-cells // side) * side
+        for cells, side in zip(data.shape, data.chunks or data.shape, strict=True)
+    )
+    if unpacked > LARGEST:
+        raise InputError(
+            f"{where} has shape {data.shape} in chunks of {data.chunks}, {unpacked / 2**30:.1f} GB "
+            f"unpacked; expected at most {LARGEST / 2**30:.0f} GB"
+        )
     for number, name in _filters(data):
         if not h5py.h5z.filter_avail(number):
             raise InputError(
@@ -91,11 +104,42 @@ def dataset(
     return data
 
 
+def text(group: h5py.Group, name: str, where: str) -> str:
+    """Return an attribute as text; an array of one element stands for the element."""
+    wrong = InputError(f"{where}: {name} must be text of at most {LONGEST_TEXT} characters")
+    if group.attrs.get_id(name).get_storage_size() > 4 * LONGEST_TEXT:  # bytes; before it is read
+        raise wrong
+    raw = group.attrs[name]
+    if isinstance(raw, h5py.Empty):
+        return ""
+    if isinstance(raw, np.ndarray) and raw.size == 1:
+        raw = raw.item()
+    raw = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
+    if not isinstance(raw, str):
+        raise wrong
+    return raw
+
+
 def _filters(data: h5py.Dataset) -> list[tuple[int, str]]:
     """Return number and name of each filter of a dataset."""
     properties = data.id.get_create_plist()
     found = (properties.get_filter(i) for i in range(properties.get_nfilters()))
     return [(number, name.decode(errors="replace")) for number, _, _, name in found]
+
+
+def packed_chunks(data: h5py.Dataset) -> list[tuple[tuple[int, ...], bytes]] | None:
+    """Return first index and packed content of each chunk; None if only HDF5 can unpack them."""
+    filters = [number for number, _ in _filters(data)]
+    if filters not in ([FILTER_DEFLATE], [FILTER_SHUFFLE, FILTER_DEFLATE]):
+        return None
+    steps = [range(0, cells, side) for cells, side in zip(data.shape, data.chunks, strict=True)]
+    if data.id.get_num_chunks() != prod(map(len, steps)):  # missing chunks hold the fill value
+        return None
+    corners = list(product(*steps))
+    filter_masks, packed = zip(*map(data.id.read_direct_chunk, corners), strict=True)
+    if any(filter_masks):  # a chunk was written without one of the filters
+        return None
+    return list(zip(corners, packed, strict=True))
 
 
 def numbers(data: h5py.Dataset) -> np.ndarray:
@@ -106,27 +150,26 @@ def numbers(data: h5py.Dataset) -> np.ndarray:
     can then decompress several files at once. Datasets with other filters than gzip and
     shuffle are read by HDF5.
     """
-    filters = [number for number, _ in _filters(data)]
-    if filters not in ([FILTER_DEFLATE], [FILTER_SHUFFLE, FILTER_DEFLATE]):
+    if (chunks := packed_chunks(data)) is None:
         return data[:]
-    sides, size = data.chunks, data.dtype.itemsize
-    corners = list(product(*map(range, [0] * data.ndim, data.shape, sides)))
-    if data.id.get_num_chunks() != len(corners):  # missing chunks hold the fill value
-        return data[:]
-    filter_masks, compressed = zip(*map(data.id.read_direct_chunk, corners), strict=True)
-    if any(filter_masks):  # a chunk was written without one of the filters
-        return data[:]
-    length = prod(sides) * size
-    content: bytes | np.ndarray
-    content = b"".join([zlib.decompress(chunk, bufsize=length) for chunk in compressed])
-    if FILTER_SHUFFLE in filters:  # a chunk holds the first bytes of all numbers, then the second …
-        by_position = np.frombuffer(content, np.uint8).reshape(len(corners), size, -1)
-        content = np.stack(list(by_position.swapaxes(0, 1)), axis=-1)
-    counts = [-(-cells // side) for cells, side in zip(data.shape, sides, strict=True)]
-    chunks = np.frombuffer(content, data.dtype).reshape(*counts, *sides)
-    order = [axis for i in range(data.ndim) for axis in (i, data.ndim + i)]
-    whole = chunks.transpose(order).reshape(np.multiply(counts, sides))
-    return whole[tuple(map(slice, data.shape))]
+    whole = np.empty(data.shape, data.dtype)
+    for corner, packed in chunks:
+        place = whole[tuple(map(slice, corner, np.add(corner, data.chunks)))]
+        place[:] = _unpacked(packed, data)[tuple(map(slice, place.shape))]
+    return whole
+
+
+def _unpacked(packed: bytes, data: h5py.Dataset) -> np.ndarray:
+    """Return a chunk, in the shape of chunks, after checking its size and zlib's checksum."""
+    size = data.dtype.itemsize
+    length = prod(data.chunks) * size
+    unpacking = zlib.decompressobj()
+    content: bytes | np.ndarray = unpacking.decompress(packed, length + 1)
+    if len(content) != length or not unpacking.eof:
+        raise ValueError("a chunk unpacks to another size than the file states")
+    if len(_filters(data)) > 1:  # shuffled: the first bytes of all numbers, then the second …
+        content = np.stack(list(np.frombuffer(content, np.uint8).reshape(size, -1)), axis=-1)
+    return np.frombuffer(content, data.dtype).reshape(data.chunks)
 
 
 def checked_array(planes: np.ndarray, where: str, names: Sequence[str]) -> np.ndarray:

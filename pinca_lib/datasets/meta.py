@@ -8,15 +8,17 @@ import ast
 import json
 import math
 import re
+import zlib
 from collections.abc import Sequence
 
 import h5py
 import numpy as np
 
 from pinca_lib.channels import GEOMETRY, NAMES
+from pinca_lib.datasets import hdf5
 from pinca_lib.errors import InputError, shown
 
-LONGEST = 65_536  # characters
+CHECKSUM = "meta_crc32"  # attribute beside `meta`: its CRC-32, eight hexadecimal digits
 DEEPEST = 32  # brackets inside one another
 EXAMPLE = "{'wind_dir_deg': 0.0, 'cityHW': (256.0, 256.0)}"
 ROW_ORDERS = ("south_first", "north_first")
@@ -49,14 +51,21 @@ def read_meta(group: h5py.Group, where: str) -> dict:
     Raises
     ------
     InputError
-        If ``meta`` is missing or cannot be parsed, or an entry is not valid.
+        If ``meta`` is missing, does not fit its checksum or cannot be parsed, or an entry is not
+        valid.
     """
     if "meta" not in group.attrs:
         raise InputError(
             f"{where}: attribute 'meta' is missing; expected a Python dict literal or JSON, such "
             f"as {EXAMPLE}"
         )
-    meta = parse_meta(_text(group, where), where)
+    text = hdf5.text(group, "meta", where)
+    if CHECKSUM in group.attrs and hdf5.text(group, CHECKSUM, where) != _checksum(text):
+        raise InputError(
+            f"{where}: meta does not fit {CHECKSUM}: it was damaged or edited; copy the file "
+            f"again, or, if you edited meta, delete the attribute {CHECKSUM}"
+        )
+    meta = parse_meta(text, where)
     if "cityHW" in meta:
         meta["cityHW"] = _extent(meta["cityHW"], where)
     if not is_number(direction := meta.get("wind_dir_deg", 0.0)):
@@ -67,6 +76,12 @@ def read_meta(group: h5py.Group, where: str) -> dict:
             f"expected one of {', '.join(ROW_ORDERS)}"
         )
     return meta
+
+
+def write_meta(group: h5py.Group, meta: dict) -> None:
+    """Write ``meta``, a dict of plain Python values, and its checksum, which HDF5 lacks for it."""
+    group.attrs["meta"] = repr(meta)
+    group.attrs[CHECKSUM] = np.bytes_(_checksum(repr(meta)))
 
 
 def parse_meta(text: str, where: str) -> dict:
@@ -86,8 +101,8 @@ def parse_meta(text: str, where: str) -> dict:
     text = text.removeprefix("\ufeff").strip("\0 \t\r\n")
     if not text:
         raise InputError(f"{where}: meta is empty; expected such as {EXAMPLE}")
-    if len(text) > LONGEST:
-        raise InputError(f"{where}: meta must be text of at most {LONGEST} characters")
+    if len(text) > hdf5.LONGEST_TEXT:
+        raise InputError(f"{where}: meta must be text of at most {hdf5.LONGEST_TEXT} characters")
     depth, before = 0, ","
     for token in TOKEN.finditer(text):
         found, kind = token.group(), token.lastgroup
@@ -143,20 +158,8 @@ def check_channels(stated: object, where: str, names: Sequence[str]) -> None:
         )
 
 
-def _text(group: h5py.Group, where: str) -> str:
-    """Return the attribute as text; an array of one element stands for the element."""
-    wrong = InputError(f"{where}: meta must be text of at most {LONGEST} characters")
-    if group.attrs.get_id("meta").get_storage_size() > 4 * LONGEST:  # bytes; before it is read
-        raise wrong
-    raw = group.attrs["meta"]
-    if isinstance(raw, h5py.Empty):
-        return ""
-    if isinstance(raw, np.ndarray) and raw.size == 1:
-        raw = raw.item()
-    raw = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
-    if not isinstance(raw, str):
-        raise wrong
-    return raw
+def _checksum(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _unparsed(where: str, token: re.Match[str] | None, fault: str) -> InputError:
