@@ -7,7 +7,8 @@ the six target fields in SI units, checks the case and writes it.
 
     python data/make/fields.py data/*/*.h5
 
-rewrites city files that hold float16 as `store` writes them now: the same numbers as float32.
+rewrites city files as `store` writes them now, with the same numbers: earlier ones hold float16, or
+lack the checksum of `meta`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import csv
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -240,21 +242,24 @@ def put(group: h5py.Group, name: str, data: np.ndarray) -> None:
     )
 
 
+def put_meta(group: h5py.Group, text: str) -> None:
+    """Store `meta` and its CRC-32, because HDF5 has no checksum for text of any length."""
+    group.attrs["meta"] = text
+    group.attrs["meta_crc32"] = np.bytes_(f"{zlib.crc32(text.encode()):08x}")
+
+
 def rewrite(paths: Iterable[Path]) -> None:
-    """Rewrite city files that hold float16; the others are left alone."""
+    """Rewrite city files."""
     for path in paths:
         temporary = path.with_suffix(".part")
-        with h5py.File(path) as old:
-            if old["city_base"].dtype != np.float16:
-                continue
-            with h5py.File(temporary, "w", libver=FORMAT) as new:
-                put(new, "city_base", old["city_base"][:])
-                new.attrs.update(old.attrs)
-                for name, case in old["cases"].items():
-                    group = new.create_group(f"cases/{name}")
-                    for part, data in case.items():
-                        put(group, part, data[:])
-                    group.attrs.update(case.attrs)
+        with h5py.File(path) as old, h5py.File(temporary, "w", libver=FORMAT) as new:
+            put(new, "city_base", old["city_base"][:])
+            new.attrs.update(old.attrs)
+            for name, case in old["cases"].items():
+                group = new.create_group(f"cases/{name}")
+                for part, data in case.items():
+                    put(group, part, data[:])
+                put_meta(group, case.attrs["meta"])
         os.replace(temporary, path)
 
 
@@ -324,7 +329,7 @@ def store(
             put(group, "half_averages", halves)
         if "stress" in raw:  # not in simulations of the first data
             put(group, "profiles", profiles(raw))
-        group.attrs["meta"] = repr(meta)
+        put_meta(group, repr(meta))
     os.replace(temporary, path)
 
 

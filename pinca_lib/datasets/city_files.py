@@ -6,6 +6,7 @@ A file holds one city (one geometry) and any number of cases (wind directions):
     cases/<case>/wind_field  (7 or 8, H, W)  windInitX, windInitY, uped, vped, Uped, TKEped,
                                              Tuwped and, if it was simulated, dwdz
     cases/<case>             attribute meta: text of a Python dict literal or of JSON
+                             attribute meta_crc32, optional: CRC-32 of meta in hexadecimal digits
 
 The library uses some entries of ``meta``: ``cityHW`` (height and width of the domain in metres),
 ``row_order`` (``"south_first"`` or ``"north_first"``), ``channels`` and ``wind_dir_xy``. The other
@@ -36,11 +37,12 @@ from pinca_lib.channels import (
 )
 from pinca_lib.datasets import hdf5
 from pinca_lib.datasets.checks import faults
-from pinca_lib.datasets.meta import check_channels, read_meta, stated_wind
+from pinca_lib.datasets.meta import check_channels, read_meta, stated_wind, write_meta
 from pinca_lib.errors import InputError, shown
 from pinca_lib.writing import written_whole
 
 GEOMETRY_NAMES, WIND_NAMES = NAMES[GEOMETRY], NAMES[WIND_FIELD]
+FORMAT = ("v110", "v110")  # of HDF5: the first with checksums
 NOT_A_CITY = "GlobalMetaData.h5"
 WIND_FROM = "wind_from_"  # and degrees clockwise from north: a case of a file without cases
 WINDS = range(0, 360, 45)  # degrees
@@ -187,14 +189,19 @@ def write_city(
     cases : dict of str to (wind_field, meta)
         For each case its ``wind_field``, an ndarray of shape (7 or 8, H, W) in m/s, m²/s² and
         1/s, and its ``meta``, a dict of plain Python values. Numbers are rounded to float16.
+
+    Notes
+    -----
+    Whatever is read of the file has a checksum: what HDF5 says about arrays, since its format 1.10,
+    the arrays, by zlib, and ``meta``, by ``meta_crc32``. HDF5 itself and zlib check the first two.
     """
-    with written_whole(path) as partial, h5py.File(partial, "w") as file:
+    with written_whole(path) as partial, h5py.File(partial, "w", libver=FORMAT) as file:
         file.create_dataset("city_base", data=_rounded(base), compression="gzip", shuffle=True)
         for name, (wind_field, meta) in cases.items():
             group = file.create_group(f"cases/{name}")
             group.create_dataset("wind_field", data=_rounded(wind_field),
                                  compression="gzip", shuffle=True)  # fmt: skip
-            group.attrs["meta"] = repr(meta)
+            write_meta(group, meta)
 
 
 def _rounded(array: np.ndarray) -> np.ndarray:
