@@ -13,6 +13,7 @@ NARROWEST = 8.0  # m: the narrowest lane of the training data
 DENSEST = 0.5  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
 NEIGHBOURHOOD = 128.0  # m: the side of their domains
 TALLEST = 28.0  # m: their tallest building, for rules that do not say
+FARTHEST = 54.0  # m: the longest way to a building in the training data
 REACH = 2.0  # heights of a building: how far around a taller one the wind is in doubt
 
 
@@ -34,6 +35,7 @@ def unlike_training(place: Place, rules: Sequence[CA]) -> dict[str, np.ndarray]:
           taller than any of the training data;
         - ``"narrow lanes"``: where no square of ``NARROWEST`` metres fits between the buildings;
         - ``"courtyards"``: enclosed by buildings;
+        - ``"far from buildings"``: more than a tenth farther than ``FARTHEST`` from all of them;
         - ``"dense"``: more than ``DENSEST`` of the ground around is built over;
         - ``"height assumed"``: within the height of a building whose height was not given.
     """
@@ -49,6 +51,7 @@ def unlike_training(place: Place, rules: Sequence[CA]) -> dict[str, np.ndarray]:
         "near tall buildings": _within(tall, place.heights, REACH, cell),
         "narrow lanes": ~wide[8:-8, 8:-8],
         "courtyards": ~np.isin(courts, outside),
+        "far from buildings": ndimage.distance_transform_edt(air, cell) > 1.1 * FARTHEST,
         "dense": density > DENSEST,
         "height assumed": _within(place.assumed, place.heights, 1.0, cell),
     }
