@@ -14,9 +14,10 @@
 # %% [markdown]
 # # 7 · The wind in your place
 #
-# Bring your buildings, name your wind, and get a map that you can lay over your plan. By default it
-# shows Vienna's Karlsplatz under a west-south-west wind of 5 m/s, and how comfortable it would be in
-# the wind climate of Chicago. It takes about a minute on two CPU cores. For your own place:
+# Bring your buildings, name your wind, and get a map that you can lay over your plan. By default the
+# notebook shows Vienna's Karlsplatz under a west-south-west wind of 5 m/s, and how comfortable the
+# square would be in the wind climate of Chicago. It takes about a minute on two CPU cores. For your
+# own place:
 #
 # ```
 # papermill notebooks/07_your_place.ipynb out.ipynb -p buildings town.geojson -p wind_from 240 -p wind_speed 5
@@ -24,6 +25,9 @@
 
 # %%
 # %matplotlib inline
+from pathlib import Path
+
+import numpy as np
 from IPython.display import display
 
 from pinca_lib import (
@@ -39,7 +43,7 @@ from pinca_lib.evaluation import doubt_table, doubtful
 
 # %% tags=["parameters"]
 buildings: str = "data/places/vienna_karlsplatz.geojson"  # footprints, CityJSON, a mesh, heights
-proposal: str = ""  # a second file of buildings over the same site; none if empty
+proposal: str = ""  # a second file with all buildings as planned, over the same site; none if empty
 site: str = ""  # part to show: "west,south,east,north" or "x,y,radius in m"; all if empty
 height_field: str = ""  # field of the buildings' heights; found among the usual names if empty
 default_height: float = 0.0  # m, for buildings without a height; 0 refuses them
@@ -72,7 +76,7 @@ weather = load_climate(input_path("climate", p.climate)) if p.climate else None
 # ## The place
 #
 # Buildings are drawn on a grid of 2 m, with a margin of at least 150 m around the site: open
-# ground, or whatever the file holds there. What the reader noticed is printed below.
+# ground, or whatever the file holds there. Whatever looked odd in the file is printed below.
 
 # %%
 reading = {"height_field": p.height_field, "default_height": p.default_height or None,
@@ -86,8 +90,9 @@ plotting.plot_place(place)
 # %% [markdown]
 # ## Where not to trust it
 #
-# The rules were trained on real quarters with streets of at least 8 m, roofs up to 28 m and no
-# courtyards. Where your place is unlike that, the map is hatched.
+# The rules were trained on real quarters with streets of at least 8 m, roofs of up to 28 m, no
+# courtyards, and no ground more than 54 m from a building. Where your place is unlike that, the
+# maps are hatched.
 
 # %%
 unlike = unlike_training(place, rules)
@@ -97,9 +102,10 @@ doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide
 # %% [markdown]
 # ## The wind
 #
-# One rollout of 64 steps from still air for each direction. Speeds are then scaled to the wind that
-# you named: a logarithmic profile takes it from its height up to 200 m, and another down over the
-# city (Macdonald et al. 1998). That step is the less certain one; its range is printed.
+# For each direction the rules take 64 steps from still air. Speeds are then scaled to the wind that
+# you named: a logarithmic profile takes it from its height up to 200 m, and another one down over
+# the city (Macdonald et al. 1998). That scaling is less certain than the pattern; its range is
+# printed, in brackets.
 
 # %%
 sectors = list(weather.sectors) if weather else []
@@ -108,33 +114,40 @@ rolled_out = predict_wind(rules, place, every)
 
 
 def under_wind(maps, directions, speed, height, roughness):
-    found = [cities.friction_velocity(speed, height, roughness, place.heights, place.grid.cell, d)
-             for d in directions]  # fmt: skip
+    heights, cell = maps.place.heights, maps.place.grid.cell
+    found = [cities.friction_velocity(speed, height, roughness, heights, cell, direction)
+             for direction in directions]  # fmt: skip
     return maps.only(directions).scaled([each.scale for each in found]), found
 
 
 # %%
-maps, friction = under_wind(rolled_out, winds, p.wind_speed, p.wind_height, p.roughness)
+named = p.wind_speed, p.wind_height, p.roughness
+maps, friction = under_wind(rolled_out, winds, *named)
 for direction, each in zip(winds, friction, strict=True):
     print(f"from {direction:g}°: friction velocity {each.value:.2f} m/s "
-          f"({each.low:.2f} to {each.high:.2f}), z0 {each.z0:.2f} m, d {each.displacement:.1f} m")  # fmt: skip
-pictures = {"wind": plotting.plot_wind(maps, 0, doubts)}
+          f"({each.low:.2f} to {each.high:.2f}), z0 {each.z0:.2f} m, d {each.displacement:.1f} m; "
+          f"open ground far from buildings has {each.open_speed:.1f} m/s at 2 m")  # fmt: skip
+wind = f"{p.wind_speed:g} m/s at {p.wind_height:g} m over {p.roughness}"
+title = f"{place.name}: {wind}, from {winds[0]:g}°"
+pictures = {"wind": plotting.plot_wind(maps, 0, doubts, title)}
 pictures["wind"]
 
 # %% [markdown]
-# Mean speed 2 m above ground, with streamlines. Every direction, in one range of colours:
+# Mean speed 2 m above ground, with streamlines. Below, the same wind from the directions that you
+# named, or from all sides if you named only one, in one range of colours:
 
 # %%
-named = p.wind_speed, p.wind_height, p.roughness
-from_all_sides, _ = under_wind(rolled_out, sectors or winds, *named)
-pictures["directions"] = plotting.plot_directions(from_all_sides)
+shown = winds if len(winds) > 1 else sectors or winds
+from_there, _ = under_wind(rolled_out, shown, *named)
+pictures["directions"] = plotting.plot_directions(from_there, doubts)
 pictures["directions"]
 
 # %% [markdown]
 # ## Comfort
 #
-# How often a speed is exceeded follows from the climate and from the ratio of the local speed to
-# the climate's own in each sector. The criterion turns that into classes.
+# For each sector of the climate the maps say how fast the wind is here when it blows at 1 m/s at
+# the weather station. With the climate that gives how often a speed is exceeded, and with the
+# criterion a class of comfort.
 
 # %%
 classes = None
@@ -153,24 +166,29 @@ if weather:
 # %% [markdown]
 # ## Before and after
 #
-# With a `proposal`: both maps, the change of mean speed, and the areas whose class changes.
+# With a `proposal`: both maps, the change of mean speed, and the areas whose class changes. The
+# wind at 200 m stays the same. What the parameters say about reading the first file holds for the
+# proposal as well, if both files have the same ending.
 
 # %%
 if p.proposal:
-    planned = load_city(input_path("proposal", p.proposal), like=place, **reading)
+    alike = Path(p.proposal).suffix == Path(p.buildings).suffix
+    how = reading if alike else {"default_height": reading["default_height"]}
+    planned = load_city(input_path("proposal", p.proposal), like=place, **how)
     print(*planned.remarks, sep="\n")
+    new_doubts, new_classes = doubtful(unlike_training(planned, rules)), None
     after = predict_wind(rules, planned, every)
-    planned_maps = after.only(winds).scaled([each.scale for each in friction])
-    pictures["change"] = plotting.plot_change(maps, planned_maps)
+    planned_maps, _ = under_wind(after, winds, *named)
+    pictures["change"] = plotting.plot_change(maps, planned_maps, 0, doubts | new_doubts)
     display(pictures["change"])
 
 # %%
 if p.proposal and weather:
-    new_ratios = after.only(sectors).scaled(ratios.scale)
+    new_ratios, _ = under_wind(after, sectors, 1.0, *about)
     new_gusts = comfort.gust_equivalent_mean(new_ratios.speed, new_ratios.tke)
     new_classes = comfort.classify(weather, new_ratios.speed, comfort_criterion, new_gusts)
     pictures["comfort with the proposal"] = plotting.plot_classes(
-        planned, new_classes, labels, f"with the proposal: {title}"
+        planned, new_classes, labels, f"with the proposal: {title}", new_doubts
     )
     display(pictures["comfort with the proposal"])
     moved = comfort.changes(classes, new_classes, comfort_criterion, place.grid.cell)
@@ -180,22 +198,45 @@ if p.proposal and weather:
 # ## Files
 #
 # A GeoTIFF and a NetCDF with coordinates, polygons of the comfort classes, and the pictures. They
-# lie where your buildings lie, north up; cells that are unlike the training data are marked.
+# lie where your buildings lie, north up. Each says which wind it shows, and which cells are unlike
+# the training data.
 
 # %%
 folder = new_folder(output_path(p.output_dir), "your_place")
-layers = {f"mean speed (m/s), wind from {d:g} degrees": speed
-          for d, speed in zip(winds, maps.speed, strict=True)}  # fmt: skip
-layers["unlike the training data (1: yes)"] = doubts
-planes = {"unlike_training": (doubts.astype("int8"), "cells unlike the training data")}
-if classes is not None:
-    layers[f"class of {comfort_criterion.name} (0: calmest)"] = classes
-    planes["comfort"] = (classes, f"class of {comfort_criterion.name}, 0 the calmest, -1 buildings")
-    cities.write_polygons(folder / "comfort.gpkg", place, classes, labels, "comfort")
+numbers = ", ".join(f"{n}: {kind.name}" for n, kind in enumerate(comfort_criterion.classes))
+meaning = f"class of {comfort_criterion.name} ({numbers})"
+unlike_label = "unlike the training data"
+
+
+def write_rasters(ending, maps, doubts, classes, remarks):
+    layers = {f"mean speed (m/s), wind from {d:g} degrees": speed
+              for d, speed in zip(maps.wind_from, maps.speed, strict=True)}  # fmt: skip
+    layers[f"{unlike_label} (1: yes)"] = doubts
+    planes = {"unlike_training": (doubts.astype("int8"), unlike_label)}
+    if classes is not None:
+        layers[meaning] = classes
+        planes["comfort"] = (classes, f"{meaning}, -1 in buildings")
+    cities.write_geotiff(folder / f"wind{ending}.tif", maps.place, layers, remarks)
+    cities.write_maps(folder / f"wind{ending}.nc", maps, planes, remarks)
+
 
 # %%
-cities.write_geotiff(folder / "wind.tif", place, layers)
-cities.write_maps(folder / "wind.nc", maps, planes)
+def write_files(ending, maps, doubts, classes):
+    share = doubts[~np.isnan(maps.speed[0])].mean()
+    remarks = [f"Mean speed under a wind of {wind}.",
+               f"{share:.1%} of the open ground is {unlike_label}.", *maps.place.remarks]  # fmt: skip
+    write_rasters(ending, maps, doubts, classes, remarks)
+    if classes is not None:
+        remarks.append(f"{comfort_criterion.source}; climate of {weather.name}.")
+        polygons = {"comfort": (classes, labels),
+                    "unlike_training": (doubts.astype(int) - 1, [unlike_label])}  # fmt: skip
+        cities.write_polygons(folder / f"comfort{ending}.gpkg", maps.place, polygons, remarks)
+
+
+# %%
+write_files("", maps, doubts, classes)
+if p.proposal:
+    write_files("_with_the_proposal", planned_maps, new_doubts, new_classes)
 for name, picture in pictures.items():
     picture.savefig(folder / f"{name.replace(' ', '_')}.png", dpi=150)
 print(f"written to {p.output_dir}/{folder.name}:", *sorted(path.name for path in folder.iterdir()))

@@ -16,7 +16,12 @@ from pinca_lib.errors import needed
 from pinca_lib.writing import written_whole
 
 
-def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarray]) -> None:
+def write_geotiff(
+    path: Path | str,
+    place: Place,
+    layers: Mapping[str, np.ndarray],
+    remarks: Sequence[str] | None = None,
+) -> None:
     """Write planes of a site as the bands of a cloud-optimised GeoTIFF.
 
     Parameters
@@ -25,6 +30,8 @@ def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarra
     place : Place
     layers : mapping of str to ndarray of shape (h, w)
         By what each band shows, with its unit; row 0 south, NaN where there is nothing.
+    remarks : sequence of str, optional
+        What whoever opens the file should know; by default the remarks of the place.
 
     Raises
     ------
@@ -49,13 +56,16 @@ def write_geotiff(path: Path | str, place: Place, layers: Mapping[str, np.ndarra
             for number, (name, plane) in enumerate(zip(layers, planes, strict=True), 1):
                 file.write(plane, number)
                 file.set_band_description(number, name)
-            file.update_tags(source=SOURCE, remarks=" ".join(place.remarks))
+            file.update_tags(source=SOURCE, remarks=_joined(place, remarks))
         with memory.open() as file, written_whole(path) as partial, rasterio.Env():
             copy(file, partial, driver="COG", compress="deflate")
 
 
 def write_maps(
-    path: Path | str, maps: WindMaps, planes: Mapping[str, tuple[np.ndarray, str]] | None = None
+    path: Path | str,
+    maps: WindMaps,
+    planes: Mapping[str, tuple[np.ndarray, str]] | None = None,
+    remarks: Sequence[str] | None = None,
 ) -> None:
     """Write maps as NetCDF after the CF conventions 1.11.
 
@@ -68,6 +78,8 @@ def write_maps(
     maps : WindMaps
     planes : mapping of str to (ndarray of shape (h, w), str), optional
         Further planes and what each shows, such as comfort classes.
+    remarks : sequence of str, optional
+        What whoever opens the file should know; by default the remarks of the place.
     """
     place, grid = maps.place, maps.place.site_grid
     south, west = (
@@ -75,7 +87,7 @@ def write_maps(
         for first, cells in zip((grid.south, grid.west), grid.shape, strict=True)
     )
     heights = place.on_site(place.heights)
-    dataset = to_xarray(maps.fields, heights, (south, west), _about(place), maps.wind_from)
+    dataset = to_xarray(maps.fields, heights, (south, west), _about(place, remarks), maps.wind_from)
     for name, (plane, meaning) in (planes or {}).items():
         dataset[name] = (("y", "x"), plane, {"long_name": meaning})
     if place.crs is not None:
@@ -91,20 +103,22 @@ def write_maps(
 
 
 def write_polygons(
-    path: Path | str, place: Place, classes: np.ndarray, labels: Sequence[str], layer: str
+    path: Path | str,
+    place: Place,
+    layers: Mapping[str, tuple[np.ndarray, Sequence[str]]],
+    remarks: Sequence[str] | None = None,
 ) -> None:
-    """Write classes of a site as polygons of a GeoPackage.
+    """Write classes of a site as polygons of a GeoPackage, one layer or several.
 
     Parameters
     ----------
     path : Path or str
     place : Place
-    classes : ndarray of shape (h, w), int
-        Number of the class of each cell, row 0 south; -1 for none.
-    labels : sequence of str
-        Of the classes.
-    layer : str
-        Name of the layer.
+    layers : mapping of str to (ndarray of shape (h, w), sequence of str)
+        By the name of the layer: the number of the class of each cell, row 0 south, -1 for none;
+        and the labels of the classes.
+    remarks : sequence of str, optional
+        What whoever opens the file should know; by default the remarks of the place.
 
     Raises
     ------
@@ -119,22 +133,28 @@ def write_polygons(
     from shapely.geometry import shape
 
     grid = place.site_grid
-    north_up = np.ascontiguousarray(classes[::-1].astype(np.int16))
     transform = from_origin(grid.west, grid.bounds.north, grid.cell, grid.cell)
-    outlines = shapes(north_up, north_up >= 0, transform=transform)
-    found = [(shape(outline), int(number)) for outline, number in outlines]
-    frame = geopandas.GeoDataFrame(
-        {"class": [labels[number] for _, number in found],
-         "area_m2": [outline.area for outline, _ in found]},
-        geometry=[outline for outline, _ in found], crs=place.crs,
-    )  # fmt: skip
     with written_whole(path) as partial:
-        frame.to_file(partial, layer=layer, driver="GPKG", engine="pyogrio")
+        for layer, (classes, labels) in layers.items():
+            north_up = np.ascontiguousarray(classes[::-1].astype(np.int16))
+            outlines = shapes(north_up, north_up >= 0, transform=transform)
+            found = [(shape(outline), int(number)) for outline, number in outlines]
+            frame = geopandas.GeoDataFrame(
+                {"class": [labels[number] for _, number in found],
+                 "area_m2": [outline.area for outline, _ in found]},
+                geometry=[outline for outline, _ in found], crs=place.crs,
+            )  # fmt: skip
+            frame.to_file(partial, layer=layer, driver="GPKG", engine="pyogrio",
+                          DESCRIPTION=_joined(place, remarks))  # fmt: skip
 
 
-def _about(place: Place) -> dict[str, str]:
-    local = "" if place.crs is not None else "Coordinates are local: the file named no system. "
+def _joined(place: Place, remarks: Sequence[str] | None) -> str:
+    local = () if place.crs is not None else ("Coordinates are local: the file named no system.",)
+    return " ".join((*local, *(place.remarks if remarks is None else remarks)))
+
+
+def _about(place: Place, remarks: Sequence[str] | None) -> dict[str, str]:
     return {
         "title": f"Mean wind at pedestrian level: {place.name}",
-        "comment": (local + " ".join(place.remarks)).strip() or "none",
+        "comment": _joined(place, remarks) or "none",
     }

@@ -19,6 +19,7 @@ from pinca_lib.errors import InputError, shown
 
 BORDER = 20.0  # m of ground around the outermost buildings, shown where no site is chosen
 CELLS = (0.25, 20.0)  # m, range of the side of a cell
+LEAST_KEPT = 1 / 3  # of the ground built over; a proposal that keeps less may lack what stays
 WIDEST_MARGIN = 2000.0  # m
 
 
@@ -183,4 +184,9 @@ def _redrawn(source: Source, like: Place) -> Place:
             f"{source.name}: no building lies in the domain of {like.name}; it must show the same "
             "site in the same coordinates"
         )
-    return Place(source.name, like.grid, heights, assumed, like.site, like.crs, source.remarks)
+    share = np.count_nonzero(heights) / np.count_nonzero(like.heights)
+    said = () if share > LEAST_KEPT else (
+        f"It covers {share:.0%} of the ground that {like.name} builds over: a proposal holds all "
+        "buildings, those that stay as well.",)  # fmt: skip
+    return Place(source.name, like.grid, heights, assumed, like.site, like.crs,
+                 source.remarks + said)  # fmt: skip

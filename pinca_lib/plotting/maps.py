@@ -62,6 +62,7 @@ def plot_wind(
     """
     speed, place = maps.speed[number], maps.place
     norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
+    alone = axes is None
     axes = axes or Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
     image = _plane(axes, place, speed, colormaps["viridis"], norm)
     _streamlines(axes, maps, number)
@@ -71,12 +72,20 @@ def plot_wind(
     direction = f"wind from {maps.wind_from[number]:g}°"
     axes.set_title(title or f"{place.name}: {direction}")
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mean speed at 2 m (m/s)")
-    _legend(axes, [], doubtful)
+    if alone:
+        _legend(axes, [], place, doubtful)
     return _figure(axes)
 
 
-def plot_directions(maps: WindMaps) -> Figure:
-    """Draw mean speed under every wind, in one range of colours."""
+def plot_directions(maps: WindMaps, doubtful: np.ndarray | None = None) -> Figure:
+    """Draw mean speed under every wind, in one range of colours.
+
+    Parameters
+    ----------
+    maps : WindMaps
+    doubtful : ndarray of shape (h, w), bool, optional
+        Cells that are unlike the training data; they are hatched.
+    """
     count = len(maps.wind_from)
     columns = min(4, count)
     rows = -(-count // columns)
@@ -87,12 +96,14 @@ def plot_directions(maps: WindMaps) -> Figure:
     for number, axes in enumerate(grid[:count]):
         image = _plane(axes, maps.place, maps.speed[number], colormaps["viridis"], norm)
         _buildings(axes, maps.place)
+        _hatch(axes, maps.place, doubtful)
         _arrow(axes, maps.wind_from[number])
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
         axes.set_title(f"from {maps.wind_from[number]:g}°", fontsize=9)
     for axes in grid[count:]:
         axes.remove()
     figure.colorbar(image, ax=list(grid[:count]), shrink=0.6, label="mean speed at 2 m (m/s)")
+    _legend(grid[0], [], maps.place, doubtful)
     return figure
 
 
@@ -127,25 +138,39 @@ def plot_classes(
     _hatch(axes, place, doubtful)
     _north_scale_and_wind(axes, place)
     patches = [Patch(color=c, label=label) for c, label in zip(colours, labels, strict=True)]
-    _legend(axes, patches, doubtful)
+    _legend(axes, patches, place, doubtful)
     axes.set_title(title)
     return _figure(axes)
 
 
-def plot_change(before: WindMaps, after: WindMaps, number: int = 0) -> Figure:
-    """Draw mean speed before and after a proposal, and the difference, under one wind."""
+def plot_change(
+    before: WindMaps, after: WindMaps, number: int = 0, doubtful: np.ndarray | None = None
+) -> Figure:
+    """Draw mean speed before and after a proposal, and the difference, under one wind.
+
+    Parameters
+    ----------
+    before, after : WindMaps
+    number : int
+        Which of their winds.
+    doubtful : ndarray of shape (h, w), bool, optional
+        Cells that are unlike the training data before or after; they are hatched.
+    """
     figure = Figure(figsize=(16, 5.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    norm = Normalize(0, float(np.nanpercentile(before.speed[number], 99.5)))
-    plot_wind(before, number, title="today", axes=left, norm=norm)
-    plot_wind(after, number, title="with the proposal", axes=middle, norm=norm)
+    both = np.stack([before.speed[number], after.speed[number]])
+    norm = Normalize(0, float(np.nanpercentile(both, 99.5)))
+    plot_wind(before, number, doubtful, "today", left, norm)
+    plot_wind(after, number, doubtful, "with the proposal", middle, norm)
     change = after.speed[number] - before.speed[number]
     most = max(float(np.nanpercentile(np.abs(change), 99.5)), 1e-3)
     image = _plane(right, after.place, change, colormaps["RdBu_r"], Normalize(-most, most))
     _buildings(right, after.place)
+    _hatch(right, after.place, doubtful, "black")
     _north_scale_and_wind(right, after.place, after.wind_from[number])
     right.set_title("change")
     figure.colorbar(image, ax=right, shrink=0.8, label="change of mean speed at 2 m (m/s)")
+    _legend(right, [], after.place, doubtful)
     return figure
 
 
@@ -186,19 +211,20 @@ def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
                         density=2, arrowsize=0.6)  # fmt: skip
 
 
-def _hatch(axes: Axes, place: Place, cells: np.ndarray | None) -> None:
+def _hatch(axes: Axes, place: Place, cells: np.ndarray | None, colour: str = "white") -> None:
     if cells is None or not cells.any():
         return
     hatched = axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5],
                             colors="none", hatches=["////"])  # fmt: skip
-    hatched.set_edgecolor("white")
+    hatched.set_edgecolor(colour)
     hatched.set_linewidth(0)
 
 
-def _legend(axes: Axes, patches: list[Patch], doubtful: np.ndarray | None) -> None:
+def _legend(axes: Axes, patches: list[Patch], place: Place, doubtful: np.ndarray | None) -> None:
     """Explain classes and hatching below the map."""
     if doubtful is not None and doubtful.any():
-        unlike = "unlike the training data: do not rely on it"
+        share = doubtful[place.on_site(place.heights) == 0].mean()
+        unlike = f"unlike the training data ({share:.1%} of the open ground): do not rely on it"
         patches = [*patches, Patch(facecolor="0.4", edgecolor="white", hatch="////", label=unlike)]
     if patches:
         _figure(axes).legend(handles=patches, loc="outside lower center", frameon=False)

@@ -2,6 +2,7 @@
 
 import geopandas
 import numpy as np
+import pyogrio
 import pyproj
 import pytest
 import rasterio
@@ -32,11 +33,12 @@ def maps(place):
 
 
 def test_a_geotiff_lies_north_up_where_the_building_lies(place, maps, tmp_path):
-    write_geotiff(tmp_path / "wind.tif", place, {"mean speed (m/s)": maps.speed[0]})
+    write_geotiff(tmp_path / "wind.tif", place, {"mean speed (m/s)": maps.speed[0]}, ["5 m/s."])
     with rasterio.open(tmp_path / "wind.tif") as file:
         assert file.crs == CRS
         assert tuple(file.bounds) == (600010, 5300010, 600090, 5300110)
         assert file.descriptions == ("mean speed (m/s)",)
+        assert file.tags()["remarks"] == "5 m/s."
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         (inside,), (outside,) = file.sample([(600089, 5300109), (600011, 5300011)])
         assert np.isnan(inside)
@@ -61,13 +63,25 @@ def test_polygons_lie_where_their_class_is(place, tmp_path):
     classes = np.zeros(place.site_grid.shape, int)
     classes[:, 20:] = 1
     classes[place.on_site(place.heights) > 0] = -1
-    write_polygons(tmp_path / "comfort.gpkg", place, classes, ["calm", "windy"], "comfort")
+    unlike = np.where(classes == 1, 0, -1)
+    layers = {"comfort": (classes, ["calm", "windy"]), "unlike": (unlike, ["unlike"])}
+    write_polygons(tmp_path / "comfort.gpkg", place, layers, ["Half is unlike."])
     found = geopandas.read_file(tmp_path / "comfort.gpkg", layer="comfort")
     assert found.crs == CRS
     areas = found.groupby("class")["area_m2"].sum()
     assert areas.to_dict() == {"calm": 20 * 50 * 4, "windy": 20 * 50 * 4 - 10 * 5 * 4}
     west, _, east, _ = found[found["class"] == "windy"].total_bounds
     assert (west, east) == (600050, 600090)
+    unlike = geopandas.read_file(tmp_path / "comfort.gpkg", layer="unlike")
+    assert unlike.area.sum() == areas["windy"]
+    about = pyogrio.read_info(tmp_path / "comfort.gpkg", layer="unlike")["layer_metadata"]
+    assert about["DESCRIPTION"] == "Half is unlike."
+
+
+def test_a_layer_without_any_polygon_is_written_as_well(place, tmp_path):
+    none = np.full(place.site_grid.shape, -1)
+    write_polygons(tmp_path / "empty.gpkg", place, {"unlike": (none, ["unlike"])})
+    assert not len(geopandas.read_file(tmp_path / "empty.gpkg", layer="unlike"))
 
 
 def test_a_place_without_a_coordinate_system_says_so(maps, tmp_path):

@@ -41,7 +41,15 @@ def test_what_is_unlike_the_training_is_hatched_and_explained(maps):
     doubtful[5:9, 5:9] = True
     figure = plot_wind(maps, 0, doubtful)
     (text,) = figure.legends[0].get_texts()
-    assert "unlike the training data" in text.get_text()
+    assert "unlike the training data (1.4% of the open ground)" in text.get_text()
+
+
+def test_what_is_unlike_is_explained_once_below_maps_side_by_side(maps):
+    doubtful = np.zeros(maps.speed.shape[1:], bool)
+    doubtful[5:9, 5:9] = True
+    for figure in (plot_change(maps, maps, 0, doubtful), plot_directions(maps, doubtful)):
+        ((text,),) = [legend.get_texts() for legend in figure.legends]
+        assert "unlike the training data" in text.get_text()
 
 
 def test_all_directions_share_one_range_of_colours(maps):
