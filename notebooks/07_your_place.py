@@ -172,8 +172,8 @@ if weather:
 
 # %%
 if p.proposal:
-    alike = Path(p.proposal).suffix == Path(p.buildings).suffix
-    how = reading if alike else {"default_height": reading["default_height"]}
+    endings = {Path(file.partition("|")[0]).suffix for file in (p.buildings, p.proposal)}
+    how = reading if len(endings) == 1 else {"default_height": reading["default_height"]}
     planned = load_city(input_path("proposal", p.proposal), like=place, **how)
     print(*planned.remarks, sep="\n")
     new_doubts, new_classes = doubtful(unlike_training(planned, rules)), None

@@ -193,8 +193,8 @@ def usable_heights(
         found = np.array([parse_height(value, factor) for value in values], float)
         if np.isinf(found).any() and not example:
             example = shown(list(values)[int(np.isinf(found).argmax())], 20)
-        bad = np.select([np.isinf(found), found < 0, found == 0, found > TALLEST],
-                        ["not a number", "negative", "0", f"above {TALLEST:g} m"], "")  # fmt: skip
+        wrong = [np.isinf(found), found < 0, found == 0, found > TALLEST]
+        bad = np.select(wrong, ["not a number", "negative", "zero", f"above {TALLEST:g} m"], "")
         good = np.isnan(metres) & ~np.isnan(found) & (bad == "")
         faults = np.where(np.isnan(metres) & (bad != "") & (faults == "missing"), bad, faults)
         metres[good] = found[good]
@@ -227,7 +227,8 @@ def _refusal(where: str, columns: list[str], share: str, listed: str, fields: Se
     if columns:
         names = " and ".join(shown(repr(name), 40) for name in columns)
         what = f"{where}: {share} have no usable height in {names}: {listed}"
-        return f"{what}. Correct them, or {remedy}"
+        unit = "state their unit with unit= ('ft', 'cm', 'mm'), " if "above" in listed else ""
+        return f"{what}. Correct them, {unit}or {remedy}"
     return (
         f"{where}: no field holds building heights; it has {_listed(fields)}. Name one with "
         f"height_field=, or {remedy}"

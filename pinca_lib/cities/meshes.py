@@ -121,7 +121,8 @@ def _axis_without_doubt(where: str, triangles: np.ndarray, likely: str, is_gltf:
         return "y"
     if likely and not is_gltf:
         return likely
-    x, y, z = (f"{side:.3g}" for side in np.ptp(triangles.reshape(-1, 3), axis=0))
+    sides = np.ptp(triangles.reshape(-1, 3), axis=0)
+    x, y, z = (f"{side:,.0f}" if side >= 100 else f"{side:.3g}" for side in sides)
     reason = ": glTF means y, but the model looks as if it were z" if is_gltf else ""
     raise InputError(
         f"{where}: it is in doubt which axis points up{reason}. With up='z' it is {x} × {y} on "

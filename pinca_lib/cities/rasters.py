@@ -206,6 +206,9 @@ def _glance(path: Path, site, crs, into) -> tuple[Frame, Bounds, np.ndarray]:
         spacing = float(np.hypot(file.transform.a, file.transform.d))
         stated = parse_crs(file.crs.to_wkt(), path.name) if file.crs else None
         of_file = frame(path.name, extent, spacing, stated, crs, into, centre_of(site))
+        if abs(file.transform.b) > 0.01 * spacing:
+            said = "The raster is turned on its map; what lies beyond it counts as open ground."
+            of_file = of_file._replace(remarks=(*of_file.remarks, said))
         size = tuple(min(side, GLANCE) for side in file.shape)
         values = _values(file.read(1, out_shape=size, masked=True), file)
     if not np.isfinite(values).any():
@@ -284,10 +287,11 @@ def _check_above_terrain(where: str, terrain: str, above: np.ndarray) -> None:
         raise InputError(f"{where} and {shown(terrain)} do not both hold data in the site")
     level = float(np.percentile(valid, 10))
     if abs(level) > 5 or np.mean(valid > LEAST) > 0.95:
+        way = "above" if level > 0 else "below"
         raise InputError(
-            f"{where} does not lie on {shown(terrain)}: nine tenths of the site are more than "
-            f"{level:.1f} m above it; expected most ground at 0. Check that both are elevations in "
-            "the same unit above the same zero, and that terrain= is the bare ground"
+            f"{where} does not lie on {shown(terrain)}, but about {abs(level):.1f} m {way} it; "
+            "expected most ground to be the same in both. Check that both are elevations in the "
+            "same unit above the same zero, and that terrain= is the bare ground"
         )
 
 

@@ -280,18 +280,20 @@ def input_path(name: str, value: Path | str) -> Path:
     name : str
         Name of the parameter, for the error message.
     value : Path or str
-        Its value.
+        Its value; of a file with several layers, one may be named as in
+        ``town.gpkg|layername=buildings``.
 
     Raises
     ------
     InputError
         If it is empty, or nothing exists at either place.
     """
-    path = _filled_in(name, value)
+    file, *layer = str(value).partition("|layername=")
+    path = _filled_in(name, file)
     places = [PROJECT_ROOT / path, Path.cwd() / path]
     for place in places:
         if os.path.exists(place):  # unlike ``Path.exists``, for any text
-            return place
+            return Path("".join([str(place), *layer]))
     looked = " and ".join(dict.fromkeys(map(str, places)))
     raise InputError(f"parameter {name}={shown(value)!r}: nothing there; looked at {looked}")
 

@@ -167,7 +167,13 @@ def test_a_height_that_is_none_is_not_a_number(text):
 
 @pytest.mark.parametrize(
     ("bad", "kind"),
-    [(-3, "negative"), (np.nan, "missing"), (0, "1 0"), (4000, "above 1000 m"), ("tall", "tall")],
+    [
+        (-3, "negative"),
+        (np.nan, "missing"),
+        (0, "1 zero"),
+        (4000, "above 1000 m. Correct them, state their unit"),
+        ("tall", "tall"),
+    ],
 )
 def test_a_useless_height_is_refused_and_counted_or_filled_and_marked(tmp_path, bad, kind):
     values = [str(bad), "30"] if isinstance(bad, str) else [bad, 30.0]

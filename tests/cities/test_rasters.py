@@ -68,6 +68,16 @@ def test_a_raster_with_south_up_lies_the_same(tmp_path):
     np.testing.assert_array_equal(place.on_site(place.heights), town()[::-1])
 
 
+def test_a_turned_raster_lies_turned_and_what_it_leaves_open_is_said(tmp_path):
+    turned = Affine.translation(WEST, NORTH) @ Affine.rotation(30) @ Affine.scale(2, -2)
+    place = load_city(written(tmp_path, town(), transform=turned))
+    rows, columns = np.nonzero(place.heights == 30)
+    middle = turned @ (120 - 7.5, 5)  # of the tower
+    assert place.grid.west + (columns.mean() + 0.5) * 2 == pytest.approx(middle[0], abs=1)
+    assert place.grid.south + (rows.mean() + 0.5) * 2 == pytest.approx(middle[1], abs=1)
+    assert any("turned" in remark for remark in place.remarks)
+
+
 def test_degrees_are_warped_to_the_local_zone(tmp_path):
     step = 2 / 111_200
     about = {"transform": from_origin(16.37, 48.2, step / np.cos(np.radians(48.2)), step),
@@ -105,7 +115,7 @@ def test_a_surface_over_its_terrain_gives_heights(tmp_path):
     place = load_city(surface, terrain=ground)
     np.testing.assert_allclose(place.on_site(place.heights), town()[::-1], atol=0.3)
     assert any("ground.tif" in remark for remark in place.remarks)
-    with pytest.raises(InputError, match="does not lie on ground.tif"):
+    with pytest.raises(InputError, match="does not lie on ground.tif, but about 40.. m above"):
         load_city(written(tmp_path, town() + hill(town().shape) + 40, "off.tif"), terrain=ground)
 
 

@@ -153,25 +153,27 @@ def write_footprints(path: Path, height: float) -> None:
 
 def test_a_place_gives_maps_that_lie_where_its_buildings_lie(workshop):
     write_footprints(workshop / "town.geojson", 10.0)
-    write_footprints(workshop / "plan.geojson", 25.0)
+    write_footprints(workshop / "plan.gpkg", 25.0)
     sectors = [f"{45 * k},0.125,5,2" for k in range(8)]
     climate = "\n".join(["direction,frequency,weibull_A,weibull_k", *sectors])
     (workshop / "climate.csv").write_text(climate)
     done = papermill(
-        workshop, "07_your_place", buildings="town.geojson", proposal="plan.geojson",
+        workshop, "07_your_place", buildings="town.geojson", proposal="plan.gpkg|layername=plan",
         wind_from=270, wind_speed=4, climate="climate.csv", criterion="Lawson 1990",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run,) = run_folders(workshop)
     with rasterio.open(run / "wind.tif") as file:
         assert file.crs.to_epsg() == 32633
+        assert file.tags()["remarks"].startswith("Mean speed under a wind of 4 m/s at 10 m")
         (inside, *_), (outside, *_) = file.sample([(600010, 5300010), (600040, 5300010)])
     assert np.isnan(inside)
     assert 0 < outside < 4
-    classes = geopandas.read_file(run / "comfort.gpkg")
+    classes = geopandas.read_file(run / "comfort.gpkg", layer="comfort")
     assert not classes.contains(Point(600010, 5300010)).any()
     assert classes.contains(Point(600039, 5300009)).sum() == 1
-    assert {"change.png", "comfort.png", "wind.nc"} <= {path.name for path in run.iterdir()}
+    names = {path.name for path in run.iterdir()}
+    assert {"change.png", "comfort.png", "wind.nc", "wind_with_the_proposal.tif"} <= names
 
 
 MISTAKES = [

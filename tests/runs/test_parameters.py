@@ -122,6 +122,7 @@ def test_paths_start_at_the_projects_root_else_at_the_working_folder(tmp_path, m
     assert input_path("data_dir", "data") == root / "data"
     assert input_path("data_dir", "mine") == work / "mine"
     assert input_path("data_dir", str(work)) == work
+    assert input_path("buildings", "mine|layername=a b") == work / "mine|layername=a b"
     with pytest.raises(InputError, match=r"parameter data_dir='gone': .*root.*work"):
         input_path("data_dir", "gone")
 
