@@ -4,12 +4,16 @@ A step applies each rule once, in order. A step of the PI-NCA, for example, appl
 Init-NCA and then the PI-NCA itself. ``rollout`` chooses the implementation: compiled loops on a
 CPU, and kernels on an NVIDIA GPU for the steps that need no gradient. Everything else uses plain
 PyTorch, and so does a system without Numba or Triton.
+
+Each implementation is tried before it is trusted: once per process and kind of rules, it must give
+the same result as the rules themselves (``trial``). If it fails for any reason, plain PyTorch takes
+its place, with a warning of one line.
 """
 
 import math
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 
@@ -20,19 +24,30 @@ from torch.utils.checkpoint import checkpoint
 from pinca_lib.automaton import CA
 from pinca_lib.channels import split_base
 from pinca_lib.errors import first_line
+from pinca_lib.rollouts import trial
 from pinca_lib.rollouts.plain import PlainRules
+
+TOLERANCE = 1e-4  # relative error of a trial of the compiled loops, in float32
+
+
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"no compiled code ({reason}): using plain PyTorch, which is slower", stacklevel=3
+    )
+
 
 compiled: ModuleType | None = None
 fused: ModuleType | None = None
 try:
     compiled = import_module("pinca_lib.rollouts.cpu.compiled")
-except (ImportError, RuntimeError) as error:  # Numba is missing, or has no folder for its cache
-    warnings.warn(
-        f"no compiled code ({first_line(error)}): using plain PyTorch, which is slower",
-        stacklevel=2,
-    )
-with suppress(ImportError):  # PyTorch brings Triton along only for CUDA on Linux
+except Exception as error:  # Numba is missing, say, or does not go with the other libraries
+    _warn(first_line(error))
+try:
     fused = import_module("pinca_lib.rollouts.gpu.fused")
+except ImportError:  # PyTorch brings Triton along only for CUDA on Linux
+    pass
+except Exception as error:
+    _warn(first_line(error))
 
 
 def rollout(
@@ -80,26 +95,47 @@ def rollout(
                 f"the rule has {rule.channels} channels, but the state has {state.shape[1]}"
             )
     recorded = min(recorded, steps) if torch.is_grad_enabled() else 0
+    is_compiled = _can_compile(rules, state, recorded > 0)
     group = len(state)
     if state.device.type == "cpu":  # a few samples at a time, which fit into the cache
-        cells = 2**15 if _loops_for(state) else 2**12
+        cells = 2**15 if is_compiled else 2**12
         group = max(1, cells // math.prod(state.shape[-2:]))
+    make = compiled.CompiledRules if compiled and is_compiled else PlainRules
     no_autocast = torch.autocast(state.device.type, enabled=False)
     with no_autocast, torch.set_grad_enabled(recorded > 0):
         groups = state.detach().split(group)
-        after = [_roll(rules, some, steps, recorded, gradient_checkpoints) for some in groups]
+        after = [_roll(make, rules, some, steps, recorded, gradient_checkpoints) for some in groups]
         return after[0] if len(after) == 1 else torch.cat(after)
 
 
-def _loops_for(state: Tensor) -> ModuleType | None:
-    """Return the module of the compiled loops, or None if they cannot advance this state."""
+def _can_compile(rules: Sequence[CA], state: Tensor, recorded: bool) -> bool:
+    """Return whether the compiled loops can advance this state by these rules."""
     if compiled is None or state.device.type != "cpu" or state.dtype not in compiled.TYPES:
-        return None
-    return compiled
+        return False
+    return _is_trusted(tuple(map(trial.kind_of, rules)), state.dtype, recorded)
+
+
+@cache
+def _is_trusted(kinds: tuple[trial.Kind, ...], dtype: torch.dtype, recorded: bool) -> bool:
+    """Return whether the compiled loops pass their trial; if not, warn with the reason."""
+
+    def advance(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
+        assert compiled is not None
+        return _roll(compiled.CompiledRules, rules, state, steps, steps * recorded, 0)
+
+    reason = trial.fault(advance, kinds, torch.device("cpu"), dtype, 2, TOLERANCE, recorded)
+    if reason:
+        _warn(reason)
+    return not reason
 
 
 def _roll(
-    rules: Sequence[CA], state: Tensor, steps: int, recorded: int, gradient_checkpoints: int
+    make: type,
+    rules: Sequence[CA],
+    state: Tensor,
+    steps: int,
+    recorded: int,
+    gradient_checkpoints: int,
 ) -> Tensor:
     base, dynamic = split_base(state)  # (B, 6, H, W), (B, C - 6, H, W)
     unrecorded = steps - recorded
@@ -107,8 +143,7 @@ def _roll(
         dynamic, unrecorded = fused.advance(dynamic, fused.over(rules, base), unrecorded), 0
         if not recorded:
             return torch.cat([base, dynamic], dim=1)
-    loops = _loops_for(state)
-    over_city = (loops.CompiledRules if loops else PlainRules)(rules, base)
+    over_city = make(rules, base)
     if unrecorded:
         with torch.no_grad():
             dynamic = over_city.advance(dynamic, unrecorded)

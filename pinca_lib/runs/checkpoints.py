@@ -68,9 +68,11 @@ def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None
             f"{', '.join(sorted(optional.keys() - expected.keys()))}"
         )
     bias = weights["w1.bias"]
-    hidden = max(1, bias.numel()) if isinstance(bias, Tensor) else 1
-    with torch.device("meta"):  # only the shapes, however large
-        expected = rule_with_all_parts(hidden=hidden).state_dict()
+    hidden = bias.numel() if isinstance(bias, Tensor) else 1
+    hidden = min(max(1, hidden), round(PARAMETERS["hidden"].high))
+    # Not on the meta device: this draws random numbers, and those that a training draws after it
+    # are to be the same as in former versions.
+    expected = rule_with_all_parts(hidden=hidden).state_dict()
     for key, found in weights.items():
         shape, expected_shape = tuple(getattr(found, "shape", ())), tuple(expected[key].shape)
         if not isinstance(found, Tensor) or shape != expected_shape:

@@ -18,6 +18,7 @@ from pinca_lib.channels import DYNAMIC, GEO_MASK, TKE, fresh_states
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.rollouts import dispatch
 from pinca_lib.rollouts.dispatch import fused, rollout
+from pinca_lib.rollouts.trial import Kind
 from pinca_lib.runs.checkpoints import load_rule
 from pinca_lib.runs.devices import choose_device
 from pinca_lib.runs.parameters import PROJECT_ROOT
@@ -128,19 +129,19 @@ def test_only_float32_on_an_nvidia_gpu_that_passed_the_trial_uses_the_kernel(cha
     monkeypatch.setattr(torch.version, "hip", "7.0" if changed == "hip" else None)
     capability = (7, 5) if changed == "capability" else (8, 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(fused, "_works", lambda *about: changed != "works")
+    monkeypatch.setattr(fused, "_is_trusted", lambda *about: changed != "works")
     rule = CA()
     assert not fused.runs_on(state, rule)
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    monkeypatch.setattr(fused, "_works", lambda *about: True)
+    monkeypatch.setattr(fused, "_is_trusted", lambda *about: True)
     sound = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
     assert fused.runs_on(sound, rule)
 
 
 def test_a_kernel_that_fails_is_not_used():
     with pytest.warns(UserWarning, match=r"no kernel for cpu \(.+\): using plain PyTorch"):
-        assert not fused._works(torch.device("cpu"), 24, 96, True, 1, True)
+        assert not fused._is_trusted(torch.device("cpu"), Kind(24, 96, True, 1, True))
 
 
 @pytest.mark.parametrize(
@@ -153,14 +154,14 @@ def test_a_kernel_that_fails_is_not_used():
     ],
 )
 def test_a_kernel_that_is_right_is_used(kind, interpreted):
-    assert interpreted.submit(fused._works, torch.device("cpu"), *kind).result()
+    assert interpreted.submit(fused._is_trusted, torch.device("cpu"), Kind(*kind)).result()
 
 
 def works_when_off():
     """Return the result of the trial for kernels with a relative error of 0.001."""
     advance = fused.advance
     with patch.object(fused, "advance", lambda *given: 1.001 * advance(*given)):
-        return fused._works(torch.device("cpu"), 13, 5, False, 1, False)
+        return fused._is_trusted(torch.device("cpu"), Kind(13, 5, False, 1, False))
 
 
 def test_a_kernel_that_is_wrong_is_not_used(interpreted):
@@ -170,7 +171,7 @@ def test_a_kernel_that_is_wrong_is_not_used(interpreted):
 def works_when_coarse_cells_fail():
     """Return the result of the trial for coarse cells when the averaging kernel is missing."""
     with patch.object(fused, "average", None):
-        return fused._works(torch.device("cpu"), 13, 5, True, 4, True)
+        return fused._is_trusted(torch.device("cpu"), Kind(13, 5, True, 4, True))
 
 
 def test_the_trial_includes_the_kernels_for_coarse_cells(interpreted):
@@ -179,7 +180,7 @@ def test_the_trial_includes_the_kernels_for_coarse_cells(interpreted):
 
 def test_rules_that_would_take_minutes_to_compile_use_no_kernel(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    monkeypatch.setattr(fused, "_works", lambda *about: True)
+    monkeypatch.setattr(fused, "_is_trusted", lambda *about: True)
     state = SimpleNamespace(is_cuda=True, device=torch.device("cuda"), dtype=torch.float32)
     assert fused.runs_on(state, CA(hidden=fused.MOST_HIDDEN))
     assert not fused.runs_on(state, CA(hidden=fused.MOST_HIDDEN + 1))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from functools import partial
@@ -478,6 +479,43 @@ def test_without_numba_plain_pytorch_takes_over():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("torch.Size([1, 24, 8, 8])"), done.stderr
     assert "UserWarning: no compiled code (" in done.stderr
+
+
+@pytest.mark.parametrize("recorded", [0, 2])
+@pytest.mark.parametrize("broken", ["an error", "a wrong result"])
+def test_loops_that_fail_their_trial_are_not_used(broken, recorded, monkeypatch):
+    march = compiled.march
+
+    def failing(*given):
+        if broken == "an error":
+            raise TypeError("cannot unify float32 and array(float32, 1d)\nand so on")
+        march(*given)
+        given[-1][...] *= 1.01
+
+    dispatch._is_trusted.cache_clear()
+    monkeypatch.setattr(compiled, "march", failing)
+    rule, state = trained(seed=4).requires_grad_(bool(recorded)), city_state(2)
+    expected = rule(rule(state))
+    if dispatch.compiled is None:
+        found = rollout([rule], state, 2, recorded)
+    else:
+        reason = "cannot unify" if broken == "an error" else "its relative error is"
+        with pytest.warns(UserWarning, match=rf"no compiled code \({reason}.*using plain PyTorch"):
+            found = rollout([rule], state, 2, recorded)
+    torch.testing.assert_close(found, expected)
+    assert found.requires_grad == bool(recorded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rollout([rule], state, 2, recorded)  # the trial is made once
+    dispatch._is_trusted.cache_clear()
+
+
+def test_a_trial_leaves_the_random_numbers_alone():
+    dispatch._is_trusted.cache_clear()
+    rule, state = trained(), city_state()
+    before = torch.get_rng_state()
+    rollout([rule], state, 1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_kernels_find_v_among_any_number_of_channels():

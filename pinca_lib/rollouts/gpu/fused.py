@@ -31,9 +31,8 @@ from pinca_lib.automaton import (
     shares_of_air,
 )
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, split_base
-from pinca_lib.errors import first_line
-from pinca_lib.physics import ALPHA
 from pinca_lib.rollouts.gpu.tensorcores import HALF_KEPT, KEPT, average, spread_and_add, step
+from pinca_lib.rollouts.trial import Kind, fault, kind_of
 
 CELLS = 64  # cells at a time in a program: the widest product of a tensor core
 UNITS = 64  # hidden units at a time
@@ -279,44 +278,21 @@ def runs_on(state: Tensor, rule: CA) -> bool:
     )
     if not is_float32_on_nvidia or rule.w1.out_channels > MOST_HIDDEN:
         return False
-    is_bounded = rule.alpha is not None
-    kind = rule.channels, rule.w1.out_channels, rule.follows_wind, rule.scale, is_bounded
     has_tf32 = torch.cuda.get_device_capability(state.device) >= (8, 0)
-    return has_tf32 and _works(state.device, *kind)
+    return has_tf32 and _is_trusted(state.device, kind_of(rule))
 
 
 @cache
-def _works(
-    device: torch.device,
-    channels: int,
-    hidden: int,
-    follows_wind: bool,
-    scale: int,
-    is_bounded: bool,
-) -> bool:
-    """Return whether a trial rollout equals the rule itself; if not, warn with the reason."""
-    random = torch.Generator().manual_seed(0)
-    alpha = ALPHA if is_bounded else None
-    rule = CA(channels, hidden, alpha=alpha, follows_wind=follows_wind, scale=scale)
-    rule.requires_grad_(False)
-    for weights, size in ((rule.w1.weight, 1 / channels), (rule.w2.weight, 0.1 / hidden)):
-        weights.copy_(size * torch.randn(weights.shape, generator=random))
-    rule = rule.to(device)
-    state = torch.randn(1, channels, 5, 7, generator=random).to(device)
-    state[:, GEO_MASK] = 1
-    base, own = split_base(state)
-    try:
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            for _ in range(LEAST_GRAPHED):
-                state = rule(state)
-        kernels = RuleOnGPU.over(rule, base, heading(base))
-        expected, found = state[:, DYNAMIC], advance(own, [kernels], LEAST_GRAPHED)
-        if (error := ((found - expected).norm() / expected.norm()).item()) < TOLERANCE:
-            return True
-        reason = f"its relative error is {error:.1g}, more than {TOLERANCE:g}"
-    except Exception as failure:  # Triton, the C compiler and the driver raise errors of many types
-        reason = first_line(failure)
-    warnings.warn(
-        f"no kernel for {device} ({reason}): using plain PyTorch, which is slower", stacklevel=3
-    )
-    return False
+def _is_trusted(device: torch.device, kind: Kind) -> bool:
+    """Return whether the kernels pass their trial; if not, warn with the reason."""
+
+    def over_kernels(rules: Sequence[CA], state: Tensor, steps: int) -> Tensor:
+        base, dynamic = split_base(state)
+        return torch.cat([base, advance(dynamic, over(rules, base), steps)], dim=1)
+
+    reason = fault(over_kernels, [kind], device, torch.float32, LEAST_GRAPHED, TOLERANCE)
+    if reason:
+        warnings.warn(
+            f"no kernel for {device} ({reason}): using plain PyTorch, which is slower", stacklevel=3
+        )
+    return not reason
