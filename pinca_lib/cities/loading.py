@@ -186,7 +186,7 @@ def _redrawn(source: Source, like: Place) -> Place:
         )
     share = np.count_nonzero(heights) / np.count_nonzero(like.heights)
     said = () if share > LEAST_KEPT else (
-        f"It covers {share:.0%} of the ground that {like.name} builds over: a proposal holds all "
-        "buildings, those that stay as well.",)  # fmt: skip
+        f"It builds over {share:.0%} of what {like.name} does. A proposal holds all buildings: add "
+        "those that stay, if it lacks them.",)  # fmt: skip
     return Place(source.name, like.grid, heights, assumed, like.site, like.crs,
                  source.remarks + said)  # fmt: skip

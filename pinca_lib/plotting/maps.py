@@ -212,7 +212,7 @@ def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
 
 
 def _hatch(axes: Axes, place: Place, cells: np.ndarray | None, colour: str = "white") -> None:
-    if cells is None or not cells.any():
+    if cells is None or not (cells := cells & (place.on_site(place.heights) == 0)).any():
         return
     hatched = axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5],
                             colors="none", hatches=["////"])  # fmt: skip

@@ -100,7 +100,8 @@ def write_fields(
     if isinstance(scene, PlaceScene):
         unlike = doubtful(scene.unlike(state, live.rules)).astype("int8")
         planes = {"unlike_training": (unlike, "cells unlike the training data")}
-        write_maps(path, scene.maps(state, wind), planes)
+        remarks = scene.remarks(state, live.rules, wind)
+        write_maps(path, scene.maps(state, wind), planes, remarks)
         return
     city = "as simulated" if live.target_of(state) is not None else "edited"
     about = {"case": scene.name, "city_and_wind": city, "automaton_steps": steps, "rules": model}

@@ -303,7 +303,7 @@ def test_a_proposal_that_holds_new_buildings_only_is_noticed(tmp_path):
     today = load_city(written(tmp_path, town()))
     new = geopandas.GeoDataFrame({"height": [30]}, geometry=[box(70, 10, 80, 20)], crs=UTM)
     planned = load_city(written(tmp_path, new, "new.geojson"), like=today)
-    assert "a proposal holds all buildings" in planned.remarks[-1]
+    assert "A proposal holds all buildings" in planned.remarks[-1]
 
 
 def test_of_several_layers_one_is_named(tmp_path):

@@ -235,6 +235,7 @@ def test_what_is_saved_of_a_place_lies_where_it_lies(page, folder):
     controls = page.viewer.controls
     controls.fields.click()
     with xarray.open_dataset(saved(folder, page, ".nc")) as fields:
+        assert "m/s at 10 m over" in fields.attrs["comment"]
         assert (fields.x[0], fields.y[0]) == (WEST - 19, SOUTH - 19)
         assert fields.wind_from == [225]
         assert "EPSG" in fields.crs.crs_wkt
