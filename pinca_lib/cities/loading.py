@@ -181,8 +181,8 @@ def _redrawn(source: Source, like: Place) -> Place:
     heights, assumed = source.draw(like.grid)
     if not heights.any():
         raise InputError(
-            f"{source.name}: no building lies in the domain of {like.name}; it must show the same "
-            "site in the same coordinates"
+            f"{source.name}: no building lies in the domain of {like.name}; it must cover the same "
+            "site: check its coordinate system"
         )
     share = np.count_nonzero(heights) / np.count_nonzero(like.heights)
     said = () if share > LEAST_KEPT else (

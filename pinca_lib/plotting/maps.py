@@ -89,7 +89,8 @@ def plot_directions(maps: WindMaps, doubtful: np.ndarray | None = None) -> Figur
     count = len(maps.wind_from)
     columns = min(4, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(2.2 * columns + 0.8, 2.2 * rows), dpi=80, layout="constrained")
+    size = max(2.2 * columns + 0.8, 6.0), 2.2 * rows + 0.3  # with room for the legend
+    figure = Figure(figsize=size, dpi=80, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     norm = Normalize(0, float(np.nanpercentile(maps.speed, 99.5)))
     image: Any = None
@@ -200,21 +201,26 @@ def _buildings(axes: Axes, place: Place) -> None:
     built = place.on_site(place.heights) > 0
     kinds = np.where(built, np.where(place.on_site(place.assumed), 1.0, 0.0), np.nan)
     axes.imshow(kinds, cmap=ListedColormap([BUILDING, ASSUMED]), vmin=0, vmax=1, origin="lower",
-                extent=(0, east - west, 0, north - south), interpolation="nearest")  # fmt: skip
+                extent=(0, east - west, 0, north - south), interpolation="nearest",
+                zorder=1.5)  # fmt: skip
 
 
 def _streamlines(axes: Axes, maps: WindMaps, number: int) -> None:
     wind = np.nan_to_num(maps.wind[number])
     if np.hypot(*wind).max() > 0:
         x, y = _centres(maps.place)
+        # Below the buildings (1.5): a streamline ends a cell or two inside of a wall.
         axes.streamplot(x, y, wind[0], wind[1], color=(1, 1, 1, 0.55), linewidth=0.6,
-                        density=2, arrowsize=0.6)  # fmt: skip
+                        density=2, arrowsize=0.6, zorder=1.2)  # fmt: skip
 
 
 def _hatch(axes: Axes, place: Place, cells: np.ndarray | None, colour: str = "white") -> None:
     if cells is None or not (cells := cells & (place.on_site(place.heights) == 0)).any():
         return
-    hatched = axes.contourf(*_centres(place), cells.astype(float), levels=[0.5, 1.5],
+    height, width = (count * place.grid.cell for count in place.site_grid.shape)
+    x, y = (np.concatenate([[0], centres, [side]])  # as far as the edge of the map
+            for centres, side in zip(_centres(place), (width, height), strict=True))  # fmt: skip
+    hatched = axes.contourf(x, y, np.pad(cells.astype(float), 1, "edge"), levels=[0.5, 1.5],
                             colors="none", hatches=["////"])  # fmt: skip
     hatched.set_edgecolor(colour)
     hatched.set_linewidth(0)

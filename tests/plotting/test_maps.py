@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.contour import ContourSet
 
 from pinca_lib.cities.place import Grid, Place
 from pinca_lib.cities.prediction import WindMaps
@@ -42,6 +44,21 @@ def test_what_is_unlike_the_training_is_hatched_and_explained(maps):
     figure = plot_wind(maps, 0, doubtful)
     (text,) = figure.legends[0].get_texts()
     assert "unlike the training data (1.4% of the open ground)" in text.get_text()
+
+
+def test_no_wind_is_drawn_over_buildings(maps):
+    axes = plot_wind(maps, 0).axes[0]
+    (lines,) = [found for found in axes.collections if isinstance(found, LineCollection)]
+    assert lines.zorder < axes.images[1].zorder
+
+
+def test_the_hatching_reaches_the_edge_of_the_map_and_leaves_out_buildings(maps):
+    everywhere = np.ones(maps.speed.shape[1:], bool)
+    (hatched,) = [found for found in plot_wind(maps, 0, everywhere).axes[0].collections
+                  if isinstance(found, ContourSet)]  # fmt: skip
+    (outline,) = hatched.get_paths()
+    assert outline.get_extents().bounds == (0, 0, 60, 80)
+    assert not outline.contains_point((55, 75))  # in the building
 
 
 def test_what_is_unlike_is_explained_once_below_maps_side_by_side(maps):
