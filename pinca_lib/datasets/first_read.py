@@ -4,6 +4,9 @@ A damaged or hostile file can make HDF5 crash, take all memory or loop for ever,
 Ctrl-C helps. So another process reads a file first (``walk.py``), and is ended if it takes too long
 or too much memory. A file that it has read is known by its SHA-256 from then on, and costs no more
 than that. The time is measured, and the memory watched, in the same way on every system.
+
+Arrays that HDF5 has to unpack are always read there: HDF5 does not check how much a filter returns,
+and reads on behind its end, which crashes one process and not another.
 """
 
 import atexit
@@ -16,10 +19,12 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 from threading import Lock, Thread, Timer
 from time import monotonic
 
 import h5py
+import numpy as np
 import psutil
 from platformdirs import user_cache_path
 
@@ -29,7 +34,7 @@ SECONDS, SECONDS_PER_BYTE = 20.0, 1e-6  # limits of time
 MEMORY = 4 * 2**30  # bytes; twice what a dataset may unpack to
 WATCH = 0.05  # s, between looks at the process
 IDLE = 20.0  # s, after which a process that has nothing to read is ended
-READY, READ, UNREADABLE = "ready", "read", "unreadable"  # what the process says
+READY, READ = "ready", "read"  # what the process says, or what was wrong
 
 # One SHA-256 a line. Another version of HDF5 may fail where this one does not.
 RECORD = user_cache_path("pinca") / f"files_read_by_hdf5_{h5py.version.hdf5_version}.txt"
@@ -54,9 +59,18 @@ class Gate:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self.lock:
-            if not self._is_known(digest) and self._read(path, status.st_size) == READ:
+            if not self._is_known(digest) and self._read(path) == READ:
                 self._remember(digest)
         self.seen.add(place)
+
+    def array(self, path: Path, name: str) -> np.ndarray | None:
+        """Return an array that the process has read; see ``array``."""
+        with self.lock, TemporaryDirectory() as folder:
+            copy = Path(folder, "array.npy")
+            answer = self._read(path, name, str(copy))
+            if answer not in (READ, None):
+                raise OSError(answer)
+            return np.load(copy) if answer else None
 
     def close(self) -> None:
         """End the process; the next file that is not known starts another one."""
@@ -76,13 +90,13 @@ class Gate:
             with RECORD.open("a") as record:
                 record.write(f"{digest}\n")
 
-    def _read(self, path: Path, size: int) -> str:
-        """Have the process read a file, and return what it says."""
+    def _read(self, path: Path, *more: str) -> str | None:
+        """Have the process read a file, and return what it says; None if there is no process."""
         self.timer.cancel()
         try:
             if self.process is None:
                 self.process = Process()
-            answer = self.process.ask(path, SECONDS + SECONDS_PER_BYTE * size)
+            answer = self.process.ask(path, *more)
         except BaseException:
             self._end()
             raise
@@ -118,8 +132,10 @@ class Process:
         Thread(target=self._listen, daemon=True).start()
         self.is_ready = False
 
-    def ask(self, path: Path, seconds: float) -> str:
-        """Have a file read, and return what the process says.
+    def ask(self, path: Path, *more: str) -> str | None:
+        """Have a file read, and return what the process says; None if it cannot be started.
+
+        ``more`` may name a dataset, and the file to which it is copied.
 
         Raises
         ------
@@ -131,12 +147,13 @@ class Process:
                 f"{path.name}: the process that reads unknown files first cannot be started; the "
                 "file is read without it", InputWarning, stacklevel=2)  # fmt: skip
             self.end()
-            return UNREADABLE
+            return None
         self.is_ready = True
         assert self.process.stdin
         with suppress(OSError):  # it crashed; then there is no answer either
-            self.process.stdin.write(json.dumps(str(path.resolve())) + "\n")
+            self.process.stdin.write(json.dumps([str(path.resolve()), *more]) + "\n")
             self.process.stdin.flush()
+        seconds = SECONDS + SECONDS_PER_BYTE * path.stat().st_size
         if not (answer := self._answer(path, seconds)):
             raise _refused(path, "reading it crashes HDF5")
         return answer
@@ -190,6 +207,28 @@ def check(path: Path) -> None:
         If the file cannot be opened.
     """
     _gate.check(path)
+
+
+def array(path: Path, name: str) -> np.ndarray | None:
+    """Return an array of an HDF5 file that a process of its own has read.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the dataset in the file.
+
+    Returns
+    -------
+    ndarray or None
+        None if the process cannot be started.
+
+    Raises
+    ------
+    InputError, OSError
+        As ``check``; also if HDF5 cannot read the array.
+    """
+    return _gate.array(path, name)
 
 
 def _forget() -> None:

@@ -107,7 +107,9 @@ def dataset(
 def text(group: h5py.Group, name: str, where: str) -> str:
     """Return an attribute as text; an array of one element stands for the element."""
     wrong = InputError(f"{where}: {name} must be text of at most {LONGEST_TEXT} characters")
-    if group.attrs.get_id(name).get_storage_size() > 4 * LONGEST_TEXT:  # bytes; before it is read
+    attribute = group.attrs.get_id(name)
+    count = attribute.get_space().get_simple_extent_npoints()
+    if count * attribute.get_type().get_size() > 4 * LONGEST_TEXT:  # bytes; before it is read
         raise wrong
     raw = group.attrs[name]
     if isinstance(raw, h5py.Empty):
@@ -148,10 +150,11 @@ def numbers(data: h5py.Dataset) -> np.ndarray:
     HDF5 allows only one thread at a time to read, and decompresses while it holds its lock. So
     this function lets HDF5 fetch only the compressed chunks, and decompresses them itself. Threads
     can then decompress several files at once. Datasets with other filters than gzip and
-    shuffle are read by HDF5.
+    shuffle are read by HDF5, in another process (see ``first_read``).
     """
     if (chunks := packed_chunks(data)) is None:
-        return data[:]
+        found = first_read.array(Path(data.file.filename), data.name) if _filters(data) else None
+        return data[:] if found is None else found
     whole = np.empty(data.shape, data.dtype)
     for corner, packed in chunks:
         place = whole[tuple(map(slice, corner, np.add(corner, data.chunks)))]

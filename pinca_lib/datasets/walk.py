@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from pinca_lib.datasets import hdf5
-from pinca_lib.datasets.first_read import READ, READY, UNREADABLE
+from pinca_lib.datasets.first_read import READ, READY
+from pinca_lib.errors import first_line
 
 ATTRIBUTES = ("meta", "meta_crc32")
 ARRAYS = {"city_base": 3, "wind_field": 3, "half_averages": 4}  # and their dimensions
@@ -23,11 +25,21 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     print(READY, flush=True)
     for line in sys.stdin:
+        path, *array = json.loads(line)
         try:
-            walk(Path(json.loads(line)))
+            if array:
+                copy(Path(path), *array)
+            else:
+                walk(Path(path))
             print(READ, flush=True)
-        except Exception:  # the library's own read will say what it is
-            print(UNREADABLE, flush=True)
+        except Exception as error:  # the library's own read of the file says more
+            print(first_line(error), flush=True)
+
+
+def copy(path: Path, name: str, to: str) -> None:
+    """Write an array of a file to another file, in NumPy's format."""
+    with h5py.File(path, "r") as file:
+        np.save(to, file[name][:])
 
 
 def walk(path: Path) -> None:
