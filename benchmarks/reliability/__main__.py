@@ -13,7 +13,7 @@ from random import Random
 import pandas as pd
 import torch
 
-from benchmarks.reliability import crashes, damage, misuse
+from benchmarks.reliability import cities, crashes, damage, edits, misuse
 from benchmarks.reliability.training import EVERY, train
 from benchmarks.reliability.trials import Ending, Process
 from pinca_lib import PROJECT_ROOT
@@ -45,6 +45,10 @@ def kinds(folder: Path) -> Iterator[tuple[str, int, Trial]]:
     run = partial(damage.damaged_run, expected=expected, begun=folder / "half")
     yield "damaged or edited run folder", 300, run
     yield "damaged cache of compiled code", 40, damage.damaged_cache
+    yield "damaged city file", 500, cities.damaged_city
+    yield "damaged city file of others", 250, cities.foreign_city
+    yield "hostile city file", 250, cities.hostile_city
+    yield "hundred edits of a live rollout", 100, edits.edited_rollout
     yield "hostile parameter", 500, misuse.hostile_parameter
     yield "hostile path", 300, misuse.hostile_path
 
