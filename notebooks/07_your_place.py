@@ -75,8 +75,8 @@ weather = load_climate(input_path("climate", p.climate)) if p.climate else None
 # %% [markdown]
 # ## The place
 #
-# Buildings are drawn on a grid of 2 m, with a margin of at least 150 m around the site: open
-# ground, or whatever the file holds there. Whatever looked odd in the file is printed below.
+# Buildings are drawn on cells of 2 m, with a margin of at least 150 m around the site: whatever the
+# file holds there, or open ground. What looked odd in the file is printed below.
 
 # %%
 reading = {"height_field": p.height_field, "default_height": p.default_height or None,
@@ -90,9 +90,9 @@ plotting.plot_place(place)
 # %% [markdown]
 # ## Where not to trust it
 #
-# The rules were trained on real quarters with streets of at least 8 m, roofs of up to 28 m, no
-# courtyards, and no ground more than 54 m from a building. Where your place is unlike that, the
-# maps are hatched.
+# The rules were trained on quarters with streets of at least 8 m, roofs of up to 28 m, no courtyards,
+# at most half of the ground built over, and no ground more than 54 m from a building. Where your
+# place is unlike that, the maps are hatched.
 
 # %%
 unlike = unlike_training(place, rules)
@@ -145,9 +145,9 @@ pictures["directions"]
 # %% [markdown]
 # ## Comfort
 #
-# For each sector of the climate the maps say how fast the wind is here when it blows at 1 m/s at
-# the weather station. With the climate that gives how often a speed is exceeded, and with the
-# criterion a class of comfort.
+# How fast is the wind here when it blows at 1 m/s at the weather station? The maps answer that for
+# each sector of the climate. How often a speed is exceeded here follows from both, and the criterion
+# turns that into classes.
 
 # %%
 classes = None

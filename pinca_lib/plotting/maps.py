@@ -19,7 +19,7 @@ ASSUMED = "#c9a27a"  # buildings whose height was assumed
 
 
 def plot_place(place: Place) -> Figure:
-    """Draw the heights of the buildings on the site, and its surroundings paler."""
+    """Draw the heights of all buildings, and the outline of the site."""
     axes = Figure(figsize=(7, 6), layout="constrained").subplots()
     heights = np.where(place.heights > 0, place.heights, np.nan)
     west, south, east, north = place.grid.bounds
@@ -90,7 +90,7 @@ def plot_directions(maps: WindMaps, doubtful: np.ndarray | None = None) -> Figur
     columns = min(4, count)
     rows = -(-count // columns)
     size = max(2.2 * columns + 0.8, 6.0), 2.2 * rows + 0.3  # with room for the legend
-    figure = Figure(figsize=size, dpi=80, layout="constrained")
+    figure = Figure(figsize=size, dpi=72, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     norm = Normalize(0, float(np.nanpercentile(maps.speed, 99.5)))
     image: Any = None
