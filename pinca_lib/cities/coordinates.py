@@ -234,7 +234,7 @@ def parse_site(site: Site) -> tuple[float, ...] | None:
     parts = site.replace(";", ",").split(",") if isinstance(site, str) else site
     try:
         values = tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = ()
     if len(values) not in (3, 4) or not all(map(math.isfinite, values)):
         raise InputError(f"site={shown(site)}: {expected}")

@@ -89,6 +89,8 @@ def parse_height(value: object, unit: float = 1.0) -> float:
     if not isinstance(value, str):
         try:
             return float(value) * unit  # type: ignore[arg-type]
+        except OverflowError:
+            return math.inf
         except (TypeError, ValueError):
             return math.nan if str(value) in ("<NA>", "NaT") else math.inf
     text = value.strip().lower()
