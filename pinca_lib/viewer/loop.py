@@ -31,8 +31,9 @@ class Loop:
 
     Attributes
     ----------
-    message : str
-        A line for the user, about the latest request.
+    message, error : str
+        Lines for the user: what is being done or was done, and what went wrong with the latest
+        request.
     frame : int
         Number of the latest frame.
     """
@@ -45,7 +46,7 @@ class Loop:
         send: Callable[[int], None],
     ):
         self.is_playing, self.pause, self.advance, self.send = is_playing, pause, advance, send
-        self.message, self.frame = "", 0
+        self.message, self.error, self.frame = "", "", 0
         self.requests: deque[Callable[[], None]] = deque()  # to be handled in order
         self.awake, self.drawn = Event(), Event()
         self.closed = False
@@ -68,6 +69,11 @@ class Loop:
         self.requests.append(act)
         self.awake.set()
 
+    @property
+    def line(self) -> str:
+        """What the user is shown: an error stays beside what is said after it."""
+        return " · ".join(filter(None, [self.error, self.message]))
+
     def tell(self, message: str) -> None:
         """Show a line to the user."""
         self.message = message
@@ -88,24 +94,25 @@ class Loop:
             while self.requests:
                 self._try(self.requests.popleft())
             if self.is_playing() and not self._try(self.advance):
-                self._pause(self.message)
+                self._pause()
             self._try(self._show)
             time.sleep(max(0, began + 1 / FRAMES_PER_SECOND - time.monotonic()))
             if self.is_playing():
                 self.awake.set()
 
     def _try(self, act: Callable[[], None]) -> bool:
-        """Call a function and show any error as a message; return whether it succeeded."""
+        """Call a function and show any error; return whether it succeeded."""
         try:
             act()
             return True
         except Exception as error:
-            self.message = error_line(error)
+            self.error = error_line(error)
             return False
 
-    def _pause(self, message: str) -> None:
-        self.pause()  # this clears the message, so it is set afterwards
-        self.message = message
+    def _pause(self, message: str = "") -> None:
+        error = self.error
+        self.pause()  # a request, which clears both
+        self.message, self.error = message or self.message, error
 
     def _show(self) -> None:
         """Send a frame and wait until it is drawn; pause if it is not drawn in time."""

@@ -169,6 +169,7 @@ class RolloutViewer:
             return
         self.controls.canvas.send({"kind": "taken", "refused": False})
         if path:
+            self.loop.error = ""
             self.loop.tell(f"reading {shown(path.name)}")
             self.loop.ask(lambda: self._read(partial(self.stage.open_file, path)))
         else:
@@ -177,16 +178,19 @@ class RolloutViewer:
 
     def _ask(self, act: Callable[[], None], leave_history: bool = False) -> None:
         """Have something done before the next frame, and show the current state if wanted."""
+        self.loop.error = ""  # of an earlier request
         if not self.album.writing:
-            self.loop.message = ""  # it was about an earlier request
+            self.loop.message = ""
         if leave_history:
             self.loop.ask(lambda: setattr(self.stage.view, "history_index", None))
         self.loop.ask(act)
 
     def _read(self, act: Callable[[], None]) -> None:
         """Have a file read, and take back the message that it is being read."""
-        act()
-        self.loop.message = ""
+        try:
+            act()
+        finally:
+            self.loop.message = ""
 
     def _scene_chosen(self, change) -> None:
         if not self.stage.is_setting:
@@ -212,7 +216,7 @@ class RolloutViewer:
     def _send(self, frame: int) -> None:
         """Send a frame to the canvas, and move the history slider to it."""
         content, buffers = compose(self.live, self.stage.view)
-        texts = {"counters": self._counters(content["steps"]), "message": self.loop.message}
+        texts = {"counters": self._counters(content["steps"]), "message": self.loop.line}
         content["remarks"] += self.stage.catalogue.skipped
         content |= {"kind": "frame", "id": frame, **texts}
         self.controls.canvas.send(content, [np.ascontiguousarray(b).data for b in buffers])

@@ -241,6 +241,17 @@ def test_a_save_that_fails_says_why(page, folder):
     assert (folder / "saved").read_text() == "a file where the folder should be"
 
 
+def test_an_error_stays_beside_what_is_said_of_a_film_until_the_next_request(page):
+    page.viewer.controls.undo.click()
+    page.wait_for(lambda frame: frame["message"] == "nothing to undo", "no complaint")
+    page.viewer.loop.tell("drawing the film: 1 of 9 frames")
+    page.wait_for(
+        lambda frame: frame["message"] == "nothing to undo · drawing the film: 1 of 9 frames",
+        "the error is gone")  # fmt: skip
+    page.viewer.controls.step.click()
+    page.wait_for(lambda frame: frame["message"] == "", "the error is still there")
+
+
 def test_if_a_case_cannot_be_read_the_previous_one_stays_open(page, folder):
     (folder / "village.h5").write_bytes(b"no city any more")
     page.viewer.controls.scene.value = "village/village_d000"
