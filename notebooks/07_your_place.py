@@ -202,7 +202,6 @@ if p.proposal and weather:
 # the training data.
 
 # %%
-folder = new_folder(output_path(p.output_dir), "your_place")
 numbers = ", ".join(f"{n}: {kind.name}" for n, kind in enumerate(comfort_criterion.classes))
 meaning = f"class of {comfort_criterion.name} ({numbers})"
 unlike_label = "unlike the training data"
@@ -221,6 +220,9 @@ def write_rasters(ending, maps, doubts, classes, remarks):
 
 
 # %%
+folder = new_folder(output_path(p.output_dir), "your_place")
+
+
 def write_files(ending, maps, doubts, classes):
     share = doubts[~np.isnan(maps.speed[0])].mean()
     remarks = [f"Mean speed under a wind of {wind}.",

@@ -160,7 +160,7 @@ def _shown(source: Source, kind: str, site: tuple[float, ...] | None) -> Bounds:
     if apart:
         raise InputError(
             f"{source.name}: no building lies in site={shown(','.join(f'{x:g}' for x in site))}; "
-            f"{source.reach}"
+            + source.reach
         )
     return bounds
 
