@@ -31,6 +31,7 @@ from platformdirs import user_cache_path
 from pinca_lib.errors import InputError, InputWarning
 
 SECONDS, SECONDS_PER_BYTE = 20.0, 1e-6  # limits of time
+START = 60.0  # s, that the process may take to start, as on a network drive
 MEMORY = 4 * 2**30  # bytes; twice what a dataset may unpack to
 WATCH = 0.05  # s, between looks at the process
 IDLE = 20.0  # s, after which a process that has nothing to read is ended
@@ -100,6 +101,9 @@ class Gate:
         except BaseException:
             self._end()
             raise
+        if answer is None:
+            self._end()
+            return None
         self.timer = Timer(IDLE, self.close)
         self.timer.daemon = True
         self.timer.start()
@@ -124,8 +128,8 @@ class Process:
             "from pinca_lib.datasets import walk; walk.serve()"
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            [sys.executable, "-X", "utf8", "-c", code], encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
         self.answers: SimpleQueue[str] = SimpleQueue()
@@ -142,11 +146,10 @@ class Process:
         InputError
             If the process crashes, or exceeds a limit.
         """
-        if not self.is_ready and self._answer(path, SECONDS) != READY:
+        if not self.is_ready and not self._starts(path):
             warnings.warn(
                 f"{path.name}: the process that reads unknown files first cannot be started; the "
                 "file is read without it", InputWarning, stacklevel=2)  # fmt: skip
-            self.end()
             return None
         self.is_ready = True
         assert self.process.stdin
@@ -168,6 +171,11 @@ class Process:
         for line in self.process.stdout:
             self.answers.put(line.strip())
         self.answers.put("")
+
+    def _starts(self, path: Path) -> bool:
+        with suppress(InputError):
+            return self._answer(path, START) == READY
+        return False
 
     def _answer(self, path: Path, seconds: float) -> str:
         """Return the next line of the process, empty if it ended, while it keeps the limits."""

@@ -78,6 +78,8 @@ def test_without_a_process_files_are_read_with_a_warning(tmp_path, gate, monkeyp
     monkeypatch.setattr(first_read, "READY", "never said")
     with pytest.warns(InputWarning, match=r"town\.h5: the process .* cannot be started"):
         assert read_city(write_plain_city(tmp_path / "town.h5"))
+    with pytest.warns(InputWarning, match=r"other\.h5: the process .* cannot be started"):
+        assert read_city(write_plain_city(tmp_path / "other.h5", seed=1))
     assert not first_read.RECORD.exists()
 
 
