@@ -48,11 +48,13 @@ SIZES = (64, 128)
 
 
 def make_city(path: Path, cells: int, random: np.random.Generator) -> None:
-    """Write a city file of smooth random fields, with one case."""
+    """Write a city file of smooth random fields, with one case under a wind along x."""
     y, x = np.meshgrid(*[np.linspace(-1, 1, cells)] * 2, indexing="ij")
     air = random.random((cells, cells)) > 0.3
     base = np.stack([y, x, air, 20 * random.random((cells, cells)) * ~air])
     fields = zoom(random.random((8, cells // 8, cells // 8)), (1, 8, 8), order=1)
+    fields[:2] = [[[1.0]], [[0.0]]]
+    fields[4] = 2 + fields[4]  # a mean speed above that of the mean wind
     meta = {"cityHW": (2.0 * cells, 2.0 * cells), "row_order": "south_first"}
     write_city(path, base, {"d000": (fields, meta)})
 

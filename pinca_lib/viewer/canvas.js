@@ -168,10 +168,12 @@ function render({model, el}) {
     }
   }
 
-  function hideStill() { // the static page for notebooks without a kernel
-    for (const still of document.querySelectorAll(`[data-pinca="${model.get("still")}"]`)) {
-      still.style.display = "none";
-    }
+  // The static page for notebooks without a kernel. It may come into the page after this widget, so
+  // a style hides it, whenever it comes; the style goes with the widget.
+  const style = document.createElement("style");
+  function hideStill() {
+    style.textContent = `[data-pinca="${model.get("still")}"] { display: none; }`;
+    el.append(style);
   }
 
   model.on("msg:custom", receive);

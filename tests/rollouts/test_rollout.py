@@ -354,6 +354,7 @@ def test_the_sums_of_a_gradient_are_computed_with_one_blas_thread(path, monkeypa
     if path != "compiled":
         return pytest.skip("PyTorch shares its products itself")
     rules = [rule.requires_grad_(True) for rule in (windward_rule(), trained())]
+    rollout(rules, city_state(1), 1, recorded=1)  # the trial is over
     within, layers = [], LayerGradient.layers
     monkeypatch.setattr(
         LayerGradient, "layers", lambda *own: (within.extend(blas_threads()), layers(*own))[1]
