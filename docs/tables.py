@@ -408,6 +408,19 @@ def reading() -> list[dict]:
     ]
 
 
+def place() -> list[dict]:
+    """How long people wait for the wind over a place of 1 km²."""
+    return [
+        {
+            "task": row["task"],
+            "cells": row["place"],
+            "time (s)": f"{row['seconds']:.0f}",
+            "peak memory (GB)": number(row["peak_gb"], 1),
+        }
+        for _, row in read("place").iterrows()
+    ]
+
+
 def gpu() -> list[dict]:
     """An H200 beside the rule as written on it."""
     names = {
@@ -585,7 +598,7 @@ TABLES = {
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
-        reading, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected, scores,
+        reading, place, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected, scores,
         reliability,
     )
 }  # fmt: skip
