@@ -598,8 +598,8 @@ TABLES = {
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
-        reading, place, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected, scores,
-        reliability,
+        reading, place, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected,
+        scores, reliability,
     )
 }  # fmt: skip
 
