@@ -130,9 +130,10 @@ def train(task: Task) -> dict[str, Any]:
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise InputError(f"{task.folder.name}: {error.ename}: {shown(error.evalue, 300)}") from None
-    (run,) = {path.parent for path in task.folder.glob("*/metrics.csv")} - set(runs[:-1])
-    row = pd.read_csv(run / "metrics.csv").iloc[-1].to_dict()
-    result = row | {"run": run.name, "seconds": round(time.monotonic() - began, 1)}
+    # A worker that died before its first checkpoint leaves a log, too, but an older one.
+    log = max(task.folder.glob("*/metrics.csv"), key=lambda path: path.stat().st_mtime_ns)
+    row = pd.read_csv(log).iloc[-1].to_dict()
+    result = row | {"run": log.parent.name, "seconds": round(time.monotonic() - began, 1)}
     with written_whole(task.folder / "result.json") as partial:
         content = {"parameters": task.parameters, "result": result}
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

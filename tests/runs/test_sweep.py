@@ -73,6 +73,9 @@ def test_a_task_is_done_once_and_goes_on_where_it_stopped(tmp_path, notebook):
     run.mkdir(parents=True)  # as a worker that died has left it
     (run / "ca_model_step_1.pth").touch()
     (run / "metrics.csv").touch()
+    died = task.folder / "init_nca_20260102-020304"  # before its first checkpoint
+    died.mkdir()
+    (died / "metrics.csv").write_text("iteration,loss\n1,99\n")
     result = train(task)
     assert (result["loss"], result["begun"], result["run"]) == (3, 1, run.name)
     (task.folder / "notebook.ipynb").unlink()

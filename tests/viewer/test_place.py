@@ -13,7 +13,6 @@ from pyproj import CRS
 from shapely.geometry import box
 from small_cities import make_base, write_plain_city
 from small_rules import calm_rule
-from viewer_page import Page
 
 from pinca_lib.channels import GEO_MASK, SPEED, TOPO
 from pinca_lib.cities import friction_velocity, load_city, predict_wind
@@ -51,13 +50,6 @@ def viewer(folder, monkeypatch):
                            wind=(6.0, 10.0, "suburb"))  # fmt: skip
     yield viewer
     viewer.close()
-
-
-@pytest.fixture
-def page(viewer) -> Page:
-    page = Page(viewer)
-    page.wait_for(lambda frame: True, "no first frame")
-    return page
 
 
 def open_town(page, path) -> dict:

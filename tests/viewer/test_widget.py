@@ -45,13 +45,6 @@ def viewer(folder):
     viewer.close()
 
 
-@pytest.fixture
-def page(viewer) -> Page:
-    page = Page(viewer)
-    page.wait_for(lambda frame: True, "no first frame")
-    return page
-
-
 def test_it_shows_automaton_simulation_and_error(page):
     content, (city, arrows, curves, *planes) = page.frames[-1]
     titles = [panel["title"] for panel in content["panels"]]
