@@ -102,10 +102,19 @@ class Case:
     @property
     def averaging(self) -> float:
         """Averaging time, T = 16 m / u_tau."""
-        if self.layout.kind == "regular":
-            return 30.0
-        short = self.layout.kind in FAMILIES and self.layout.split.startswith("train")
-        return 15.0 if short else 50.0
+        if self.is_short:
+            return 10.0
+        return 30.0 if self.layout.kind in ("regular", *FAMILIES) else 50.0
+
+    @property
+    def spin_up(self) -> float:
+        """Spin-up time, T."""
+        return 6.0 if self.is_short else 10.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether a few turnovers are enough, since many such cases are learned from."""
+        return self.layout.kind in FAMILIES and self.layout.split.startswith("train")
 
 
 def _read_mesh(data: bytes) -> tuple[np.ndarray, np.ndarray]:
