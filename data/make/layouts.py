@@ -108,8 +108,8 @@ class Case:
 
     @property
     def spin_up(self) -> float:
-        """Spin-up time, T."""
-        return 6.0 if self.is_short else 10.0
+        """Spin-up time, T. Below a higher lid there is more air to be stirred."""
+        return (6.0 if self.is_short else 10.0) * self.lid / 64
 
     @property
     def is_short(self) -> bool:
