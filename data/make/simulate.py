@@ -8,17 +8,17 @@ Method. The flow over a doubly periodic layout is solved with a lattice Boltzman
 stencil, cumulant collision with a fourth-order correction limited by 0.01, no subgrid model,
 compressible and zero-centred populations in single precision, half-way bounce-back at the ground
 and the walls, a free-slip lid at 64 m, or at twice the height of the tallest building if that is
-higher. Cells are cubes of 2 m; the reference height is H = 16 m = 8 cells. The lattice viscosity
-is 0.01 H / 500. A uniform body force along the wind (Guo's scheme) is controlled such that the
-bulk velocity is 0.07 in lattice units. Its time mean F gives the friction velocity,
-u_tau^2 = F V_air / A. The unit of time is T = H / u_tau. The flow starts from the logarithmic
-profile of a rough wall with noise. The spin-up takes 10 T, longer in proportion below a higher
-lid, and the averaging 50 T, with a sample every 0.04 T. Regular arrays are averaged for 30 T and also over their repeats, test cases of the
-families (`families.py`) for 30 T. Training cases of the families have a spin-up of 6 T and an
-average over 10 T (the first ones 10 T and 15 T): what is left of the turbulence in a mean is
-independent from case to case, so it does not bias what is learned from many cases. For two of
-them the shorter run was compared with the longer one: (u, v) differ by 0.14 and 0.19, as two
-independent averages of these lengths do, and the mean speed by 1 %.
+higher. Cells are cubes of 2 m; the reference height is H = 16 m = 8 cells. The lattice viscosity is
+0.01 H / 500. A uniform body force along the wind (Guo's scheme) is controlled such that the bulk
+velocity is 0.07 in lattice units. Its time mean F gives the friction velocity, u_tau^2 = F V_air /
+A. The unit of time is T = H / u_tau. The flow starts from the logarithmic profile of a rough wall
+with noise. The spin-up takes 10 T, longer in proportion below a higher lid, and the averaging 50 T,
+with a sample every 0.04 T. Regular arrays are averaged for 30 T and also over their repeats, test
+cases of the families (`families.py`) for 30 T. Training cases of the families have a spin-up of 6 T
+and an average over 10 T (the first ones 10 T and 15 T): what is left of the turbulence in a mean is
+independent from case to case, so it does not bias what is learned from many cases. For two of them
+the shorter run was compared with the longer one: (u, v) differ by 0.14 and 0.19, as two independent
+averages of these lengths do, and the mean speed by 1 %.
 
 Usage
 -----
