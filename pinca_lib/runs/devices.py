@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pinca_lib.errors import InputError, first_line
+from pinca_lib.training.processes import PROCESSES
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -13,6 +14,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
     By default, cuDNN rounds the inputs of convolutions to TF32, which causes an error of about 1e-3
     per step. This function turns that off.
+
+    Processes that train together meet here, and each gets a device of its own.
 
     Parameters
     ----------
@@ -22,11 +25,12 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises
     ------
     InputError
-        If torch does not know the device, or this machine does not have it.
+        If torch does not know the device, or this machine does not have it, or not one for each
+        process.
     """
     torch.backends.cudnn.allow_tf32 = False
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -37,7 +41,7 @@ def choose_device(name: str = "auto") -> torch.device:
         ) from error
     if device.type == "meta":
         raise InputError("device='meta' does not compute anything; use 'auto', 'cpu' or 'cuda'")
-    return device
+    return PROCESSES.join(device)
 
 
 def to_device(data: Any, device: torch.device | str) -> Any:

@@ -13,6 +13,9 @@ A checkpoint and its pool carry the digest of ``config.json``, and a checkpoint 
 far. When a run is resumed, what was changed since then is refused or reported. If the newest
 checkpoint is damaged, an older one is used. Pools are large, so older ones are not kept: a
 training then begins with a fresh pool, as it does every 500 iterations anyway.
+
+Of several processes that train together, the first one writes all files. They hold the parts of the
+pool and the random numbers of all processes, so a run can go on with another number of processes.
 """
 
 import platform
@@ -28,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -50,6 +54,7 @@ from pinca_lib.runs.parameters import PARAMETERS, checked, input_path, output_pa
 from pinca_lib.runs.progress import Progress
 from pinca_lib.runs.tensor_files import load_tensors, save_tensors, size_of
 from pinca_lib.training import SamplePool, Training
+from pinca_lib.training.processes import PROCESSES
 from pinca_lib.writing import written_whole
 
 CHECKPOINT_EVERY = 50  # iterations; a power cut loses at most this many
@@ -83,7 +88,7 @@ class Run:
     ------
     InputError
         If the run to resume does not exist, is damaged, has other parameters than those given, or
-        is trained by another process.
+        is trained by another process, or if several processes cannot share its samples equally.
     """
 
     def __init__(self, experiment: str, parameters: SimpleNamespace):
@@ -91,11 +96,14 @@ class Run:
         self.about: dict[str, Any] = {}  # on data and Init-NCA, saved in every checkpoint
         self._folder: Path | None = None  # of a new run; made when its first iteration starts
         self._log: Log | None = None
+        self._lock: FileLock | None = None
         self._config_digest = ""
         if parameters.resume:
             self._folder = _folder_to_resume(experiment, parameters)
-            self._lock = locked(self._folder)
+            self._lock_folder()
             self.parameters = _merged_parameters(self._folder, parameters)
+        for name in ("pool_size", "batch_size"):
+            PROCESSES.share(name, getattr(self.parameters, name, 0))
 
     @property
     def folder(self) -> Path:
@@ -152,13 +160,15 @@ class Run:
         fingerprint = dataset.fingerprint()
         epochs = self.parameters.epochs
         if self._folder:  # the run is resumed, or the notebook cell is run again after an interrupt
-            self._lock = locked(self._folder)
+            self._lock_folder()
             done = self._restore(training, fingerprint)
         else:
             done = 0
-            self._folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
-            self._lock = locked(self._folder)
-            self._log = Log(self._folder / "metrics.csv")
+            if PROCESSES.is_first:
+                self._folder = new_folder(output_path(self.parameters.output_dir), self.experiment)
+            self._folder = PROCESSES.same(self._folder)
+            self._lock_folder()
+            self._log = Log(self.folder / "metrics.csv")
             self._begin(training, fingerprint)
         with Progress(self.experiment, done, epochs) as progress:
             for iteration in range(done, epochs):
@@ -167,7 +177,9 @@ class Run:
                 if done % CHECKPOINT_EVERY == 0 or done == epochs:
                     self._try_to_save(training, done, is_last=done == epochs)
                 progress.update(done)
-        self._lock.release(force=True)
+        if self._lock:
+            self._lock.release(force=True)
+        PROCESSES.same(None)  # all wait until the last checkpoint is saved
 
     def log(self, iteration: int, values: dict[str, Tensor | float]) -> None:
         """Append a row to ``rows`` and to ``metrics.csv``.
@@ -176,7 +188,7 @@ class Run:
         ----------
         iteration : int
         values : dict of str to Tensor or float
-            Scalars, by name.
+            Scalars, by name; of several processes, the means are logged.
 
         Raises
         ------
@@ -186,10 +198,19 @@ class Run:
         scalars = {name: torch.as_tensor(value).item() for name, value in values.items()}
         if self._log is None:
             raise RuntimeError(f"{self}: rows can be logged when its first iteration has started")
-        self._log.append({"iteration": iteration} | scalars)
+        if PROCESSES.count > 1:
+            means = PROCESSES.mean(torch.tensor(list(scalars.values()), dtype=torch.float64))
+            scalars = dict(zip(scalars, means.tolist(), strict=True))
+        row = {"iteration": iteration} | scalars
+        if PROCESSES.is_first:
+            self._log.append(row)
+        else:
+            self._log.rows.append(row)
 
     def save_figures(self, figures: dict[str, Figure]) -> None:
         """Save figures as ``<name>.png`` in the run folder; warn if that is not possible."""
+        if not PROCESSES.is_first:
+            return
         for name, figure in figures.items():
             path = self.folder / f"{name}.png"
             try:
@@ -215,18 +236,26 @@ class Run:
             },
             "platform": platform.platform(),
             "torch_threads": torch.get_num_threads(),
+            "processes": PROCESSES.count,
         }
+
+    def _lock_folder(self) -> None:
+        if PROCESSES.is_first:
+            self._lock = locked(self.folder)
 
     def _begin(self, training: Training, fingerprint: str) -> None:
         """Write the configuration of a new run, and its first checkpoint."""
+        states = _states(training)
+        if not PROCESSES.is_first:
+            return
         try:
             write_json(self.folder / "config.json", self._config(fingerprint))
             self._config_digest = digest_of(read_json(self.folder / "config.json"))
-            self._save(training, 0)
+            self._save(states, 0)
         except OSError as error:
-            raise InputError(self._unsaved(training, 0, error)) from error
+            raise InputError(self._unsaved(states, 0, error)) from error
 
-    def _save(self, training: Training, done: int) -> None:
+    def _save(self, states: tuple[dict[str, Any], dict[str, Any]], done: int) -> None:
         """Save the sample pool, then the checkpoint, and delete what is no longer needed.
 
         A checkpoint without its pool cannot be resumed exactly. So the pool comes first: once the
@@ -238,8 +267,8 @@ class Run:
         pool = self.folder / f"ca_pool_step_{done}.pth"
         belongs = {"epoch": done, "config": self._config_digest}
         try:
-            save_tensors(training.pool.state_dict() | belongs, pool)
-            saved = training.state_dict() | self.about | belongs | {"log": self._log.digest()}
+            save_tensors(states[0] | belongs, pool)
+            saved = states[1] | self.about | belongs | {"log": self._log.digest()}
             save_tensors(saved, checkpoint_path(self.folder, done))
         except OSError:
             pool.unlink(missing_ok=True)  # to leave its space to the next try
@@ -252,12 +281,15 @@ class Run:
 
     def _try_to_save(self, training: Training, done: int, is_last: bool) -> None:
         """Save a checkpoint. On a full disk, go on training, or wait with the last checkpoint."""
+        states = _states(training)
+        if not PROCESSES.is_first:
+            return
         last_try = time.monotonic() + PATIENCE * is_last
         while True:
             try:
-                return self._save(training, done)
+                return self._save(states, done)
             except OSError as error:
-                problem = self._unsaved(training, done, error)
+                problem = self._unsaved(states, done, error)
             if is_last and time.monotonic() > last_try:
                 raise InputError(f"{problem}; make space, and resume the run")
             then = f"waiting for {PATIENCE:g} s" if is_last else "the training goes on without it"
@@ -266,9 +298,9 @@ class Run:
                 return None
             time.sleep(1)
 
-    def _unsaved(self, training: Training, done: int, error: OSError) -> str:
+    def _unsaved(self, states: tuple[dict, dict], done: int, error: OSError) -> str:
         """Return why a checkpoint could not be saved, and how much space it needs."""
-        needed = size_of([training.pool.state_dict(), training.state_dict()]) / 1e6
+        needed = size_of(states) / 1e6
         free = shutil.disk_usage(self.folder).free / 1e6
         return (
             f"{self.folder}: the checkpoint after {done} iterations cannot be written "
@@ -289,17 +321,24 @@ class Run:
                 "uninterrupted one"
             )
             training.pool.refresh()
-        self._log = Log.resumed(self.folder / "metrics.csv", done)
-        if saved.get("log", self._log.digest()) != self._log.digest():
+        path = self.folder / "metrics.csv"
+        self._log = Log.resumed(path, done) if PROCESSES.is_first else Log(path)
+        if PROCESSES.is_first and saved.get("log", self._log.digest()) != self._log.digest():
             _warn(
                 f"{self._log.path}: rows of the first {done} iterations were changed or deleted; "
                 f"going on with the {len(self.rows)} that are there"
             )
+        self._log.rows = PROCESSES.same(self._log.rows)
         then, now = config.get("torch_threads"), torch.get_num_threads()
         if then != now and training.pool.states.device.type == "cpu":
             _warn(
                 f"{self.folder}: was begun with {shown(then)} threads and goes on with {now}, so "
                 "the last digits of its numbers will differ from an uninterrupted run"
+            )
+        if (before := config.get("processes", 1)) != PROCESSES.count:
+            _warn(
+                f"{self.folder}: was begun by {shown(before)} processes and goes on with "
+                f"{PROCESSES.count}, so it will differ from an uninterrupted run"
             )
         return done
 
@@ -350,6 +389,11 @@ class Run:
                 "another run; restore it"
             )
         return saved
+
+
+def _states(training: Training) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is saved of the pool and of the rest of a training, of all its processes."""
+    return training.pool.state_dict(), training.state_dict()
 
 
 def _step(path: Path) -> int:

@@ -7,17 +7,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
 from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO, U, V
 from pinca_lib.training.pool import SamplePool
+from pinca_lib.training.processes import PROCESSES
 
 MILESTONES, DECAY = (1000, 2000), 0.3  # iterations at which the learning rate drops, factor
 
 
 def seed_everything(seed: int) -> np.random.Generator:
-    """Seed torch, and return a NumPy generator for all other random numbers."""
+    """Seed torch, and return a NumPy generator for all other random numbers.
+
+    Of several processes that train together, each gets another generator. Torch's numbers are the
+    same in all of them, so that their rules begin with the same weights.
+    """
     torch.manual_seed(seed)
-    return np.random.default_rng(seed)
+    rank = PROCESSES.rank
+    return np.random.default_rng([seed, rank] if rank else seed)
 
 
 def channel_units(
@@ -108,8 +115,11 @@ class Training:
             )
 
     def draw_steps(self, low: int, high: int) -> int:
-        """Return a random number of steps for an iteration, from [low, high)."""
-        return int(self.random.integers(low, high))
+        """Return a random number of steps for an iteration, from [low, high).
+
+        It is the same in all processes that train together, so that none waits for another.
+        """
+        return PROCESSES.same(int(self.random.integers(low, high)))
 
     def descend(self, loss: Tensor) -> None:
         """Take one step of gradient descent.
@@ -117,6 +127,7 @@ class Training:
         Parameters
         ----------
         loss : Tensor, scalar
+            Its gradient is averaged over the processes that train together.
 
         Raises
         ------
@@ -126,6 +137,8 @@ class Training:
         self.optimiser.zero_grad()
         loss.backward()
         gradients = [p.grad for p in self.rule.parameters() if p.grad is not None]
+        if PROCESSES.count > 1:
+            loss = self._averaged(loss.detach(), gradients)
         norms = [gradient.norm() for gradient in gradients]
         if not torch.stack([loss.detach(), *norms]).isfinite().all():
             raise FloatingPointError(
@@ -140,6 +153,18 @@ class Training:
         self.schedule.step()
         self._average()
 
+    def _averaged(self, loss: Tensor, gradients: list[Tensor]) -> Tensor:
+        """Return the mean of the loss over the processes, and replace gradients by their means.
+
+        One NaN makes the mean NaN, so all processes stop if one diverges.
+        """
+        mean = PROCESSES.mean(parameters_to_vector([loss, *gradients]))
+        sizes = [1, *(gradient.numel() for gradient in gradients)]
+        loss, *means = mean.split(sizes)
+        for gradient, mean in zip(gradients, means, strict=True):
+            gradient.copy_(mean.view_as(gradient))
+        return loss[0]
+
     @torch.no_grad()
     def _average(self) -> None:
         """Update the average of the weights, which follows them faster in the first iterations."""
@@ -149,21 +174,28 @@ class Training:
             mean.copy_(weights + decay * (mean - weights))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, without the pool."""
+        """Return what a checkpoint keeps, without the pool; all processes have to ask for it."""
+        random, *others = PROCESSES.all(self.random.bit_generator.state)
         return {
             "model_state_dict": self.average.state_dict(),
             "trained_state_dict": self.rule.state_dict(),
             "optimizer_state_dict": self.optimiser.state_dict(),
             "schedule_state_dict": self.schedule.state_dict(),
-            "random": self.random.bit_generator.state,
+            "random": random,
+            "random_of_others": others,
             "torch_random": torch.get_rng_state(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned, on any number of processes.
+
+        Those that the saved training did not have keep their own random numbers.
+        """
         self.average.load_state_dict(saved["model_state_dict"])
         self.rule.load_state_dict(saved["trained_state_dict"])
         self.optimiser.load_state_dict(saved["optimizer_state_dict"])
         self.schedule.load_state_dict(saved["schedule_state_dict"])
-        self.random.bit_generator.state = saved["random"]
+        states = [saved["random"], *saved.get("random_of_others", [])]
+        if PROCESSES.rank < len(states):
+            self.random.bit_generator.state = states[PROCESSES.rank]
         torch.set_rng_state(saved["torch_random"])

@@ -23,6 +23,7 @@ from pinca_lib.channels import (
 )
 from pinca_lib.datasets import WindDataset
 from pinca_lib.training.augmentation import Move
+from pinca_lib.training.processes import PROCESSES
 
 RUNAWAY = 100.0  # of a dynamic channel; fields and hidden channels are of order 1
 
@@ -54,11 +55,14 @@ class Batch:
 class SamplePool:
     """A fixed number of states, each of which belongs to a case of the data set.
 
+    Processes that train together share the pool: each holds a part of it, and draws its share of
+    every batch from that part.
+
     Parameters
     ----------
     dataset : WindDataset
     size : int
-        Number of states in the pool.
+        Number of states in the pool, in all processes together.
     random : numpy.random.Generator
         Source of all random numbers.
     device : torch.device or str
@@ -79,7 +83,8 @@ class SamplePool:
         channels: int = STATE_COUNT,
         augment: bool = False,
     ):
-        self.size, self.channels, self.random, self.augment = size, channels, random, augment
+        self.size = PROCESSES.share("pool_size", size)
+        self.channels, self.random, self.augment = channels, random, augment
         self.targets = dataset.states.to(device)  # (N, 12, H, W)
         self.extents = dataset.extents.to(device)  # (N, 2)
         self.known = torch.ones(len(dataset), len(PREDICTED_CHANNELS), dtype=torch.bool)
@@ -123,7 +128,7 @@ class SamplePool:
         Parameters
         ----------
         count : int
-            Number of samples, at most ``len(self)``.
+            Number of samples in all processes together, at most the size of the pool.
         restarts : int
             Number of samples, the first of the batch, that start from a fresh state. Without them,
             the rule would forget how to start. A pool with augmentation also draws a new case for
@@ -132,6 +137,8 @@ class SamplePool:
             Number of samples, the next of the batch, that keep their flow but get another case, as
             after an edit of the city. Rules learn from them to heal.
         """
+        count = PROCESSES.share("batch_size", count)
+        restarts, swaps = self._drawn_share(restarts), self._drawn_share(swaps)
         slots = self.random.choice(self.size, count, replace=False).tolist()
         changed = restarts + swaps
         for slot in slots[0 if self.augment else restarts : changed]:
@@ -147,6 +154,11 @@ class SamplePool:
         known = torch.stack([move.known(self.known[case]) for case, move in drawn])
         return Batch(torch.tensor(slots), state, target, extents, known.to(target.device))
 
+    def _drawn_share(self, number: int) -> int:
+        """Return this process's share of a number, rounded at random so that the mean is right."""
+        whole, rest = divmod(number, PROCESSES.count)
+        return whole + int(rest > 0 and self.random.random() < rest / PROCESSES.count)
+
     def write(self, batch: Batch, state: Tensor) -> None:
         """Put the states of a batch, (B, C, H, W), back into the pool after their rollout.
 
@@ -160,7 +172,13 @@ class SamplePool:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: cases, their moves, and the dynamic channels."""
+        """Return what a checkpoint keeps: cases, their moves, and the dynamic channels.
+
+        The parts of all processes are joined to one pool; all processes have to ask for it.
+        """
+        return {name: PROCESSES.joined(part) for name, part in self._part().items()}
+
+    def _part(self) -> dict[str, Tensor]:
         return {
             "cases": torch.tensor(self.cases),
             "moves": torch.tensor([astuple(move) for move in self.moves]),
@@ -168,17 +186,20 @@ class SamplePool:
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned; the data set has to be the same.
+        """Restore what ``state_dict`` returned, on any number of processes.
+
+        The data set has to be the same.
 
         Raises
         ------
         ValueError
             If it is of a pool of another size.
         """
-        for name, own in self.state_dict().items():
-            if saved[name].shape != own.shape:
-                shapes = tuple(saved[name].shape), tuple(own.shape)
+        for name, own in self._part().items():
+            shapes = tuple(saved[name].shape), (self.size * PROCESSES.count, *own.shape[1:])
+            if shapes[0] != shapes[1]:
                 raise ValueError("{} has the shape {}, expected {}".format(name, *shapes))
-        moves = [Move(*row[:2], *map(bool, row[2:])) for row in saved["moves"].tolist()]
-        self._fill(saved["cases"].tolist(), moves)
-        self.states[:, DYNAMIC] = saved["dynamic"].to(self.states)
+        part = {name: PROCESSES.part(saved[name]) for name in self._part()}
+        moves = [Move(*row[:2], *map(bool, row[2:])) for row in part["moves"].tolist()]
+        self._fill(part["cases"].tolist(), moves)
+        self.states[:, DYNAMIC] = part["dynamic"].to(self.states)
