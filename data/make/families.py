@@ -38,8 +38,8 @@ COUNTS = {  # kind: (training layouts, test layouts)
     "mixed": (44, 5),
     "courtyards": (46, 5),
     "lanes": (46, 5),
-    "edge": (32, 4),
-    "isolated": (32, 4),
+    "edge": (24, 4),
+    "isolated": (24, 4),
 }
 SIZES = {"edge": 128, "isolated": 128}  # cells; others have 64
 # Dense crops: (city, split, number, rotation of the raster in degrees).
