@@ -6,13 +6,14 @@ import h5py
 import pytest
 from small_cities import write_plain_city
 
-from pinca_lib.datasets import WindDataset, first_read, load_dataset
+from pinca_lib.datasets import WindDataset, cache, first_read, load_dataset
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_record(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the files of the tests out of the user's record of files that HDF5 can read."""
-    first_read.RECORD = tmp_path_factory.mktemp("cache") / "record.txt"
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the files of the tests out of the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    first_read.RECORD, cache.FOLDER = folder / "record.txt", folder / "datasets"
 
 
 @pytest.fixture

@@ -1,13 +1,17 @@
-"""Data sets: all cases of a folder of city files in one tensor, resized to one grid."""
+"""Data sets: all cases of a folder of city files in one tensor, resized to one grid.
+
+A large data set is a file that is mapped into memory (see ``cache``).
+"""
 
 import hashlib
 import warnings
-from collections.abc import Collection, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from pinca_lib.channels import COORD_X, COORD_Y, FIELDS, GEO_MASK, PREDICTED, WIND_X, WIND_Y, U, V
+from pinca_lib.datasets import cache
 from pinca_lib.datasets.city_files import NOT_A_CITY, WindCase, case_names, read_city
 from pinca_lib.errors import InputError, InputWarning, shown
 
@@ -93,7 +98,7 @@ class WindDataset:
     @property
     def has_fields(self) -> Tensor:
         """Whether each case was simulated; if not, its fields are zero. Shape (N,), bool."""
-        return self.states[:, FIELDS].flatten(1).any(1)
+        return torch.stack([state[FIELDS].any() for state in self.states])
 
     def require_fields(self) -> None:
         """Check that every case was simulated.
@@ -127,7 +132,7 @@ class WindDataset:
         digest = hashlib.sha256("\n".join(self.names).encode())
         for tensor in (self.extents, self.states):
             digest.update(str(tuple(tensor.shape)).encode())
-            digest.update(tensor.numpy().tobytes())
+            digest.update(tensor.contiguous().numpy().data.cast("B"))  # without a copy
         return digest.hexdigest()
 
 
@@ -169,7 +174,11 @@ def load_dataset(
         If a case looks wrong. The lines are in ``WindDataset.remarks``.
     """
     if case is None:
-        places = [(path, name) for path in city_paths(folder) for name in case_names(path)]
+        paths = city_paths(folder)
+        key = cache.key_of(paths, image_size, row_order)
+        if kept := cache.find(key):
+            return _checked(_dataset(*kept))
+        places = [(path, name) for path in paths for name in case_names(path)]
     else:
         listed = list_cases(folder)
         places = [listed[find_case(listed, case)]]
@@ -182,24 +191,52 @@ def load_dataset(
     # fit in memory. Resizing uses one thread: a team of OpenMP threads would wait for the cores
     # that the readers use.
     threads = min(torch.get_num_threads(), READERS)
-    with (
-        ThreadPoolExecutor(threads) as readers,
-        threadpool_limits(1, "openmp"),
-        # Closing the generator cancels the remaining reads, for example after Ctrl-C.
-        closing(cast(Generator[WindCase, None, None], readers.map(read, places))) as raw,
-    ):
-        bar = tqdm(raw, desc="cases", total=len(places), unit="case", delay=2)
-        cases = [_resized(case, image_size) for case in bar]
-    sizes = {loaded.state.shape[1:] for loaded in cases}
+    with ThreadPoolExecutor(threads) as readers, threadpool_limits(1, "openmp"):
+        bar = tqdm(_read_ahead(readers, read, places), desc="cases", total=len(places),
+                   unit="case", delay=2)  # fmt: skip
+        cases = _on_one_grid((_resized(case, image_size) for case in bar), folder)
+        first = next(cases)
+        cases, size = chain([first], cases), len(places) * first.state.nbytes
+        if case is None and size > cache.LARGE:
+            kept = cache.keep(key, size, ((read.state, list(_known(read))) for read in cases))
+            if kept:
+                return _checked(_dataset(*kept))
+        dataset = _dataset(*_stacked(list(cases)))
+    return _checked(dataset) if case is None else dataset
+
+
+def _read_ahead(
+    readers: ThreadPoolExecutor,
+    read: Callable[[tuple[Path, str]], WindCase],
+    places: Sequence[tuple[Path, str]],
+) -> Iterator[WindCase]:
+    """Yield the cases in order, while threads read a few that come next."""
+    started: deque[Future[WindCase]] = deque()
+    for place in places:
+        started.append(readers.submit(read, place))
+        if len(started) > READERS:
+            yield started.popleft().result()
+    while started:
+        yield started.popleft().result()
+
+
+def _on_one_grid(cases: Iterable[WindCase], folder: Path | str) -> Iterator[WindCase]:
+    """Yield cases; at the end, raise an error if their grids differ."""
+    sizes = set()
+    for read in cases:
+        sizes.add(read.state.shape[1:])
+        yield read
     if len(sizes) > 1:
         grids = ", ".join(f"{height}×{width}" for height, width in sorted(sizes))
         raise InputError(
             f"{folder}: the cases have grids of {grids} cells; set image_size to resize all to "
             "one grid"
         )
-    dataset = _stacked(cases)
-    if case is None:
-        dataset.require_fields()
+
+
+def _checked(dataset: WindDataset) -> WindDataset:
+    """Return a data set after checking that all its cases were simulated."""
+    dataset.require_fields()
     return dataset
 
 
@@ -209,7 +246,7 @@ def load_case(path: Path, name: str, image_size: int | tuple[int, int] = 0) -> W
     The case may have no simulated fields: ``WindDataset.has_fields`` says so.
     """
     (case,) = read_city(path, names=[name])
-    return _stacked([_resized(case, image_size)])
+    return _dataset(*_stacked([_resized(case, image_size)]))
 
 
 def _resized(case: WindCase, image_size: int | tuple[int, int]) -> WindCase:
@@ -219,31 +256,53 @@ def _resized(case: WindCase, image_size: int | tuple[int, int]) -> WindCase:
     return replace(case, state=resize_state(torch.from_numpy(case.state), size).numpy())
 
 
-def _stacked(cases: Sequence[WindCase]) -> WindDataset:
-    """Return cases as one data set, after a warning of what looks wrong in them."""
-    if lines := [line for read in cases for line in read.remarks]:
+class Known(NamedTuple):
+    """What is known of a case beside its state."""
+
+    name: str  # city/case
+    extent: tuple[float, float]
+    has_dwdz: bool
+    states_rows: bool  # whether the row order is stated
+    agreement: float  # cosine of the angle between mean flow and driving wind
+    remarks: Sequence[str]
+
+
+def _known(read: WindCase) -> Known:
+    flow, wind = (read.state[pair].sum((1, 2)) for pair in ([U, V], [WIND_X, WIND_Y]))
+    size = np.linalg.norm(flow) * np.linalg.norm(wind)
+    return Known(
+        _full_name(read.city, read.name),
+        read.extent,
+        read.has_dwdz,
+        read.row_order is not None,
+        float(flow @ wind / size) if size else 0.0,
+        read.remarks,
+    )
+
+
+def _stacked(cases: Sequence[WindCase]) -> tuple[Tensor, list[Known]]:
+    """Return the states of cases as one tensor, and what else is known of them."""
+    states = torch.from_numpy(np.stack([read.state for read in cases]))
+    return states, [_known(read) for read in cases]
+
+
+def _dataset(states: Tensor, cases: Iterable[Iterable]) -> WindDataset:
+    """Return a data set, after a warning of what looks wrong in its cases."""
+    known = [Known(*case) for case in cases]
+    if lines := [line for case in known for line in case.remarks]:
         more = f" ({len(lines) - 1} more such lines are in `remarks`)" if len(lines) > 1 else ""
         warnings.warn(f"{lines[0]}{more}", InputWarning, stacklevel=3)
+    along = bool(np.median([case.agreement for case in known]) > np.cos(np.pi / 4))
+    stated = torch.tensor([case.states_rows for case in known])
     return WindDataset(
-        states=torch.from_numpy(np.stack([read.state for read in cases])),
-        extents=torch.tensor([read.extent for read in cases]),
-        has_dwdz=torch.tensor([read.has_dwdz for read in cases]),
-        rows_stated=torch.tensor([read.row_order is not None for read in cases]),
-        turnable=_turnable(cases),
-        names=tuple(_full_name(read.city, read.name) for read in cases),
-        remarks={_full_name(read.city, read.name): "; ".join(read.remarks)
-                 for read in cases if read.remarks},
-    )  # fmt: skip
-
-
-def _turnable(cases: Sequence[WindCase]) -> Tensor:
-    agreement = []
-    for read in cases:
-        flow, wind = (read.state[pair].sum((1, 2)) for pair in ([U, V], [WIND_X, WIND_Y]))
-        size = np.linalg.norm(flow) * np.linalg.norm(wind)
-        agreement.append(flow @ wind / size if size else 0.0)
-    along = np.median(agreement) > np.cos(np.pi / 4)
-    return torch.tensor([bool(along) and read.row_order is not None for read in cases])
+        states=states,
+        extents=torch.tensor([case.extent for case in known]),
+        has_dwdz=torch.tensor([case.has_dwdz for case in known]),
+        rows_stated=stated,
+        turnable=stated & along,
+        names=tuple(case.name for case in known),
+        remarks={case.name: "; ".join(case.remarks) for case in known if case.remarks},
+    )
 
 
 def list_cases(folder: Path | str, lenient: bool = False) -> dict[str, tuple[Path, str]]:

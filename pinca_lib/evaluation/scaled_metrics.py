@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED
+from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED, mean_over_cases
 from pinca_lib.physics import (
     ALPHA,
     Extents,
@@ -98,18 +98,30 @@ class ScaledPhysicsMetrics:
     def __init__(self, targets: Tensor, extents: Extents, alpha: float = ALPHA):
         self.alpha = alpha
         zero = targets.new_zeros(())
+        flux, speed, no_speed, continuity, one_sign = mean_over_cases(
+            self._references, targets, torch.as_tensor(extents)
+        )
+        self.references = {  # the metric at score 1 and at score 0
+            "tke": (zero, zero + 1),
+            "flux": (flux, zero + 1),
+            "speed": (speed, no_speed),
+            "continuity": (continuity, one_sign),
+        }
+
+    def _references(self, targets: Tensor, extents: Tensor) -> Tensor:
+        """Return the metrics that set the scale, (5,)."""
         du_dx, dv_dy = horizontal_gradients(targets, extents)
         still = targets.clone()
         still[:, SPEED] = 0
-        self.references = {  # the metric at score 1 and at score 0
-            "tke": (zero, zero + 1),
-            "flux": (self._outside_flux_bound(targets), zero + 1),
-            "speed": (missing_speed(targets).mean(), missing_speed(still).mean()),
-            "continuity": (
+        return torch.stack(
+            [
+                self._outside_flux_bound(targets),
+                missing_speed(targets).mean(),
+                missing_speed(still).mean(),
                 continuity_residual(targets, extents).abs().mean(),
                 (du_dx.abs() + dv_dy.abs() + targets[:, DWDZ].abs()).mean(),
-            ),
-        }
+            ]
+        )
 
     def _outside_flux_bound(self, state: Tensor) -> Tensor:
         return (excess_flux(state, self.alpha) > 0).float().mean()
@@ -154,7 +166,10 @@ class ScaledPhysicsMetrics:
         scores = {
             "mae": scaled((fields - truth)[known].abs().mean(), zero, truth[known].abs().mean()),
             "ssim": structural_similarity(fields[known][None], truth[known][None]),
-            **{name: scaled(value, *self.references[name]) for name, value in values.items()},
+            **{
+                name: scaled(value, *(reference.to(value) for reference in self.references[name]))
+                for name, value in values.items()
+            },
         }
         return scores | {"mean": torch.stack([*scores.values()]).mean()}
 

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
-from pinca_lib.channels import FLUX, FLUX_Y, GEO_MASK, PREDICTED, STATE_COUNT, TOPO, U, V
+from pinca_lib.channels import (
+    FLUX,
+    FLUX_Y,
+    GEO_MASK,
+    PREDICTED,
+    STATE_COUNT,
+    TOPO,
+    U,
+    V,
+    mean_over_cases,
+)
 from pinca_lib.training.pool import SamplePool
 from pinca_lib.training.processes import PROCESSES
 
@@ -50,8 +60,9 @@ def channel_units(
     """
     units = torch.ones(channels, dtype=states.dtype, device=states.device)
     share_of_air = states[:, GEO_MASK].mean()
-    units[TOPO] = states[:, TOPO].square().mean().sqrt()
-    units[PREDICTED] = (states[:, PREDICTED].square().mean((0, 2, 3)) / share_of_air).sqrt()
+    heights = mean_over_cases(lambda part: part[:, TOPO].square().mean(), states)
+    fields = mean_over_cases(lambda part: part[:, PREDICTED].square().mean((0, 2, 3)), states)
+    units[TOPO], units[PREDICTED] = heights.sqrt(), (fields / share_of_air).sqrt()
     if follows_wind:
         units[[U, V]] = units[[U, V]].square().mean().sqrt()
         units[FLUX_Y] = units[FLUX]

@@ -25,6 +25,7 @@ from pinca_lib.datasets import WindDataset
 from pinca_lib.training.augmentation import Move
 from pinca_lib.training.processes import PROCESSES
 
+LARGE = 2**32  # bytes
 RUNAWAY = 100.0  # of a dynamic channel; fields and hidden channels are of order 1
 
 
@@ -66,7 +67,8 @@ class SamplePool:
     random : numpy.random.Generator
         Source of all random numbers.
     device : torch.device or str
-        Device that holds states and targets.
+        Device that holds the states, and the targets if they take at most ``LARGE`` bytes. Others
+        stay where the data set has them, and go to the device batch by batch.
     channels : int
         Number of channels of a state.
     augment : bool
@@ -85,7 +87,9 @@ class SamplePool:
     ):
         self.size = PROCESSES.share("pool_size", size)
         self.channels, self.random, self.augment = channels, random, augment
-        self.targets = dataset.states.to(device)  # (N, 12, H, W)
+        self.device, self.targets = torch.device(device), dataset.states  # (N, 12, H, W)
+        if self.targets.nbytes <= LARGE:
+            self.targets = self.targets.to(device)
         self.extents = dataset.extents.to(device)  # (N, 2)
         self.known = torch.ones(len(dataset), len(PREDICTED_CHANNELS), dtype=torch.bool)
         self.known[:, DWDZ - PREDICTED.start] = dataset.has_dwdz
@@ -114,13 +118,13 @@ class SamplePool:
         """Put fresh states of some cases into the pool."""
         self.cases, self.moves = cases, moves
         shape = (self.size, self.channels, *self.targets.shape[-2:])
-        self.states = self.targets.new_zeros(shape)
+        self.states = torch.zeros(shape, dtype=self.targets.dtype, device=self.device)
         for slot in range(self.size):
             self.states[slot, BASE] = self.target(slot)[BASE]
 
     def target(self, slot: int) -> Tensor:
         """Return the moved case that the state in a slot is trained towards, (12, H, W)."""
-        return self.moves[slot].state(self.targets[self.cases[slot]])
+        return self.moves[slot].state(self.targets[self.cases[slot]].to(self.device))
 
     def sample(self, count: int, restarts: int = 0, swaps: int = 0) -> Batch:
         """Draw samples without replacement.
