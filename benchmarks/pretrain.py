@@ -68,14 +68,15 @@ def main() -> None:
     arguments.add_argument("--init-epochs", type=int, default=3000, help="of the Init-NCA")
     arguments.add_argument("--pi-epochs", type=int, default=1000, help="of the PI-NCA")
     arguments.add_argument("--data-dir", default="data/train", help="city files to train on")
+    arguments.add_argument("--larger-dir", default="", help="more of them, on a larger grid")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--device", default="cpu", help="to train on")
     arguments.add_argument("--keep", action="store_true", help="leave data/pretrained as it is")
     chosen = arguments.parse_args()
     folder = PROJECT_ROOT / "outputs" / "pretrain" / chosen.name
     folder.mkdir(parents=True, exist_ok=True)
-    full = {"data_dir": chosen.data_dir, "pool_size": 256, "seed": chosen.seed}
-    full["device"] = chosen.device
+    full = {"data_dir": chosen.data_dir, "larger_dir": chosen.larger_dir, "pool_size": 256}
+    full |= {"seed": chosen.seed, "device": chosen.device}
     init = train("init_nca", folder, chosen.init_epochs, **full)
     below = init.relative_to(PROJECT_ROOT).as_posix()  # cards name no path of this machine
     run = train("pi_nca", folder, chosen.pi_epochs, init_checkpoint=below, **full)

@@ -33,7 +33,7 @@
 from IPython.display import Markdown
 
 from pinca_lib import (
-    CA, InitLoss, Run, SamplePool, ScaledPhysicsMetrics, Training, channel_units, choose_device,
+    CA, InitLoss, Run, SamplePools, ScaledPhysicsMetrics, Training, channel_units, choose_device,
     fresh_states, input_path, load_dataset, plotting, read_parameters, rollout, seed_everything,
     start_from,
 )  # fmt: skip
@@ -47,6 +47,7 @@ from pinca_lib.physics import ALPHA
 
 # %% tags=["parameters"]
 data_dir: str = "data/train"  # folder of city files
+larger_dir: str = ""  # folder of city files on a larger grid, trained on in turns; none if empty
 output_dir: str = "outputs"  # the run gets a folder of its own in here
 resume: str = ""  # a run folder to go on with, or "latest"
 start_checkpoint: str = ""  # weights of an Init-NCA to begin with: a .pth or a run folder
@@ -92,6 +93,7 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 
 # %%
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
+larger = [load_dataset(input_path("larger_dir", p.larger_dir))] if p.larger_dir else []
 height, width = dataset.states.shape[-2:]
 Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
 
@@ -149,7 +151,7 @@ print(f"{sum(weights.numel() for weights in init_nca.parameters()):,} parameters
 # - With `augment` each case is shifted along its period, mirrored and turned at random, with its wind.
 
 # %%
-pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
+pool = SamplePools([dataset, *larger], p.pool_size, random, hardware, augment=p.augment)
 training = Training(
     init_nca.to(hardware),
     pool,
@@ -158,7 +160,7 @@ training = Training(
     weight_decay=p.weight_decay,
     iterations=p.epochs if p.anneal else None,
 )
-metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
+metrics = ScaledPhysicsMetrics(pool.first.targets, pool.first.extents)
 
 # %% [markdown]
 # ## The loss
@@ -187,7 +189,7 @@ loss = InitLoss(p.init_loss, p.lambda_overflow)
 
 # %%
 dashboard = plotting.Dashboard()
-for iteration in run.iterations(training, dataset):
+for iteration in run.iterations(training, dataset, larger=larger):
     if iteration % 500 == 0:
         pool.refresh()
     restarts = int(iteration % p.restart_every == 0)
@@ -212,7 +214,7 @@ pictures = {
     "loss": plotting.plot_losses(run.rows),
     "scores": plotting.plot_scores(run.rows),
     "batch": plotting.plot_batch(batch.state, batch.target),
-    "pool": plotting.plot_pool(pool),
+    "pool": plotting.plot_pool(pool.first),
 }
 run.save_figures(pictures)
 print("run folder:", run.folder.name)
@@ -226,5 +228,5 @@ pictures["pool"]
 # the error, which is large after so short a training. Notebook 02 goes on from here.
 
 # %%
-final = rollout([training.average], fresh_states(pool.targets[:1]), p.max_steps)
-plotting.plot_comparison(final[0], pool.targets[0], pool.extents[0])
+final = rollout([training.average], fresh_states(pool.first.targets[:1]), p.max_steps)
+plotting.plot_comparison(final[0], pool.first.targets[0], pool.first.extents[0])

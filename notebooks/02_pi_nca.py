@@ -33,7 +33,7 @@
 from IPython.display import Markdown
 
 from pinca_lib import (
-    CA, PILoss, Run, SamplePool, ScaledPhysicsMetrics, Training, channel_units, choose_device, doubts,
+    CA, PILoss, Run, SamplePools, ScaledPhysicsMetrics, Training, channel_units, choose_device, doubts,
     fresh_states, input_path, load_dataset, load_rule, plotting, read_parameters, rollout,
     seed_everything, start_from,
 )  # fmt: skip
@@ -46,6 +46,7 @@ from pinca_lib import (
 
 # %% tags=["parameters"]
 data_dir: str = "data/train"  # folder of city files
+larger_dir: str = ""  # folder of city files on a larger grid, trained on in turns; none if empty
 output_dir: str = "outputs"  # the run gets a folder of its own in here
 resume: str = ""  # a run folder to go on with, or "latest"
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA: a .pth or a run folder
@@ -96,6 +97,7 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 # %%
 init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
+larger = [load_dataset(input_path("larger_dir", p.larger_dir))] if p.larger_dir else []
 if doubt := doubts(dataset, [init_nca]):
     print(doubt)
 height, width = dataset.states.shape[-2:]
@@ -126,7 +128,7 @@ print("the PI-NCA sees", "along the wind" if follows_wind else "along x and y")
 # States are kept between iterations, as in notebook 01.
 
 # %%
-pool = SamplePool(dataset, p.pool_size, random, hardware, augment=p.augment)
+pool = SamplePools([dataset, *larger], p.pool_size, random, hardware, augment=p.augment)
 training = Training(
     pi_nca,
     pool,
@@ -135,7 +137,7 @@ training = Training(
     weight_decay=p.weight_decay,
     iterations=p.epochs if p.anneal else None,
 )
-metrics = ScaledPhysicsMetrics(pool.targets, pool.extents, p.alpha)
+metrics = ScaledPhysicsMetrics(pool.first.targets, pool.first.extents, p.alpha)
 
 # %% [markdown]
 # ## The loss
@@ -167,7 +169,7 @@ print("physics terms and weights:", loss.physics.weights)
 
 # %%
 dashboard = plotting.Dashboard()
-for iteration in run.iterations(training, dataset, init_nca):
+for iteration in run.iterations(training, dataset, init_nca, larger):
     if iteration % 500 == 0:
         pool.refresh()
     restarts = int(iteration % p.restart_every == 0)
@@ -193,7 +195,7 @@ pictures = {
     "loss": plotting.plot_losses(run.rows),
     "scores": plotting.plot_scores(run.rows),
     "batch": plotting.plot_batch(batch.state, batch.target),
-    "pool": plotting.plot_pool(pool),
+    "pool": plotting.plot_pool(pool.first),
 }
 run.save_figures(pictures)
 print("run folder:", run.folder.name)
@@ -217,5 +219,5 @@ plotting.plot_physics(run.rows, loss.physics.TERMS)
 # shows the rollout as a film.
 
 # %%
-final = rollout([init_nca, training.average], fresh_states(pool.targets[:1]), p.max_steps)
-plotting.plot_comparison(final[0], pool.targets[0], pool.extents[0])
+final = rollout([init_nca, training.average], fresh_states(pool.first.targets[:1]), p.max_steps)
+plotting.plot_comparison(final[0], pool.first.targets[0], pool.first.extents[0])

@@ -71,6 +71,7 @@ from .training import (
     InitLoss as InitLoss,
     PILoss as PILoss,
     SamplePool as SamplePool,
+    SamplePools as SamplePools,
     Training as Training,
     channel_units as channel_units,
     seed_everything as seed_everything,

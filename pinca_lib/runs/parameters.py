@@ -122,6 +122,7 @@ class Parameter:
 
 PARAMETERS = {
     "data_dir": Parameter(str),
+    "larger_dir": Parameter(str),
     "output_dir": Parameter(str),
     "resume": Parameter(str),
     "device": Parameter(str),

@@ -22,7 +22,7 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +53,7 @@ from pinca_lib.runs.log import Log
 from pinca_lib.runs.parameters import PARAMETERS, checked, input_path, output_path
 from pinca_lib.runs.progress import Progress
 from pinca_lib.runs.tensor_files import load_tensors, save_tensors, size_of
-from pinca_lib.training import SamplePool, Training
+from pinca_lib.training import SamplePool, SamplePools, Training
 from pinca_lib.training.processes import PROCESSES
 from pinca_lib.writing import written_whole
 
@@ -61,9 +61,11 @@ CHECKPOINT_EVERY = 50  # iterations; a power cut loses at most this many
 CHECKPOINTS_KEPT = 3
 PATIENCE = 60.0  # s, how long the last checkpoint waits for space on the disk
 # Parameters that may change when a run is resumed.
-FREE_ON_RESUME = {"epochs", "device", "data_dir", "init_checkpoint", "output_dir", "resume"}
+FREE_ON_RESUME = {
+    "epochs", "device", "data_dir", "larger_dir", "init_checkpoint", "output_dir", "resume",
+}  # fmt: skip
 # Parameters that were added later, with the values under which a run is as it was before.
-ADDED_LATER = {"gradient_checkpoints": 0, "start_checkpoint": ""}
+ADDED_LATER = {"gradient_checkpoints": 0, "start_checkpoint": "", "larger_dir": ""}
 
 
 class Run:
@@ -76,8 +78,8 @@ class Run:
     parameters : SimpleNamespace
         From ``read_parameters``. If ``resume`` names a run folder, or is ``"latest"``, that run is
         continued with its own parameters. Only ``epochs``, ``device``, ``output_dir``, ``data_dir``
-        (if it holds the same data) and ``init_checkpoint`` (if it holds the same weights) may be
-        changed.
+        and ``larger_dir`` (if they hold the same data) and ``init_checkpoint`` (if it holds the
+        same weights) may be changed.
 
     Attributes
     ----------
@@ -132,7 +134,11 @@ class Run:
         return f"{self._folder.name}, from iteration {_step(checkpoints(self._folder)[-1])}"
 
     def iterations(
-        self, training: Training, dataset: WindDataset, init_nca: CA | None = None
+        self,
+        training: Training,
+        dataset: WindDataset,
+        init_nca: CA | None = None,
+        larger: Sequence[WindDataset] = (),
     ) -> Iterator[int]:
         """Yield the numbers of the remaining iterations, and save checkpoints between them.
 
@@ -145,6 +151,8 @@ class Run:
             the height of the tallest building.
         init_nca : CA, optional
             The frozen rule below the one that is trained.
+        larger : sequence of WindDataset
+            Training data on other grids.
 
         Raises
         ------
@@ -152,12 +160,13 @@ class Run:
             If a resumed run was trained on other data, or on top of another Init-NCA, if none of
             its checkpoints is sound, or if the disk stays full.
         """
-        cells = dataset.cell_sizes
-        tallest = float(dataset.states[:, TOPO].max())
+        datasets = [dataset, *larger]
+        cells = torch.cat([data.cell_sizes for data in datasets])
+        tallest = max(float(data.states[:, TOPO].max()) for data in datasets)
         self.about = {"cells": [float(cells.min()), float(cells.max())], "tallest": tallest}
         if init_nca:
             self.about["init_fingerprint"] = fingerprint_of(init_nca)
-        fingerprint = dataset.fingerprint()
+        fingerprint = "+".join(data.fingerprint() for data in datasets)
         epochs = self.parameters.epochs
         if self._folder:  # the run is resumed, or the notebook cell is run again after an interrupt
             self._lock_folder()
@@ -330,7 +339,7 @@ class Run:
             )
         self._log.rows = PROCESSES.same(self._log.rows)
         then, now = config.get("torch_threads"), torch.get_num_threads()
-        if then != now and training.pool.states.device.type == "cpu":
+        if then != now and next(training.rule.parameters()).device.type == "cpu":
             _warn(
                 f"{self.folder}: was begun with {shown(then)} threads and goes on with {now}, so "
                 "the last digits of its numbers will differ from an uninterrupted run"
@@ -368,7 +377,7 @@ class Run:
             "of this run"
         )
 
-    def _restored(self, path: Path, part: Training | SamplePool) -> dict[str, Any]:
+    def _restored(self, path: Path, part: Training | SamplePool | SamplePools) -> dict[str, Any]:
         """Load a file of this run into the training or its pool, and return its content."""
         saved = load_tensors(path)
         belongs = {"epoch": _step(path), "config": self._config_digest}

@@ -14,3 +14,6 @@ from .pool import (
     Batch as Batch,
     SamplePool as SamplePool,
 )
+from .pools import (
+    SamplePools as SamplePools,
+)

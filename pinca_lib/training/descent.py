@@ -21,6 +21,7 @@ from pinca_lib.channels import (
     mean_over_cases,
 )
 from pinca_lib.training.pool import SamplePool
+from pinca_lib.training.pools import SamplePools
 from pinca_lib.training.processes import PROCESSES
 
 MILESTONES, DECAY = (1000, 2000), 0.3  # iterations at which the learning rate drops, factor
@@ -81,7 +82,7 @@ class Training:
     ----------
     rule : Module
         The rule to train, or another network.
-    pool : SamplePool
+    pool : SamplePool or SamplePools
     learning_rate : float
         Initial learning rate of the optimiser, AdamW.
     ema_decay : float
@@ -102,7 +103,7 @@ class Training:
     def __init__(
         self,
         rule: nn.Module,
-        pool: SamplePool,
+        pool: SamplePool | SamplePools,
         *,
         learning_rate: float,
         ema_decay: float = 0.0,
