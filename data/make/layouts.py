@@ -108,8 +108,10 @@ class Case:
 
     @property
     def spin_up(self) -> float:
-        """Spin-up time, T. Below a higher lid there is more air to be stirred."""
-        return (6.0 if self.is_short else 10.0) * self.lid / 64
+        """Spin-up time, T: longer below a higher lid, and where little stands in the wind."""
+        if not self.is_short:
+            return 10.0 * self.lid / 64
+        return (6.0 if (self.layout.heights > 0).mean() > 0.2 else 12.0) * self.lid / 64
 
     @property
     def is_short(self) -> bool:
