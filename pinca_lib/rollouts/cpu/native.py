@@ -1,141 +1,86 @@
 """How Numba compiles the loops, and where it caches their machine code.
 
-Numba's cache only notices a change in the file of the compiled function itself. It misses changes
-in functions that this one calls and in constants that it uses. So the name of the cache folder
-contains a hash of all these files.
-
-Numba does not flush its files to the disk, and does not check what it reads. A power cut can leave
-empty files, which would stop every later start. Here each file is flushed, and ends with the
-SHA-256 of its content. A file that does not match is compiled again.
+Numba keeps machine code in ``__pycache__``, in ``NUMBA_CACHE_DIR`` if that is set, or in the user's
+own cache if the package cannot be written. Two things are added. Numba notices a change only in the
+file of the compiled function, not in functions that this one calls nor in constants that it uses:
+here the code is valid for the content of all these files. And Numba does not check what it reads,
+so files that a power cut left empty would stop every later start: here machine code that is damaged
+is compiled again.
 """
 
 import hashlib
-import io
-import os
-import tempfile
+import pickle
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
-from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.misc.appdirs import user_cache_dir
+from numba import njit
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile
 
-SOURCES = (  # relative to ``pinca_lib``
-    "channels.py",
-    "physics.py",
-    "automaton/rule.py",
-    "rollouts/cpu/native.py",
-    "rollouts/cpu/lanes.py",
-    "rollouts/cpu/work_stealing.py",
-    "rollouts/cpu/grids.py",
-    "rollouts/cpu/kernels.py",
-    "rollouts/cpu/marching.py",
-)
+PACKAGE = Path(__file__).parents[2]
+CONSTANTS = ("channels.py", "physics.py", "automaton/rule.py")  # files that compiled code uses
 
 
 def native(function: Callable) -> Callable:
     """Compile a function. It then runs without Python's global lock (GIL)."""
     compiled: Any = njit(nogil=True, error_model="numpy", fastmath={"contract"})(function)
-    settings = vars(config)  # Numba fills this module when it is imported
-    chosen = settings["CACHE_DIR"]
-    if place := _writable_folder(Path(__file__).parents[2], chosen):
-        try:
-            settings["CACHE_DIR"] = str(place)
-            compiled._cache = CheckedCache(function)  # as ``enable_caching`` sets Numba's own
-        finally:
-            settings["CACHE_DIR"] = chosen
+    try:
+        compiled._cache = CheckedCache(function)  # as ``enable_caching`` sets Numba's own
+    except RuntimeError:  # Numba finds no folder
+        _warn_once(
+            f"{PACKAGE}: cannot be written, so compiled code is not kept; the first rollout of "
+            "every start takes longer; set NUMBA_CACHE_DIR to a folder that you can write to"
+        )
     return compiled
 
 
-def folder(package: Path, chosen: str = "") -> Path:
-    """Return the cache folder: in ``NUMBA_CACHE_DIR`` if the user chose one, or in the package.
-
-    Parameters
-    ----------
-    package : Path
-        Folder of ``pinca_lib``.
-    chosen : str
-        Value of ``NUMBA_CACHE_DIR``; empty if it is not set.
-    """
-    text = b"".join((package / name).read_bytes() for name in SOURCES)
-    version = hashlib.sha256(text).hexdigest()[:12]
-    return Path(chosen or package / "__pycache__") / f"native-{version}"
+def stamp(package: Path = PACKAGE) -> str:
+    """Return a digest of all files with compiled code, or with constants that it uses."""
+    files = [*sorted(package.glob("rollouts/cpu/*.py")), *(package / name for name in CONSTANTS)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-@cache
-def _writable_folder(package: Path, chosen: str) -> Path | None:
-    """Return the cache folder, or one in the user's own cache, or None if neither can be written.
+class DigestedCode(CompileResultCacheImpl):
+    """Machine code as it is kept: with its digest."""
 
-    A temporary folder that all users share would not do: the files hold code, which is executed.
-    """
-    wanted = folder(package, chosen)
-    for place in (wanted, Path(user_cache_dir("pinca")) / wanted.name):
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=place).close()
-        except OSError:
-            continue
-        return place
-    warnings.warn(
-        f"{wanted.parent}: cannot be written, so compiled code is not kept; the first rollout of "
-        "every start takes longer; set NUMBA_CACHE_DIR to a folder that you can write to",
-        stacklevel=3,
-    )
-    return None
+    def reduce(self, data: Any) -> tuple[bytes, bytes]:
+        """Return digest and code of a compiled function."""
+        code = pickle.dumps(super().reduce(data))
+        return hashlib.sha256(code).digest(), code
+
+    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
+        """Return the compiled function, or raise a ``ValueError`` if its code is damaged."""
+        digest, code = payload
+        if hashlib.sha256(code).digest() != digest:
+            raise ValueError("damaged")
+        return super().rebuild(target_context, pickle.loads(code))
 
 
 class CheckedCache(FunctionCache):
-    """Numba's cache of one function, in files that are checked."""
+    """Numba's cache of one function, which replaces what is damaged or outdated."""
+
+    _impl_class = DigestedCode
 
     def __init__(self, function: Callable):
         super().__init__(function)
-        locator = self._impl.locator
-        self._cache_file = CheckedFiles(
-            locator.get_cache_path(), self._impl.filename_base, locator.get_source_stamp()
-        )
+        self._cache_file = IndexDataCacheFile(self._cache_path, self._impl.filename_base, stamp())
 
-
-class CheckedFiles(IndexDataCacheFile):
-    """Files that end with a digest. Their content is a pickle, which ignores what follows it."""
-
-    def save(self, key: Any, data: Any) -> None:
-        """Save compiled code. A full disk only means that it is compiled again next time."""
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return the machine code of a signature, or None if there is none that is sound."""
         try:
-            super().save(key, data)
+            return super().load_overload(sig, target_context)
+        except Exception:  # pickle raises many types
+            _warn_once(f"compiled code in {self._cache_path} was damaged: compiling again")
+            self.flush()
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Save machine code. A full disk only means that it is compiled again next time."""
+        try:
+            super().save_overload(sig, data)
         except OSError as error:
             _warn_once(f"{self._cache_path}: compiled code cannot be saved ({error.strerror})")
-
-    def _load_index(self) -> dict:
-        return super()._load_index() if _is_whole(self._index_path) else {}
-
-    def _load_data(self, name: str) -> Any:
-        return super()._load_data(name) if _is_whole(self._data_path(name)) else None
-
-    @contextmanager
-    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
-        content = io.BytesIO()
-        yield content
-        with super()._open_for_write(filepath) as file:
-            file.write(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _is_whole(path: str) -> bool:
-    """Return whether a file ends with the digest of its content; warn if it does not."""
-    try:
-        saved = Path(path).read_bytes()
-    except OSError:
-        return False
-    size = hashlib.sha256().digest_size
-    if saved[-size:] == hashlib.sha256(saved[:-size]).digest():
-        return True
-    _warn_once(f"compiled code in {Path(path).parents[1]} was damaged: compiling again")
-    return False
 
 
 @cache
