@@ -8,9 +8,8 @@ For n air cells, a block that fits into the cache of a core, a step computes
 
 D is the number of dynamic channels. ``constant`` is the contribution of the base channels and the
 bias to the hidden layer, computed once per rollout. Numba compiles the loops; ``np.dot`` calls
-SciPy's BLAS. Threads share the cells and wait for each other after every application of a rule. A
-rule on coarse cells does the same on blocks. In the wind frame p and h have an even and an odd part
-(``kernels``).
+SciPy's BLAS. Threads share the cells of each loop (``teams``). A rule on coarse cells does the same
+on blocks. In the wind frame p and h have an even and an odd part (``kernels``).
 
 The backward pass computes p and h again, so a recorded step stores only its state. The gradient
 that it sums over the steps is as large as ``constant``.
@@ -22,8 +21,7 @@ changed number. The threads of NumPy's BLAS wait for a tenth of a second, so all
 computed within ``gathered``, which limits BLAS to one thread.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,11 +31,11 @@ from torch.autograd.function import once_differentiable
 from pinca_lib.automaton import CA, even_and_odd
 from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
-from pinca_lib.rollouts.cpu.marching import Application, march
+from pinca_lib.rollouts.cpu.kernels import Weights
 from pinca_lib.rollouts.cpu.prepared import CityArrays, LayerGradient, RuleArrays
 from pinca_lib.rollouts.cpu.teams import Team, gathered
 
-CELLS_AT_ONCE = 2**20  # cells times applications per compiled call: some tenths of a second
+CELLS = 2**12  # on a grid, the fewest cells for which another thread is woken
 TYPES = (torch.float32, torch.float64)  # the types that BLAS supports
 
 
@@ -130,35 +128,36 @@ class _Advance(torch.autograd.Function):
 
 
 def _march(
-    team: Team, rules: Sequence[RuleArrays], weights: Sequence[tuple], steps: int, states
+    team: Team, rules: Sequence[RuleArrays], layers: Sequence[tuple], steps: int, states
 ) -> None:
-    """Compute all states from the first one. Calls are short, so that an interrupt gets through."""
-    sequence = [_application(team, *each, states) for each in zip(rules, weights, strict=True)]
-    begins = np.array([team.ends(len(rule.city.cells))[:-1] for rule in rules], np.intp)
-    count, cells = steps * len(rules), math.prod(states.shape[1:4])
-    alike = len({rule.follows_wind for rule in rules}) == 1  # so that all have the same types
-    at_once = max(CELLS_AT_ONCE // max(cells, 1), 1) if alike else 1
-    for first in range(0, count, at_once):
-        which = np.arange(first, min(first + at_once, count)) % len(rules)
-        several = sequence if alike else [sequence[which[0]]]
-        team.meeting(march, first, begins[which], tuple(several), states)
+    """Compute all states from the first one.
+
+    Application i writes state i + 1. States are counted modulo their number.
+    """
+    weights = [rule.weights(each) for rule, each in zip(rules, layers, strict=True)]
+    for i in range(steps * len(rules)):
+        which, old, new = i % len(rules), states[i % len(states)], states[(i + 1) % len(states)]
+        if i + 1 < len(states):  # it holds no earlier state, so copy the buildings
+            new[...] = old
+        _step(team, rules[which], weights[which], old, new)
 
 
-def _application(team: Team, rule: RuleArrays, layers: tuple, states: np.ndarray) -> Application:
+def _step(team: Team, rule: RuleArrays, weights: Weights, old, new) -> None:
+    """Write the state after a rule to ``new``, which holds the buildings already.
+
+    A rule on coarse cells computes the increments of blocks, starting from zeros, and adds them to
+    the cells. Increments have no bounds.
+    """
     city = rule.city
-    return Application(
-        ends=np.array(team.ends(len(city.cells))[1:], np.intp),
-        most=rule.most,
-        cells=city.cells,
-        air=city.air,
-        frame=rule.frame,
-        weights=rule.weights(layers),
-        alpha=rule.alpha,
-        scale=city.scale,
-        shares=city.shares,
-        has_air=city.has_air,
-        blocks=np.zeros((3 * (city.scale > 1), *city.shape, states.shape[-1]), states.dtype),
-    )
+    over_cells = rule.most, city.cells, city.air, rule.frame, weights
+    if city.scale == 1:
+        team(kernels.step, len(city.cells), *over_cells, rule.alpha, old, old, new)
+        return
+    increments = _blocks(city, old)
+    seen, before = _means(team, city, old), _blocks(city, old)
+    team(kernels.step, len(city.cells), *over_cells, -1.0, seen, before, increments)
+    blocks = city.scale, _sized(old), city.has_air, rule.alpha, increments
+    _over_rows(team, kernels.add_blocks, new, *blocks, old, new)
 
 
 def _step_backward(
@@ -179,23 +178,24 @@ def _step_backward(
     old, new = states
     sized, city = _sized(old), rule.city
     if rule.alpha >= 0:
-        team(grids.cut, _rows(new), sized, kernels.limits(sized, grad.dtype), new, grad)
+        _over_rows(team, grids.cut, new, sized, kernels.limits(sized, grad.dtype), new, grad)
     seen, by_increment, by_seen = old, grad, grad
     if city.scale > 1:
-        seen, by_increment, by_seen = (
+        seen, by_seen, by_increment = (
             _means(team, city, old),
             _blocks(city, old),
             _blocks(city, old),
         )
-        team(grids.sum_blocks, _rows(seen), city.scale, sized, city.has_air, grad, by_increment)
+        over_blocks = city.scale, sized, city.has_air
+        _over_rows(team, grids.sum_blocks, by_increment, *over_blocks, grad, by_increment)
     rule_over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(weights)
     arrays = seen, by_increment, total.seen, total.constant
     total.add(team(kernels.update_backward, len(city.cells), *rule_over_cells, *arrays))
     if goes_on:
-        team(grids.perceive_backward, _rows(seen), sized, total.seen, by_seen)
+        _over_rows(team, grids.perceive_backward, by_seen, sized, total.seen, by_seen)
     if goes_on and city.scale > 1:
         blocks = city.scale, sized, city.shares, -1.0, by_seen
-        team(kernels.add_blocks, _rows(grad), *blocks, grad, grad)
+        _over_rows(team, kernels.add_blocks, grad, *blocks, grad, grad)
 
 
 def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
@@ -206,12 +206,15 @@ def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
 def _means(team: Team, city: CityArrays, state: np.ndarray) -> np.ndarray:
     """Return the means of a state over the air of each block, (B, h, w, D)."""
     means = _blocks(city, state)
-    team(grids.sum_blocks, _rows(means), city.scale, _sized(state), city.shares, state, means)
+    over_blocks = city.scale, _sized(state), city.shares
+    _over_rows(team, grids.sum_blocks, means, *over_blocks, state, means)
     return means
 
 
-def _rows(state: np.ndarray) -> int:
-    return state.shape[0] * state.shape[1]
+def _over_rows(team: Team, loop: Callable, grid: np.ndarray, *arguments) -> None:
+    """Let a team share the rows of a grid, (B, H, W, D), for a loop."""
+    samples, height, width, _ = grid.shape
+    team(loop, samples * height, *arguments, least=CELLS // width)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
