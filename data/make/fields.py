@@ -42,6 +42,10 @@ FORM_DRAG = 0.70  # smallest share of the body force that form drag balances
 FORM_DRAG_OF = {"suburb": 0.30, "isolated": 0.30, "lanes": 0.55}
 HALF_CORRELATION = 0.93  # smallest correlation of (u, v) between the two halves
 STRESS_BALANCE = 0.10  # largest relative error of the stress balance above the roofs
+# In short runs the flow high above the roofs, where the stress is small, still adjusts: there the
+# error is taken relative to the whole force. A case with 0.11 had the mean speed of a run of 40 T, to
+# 1 %; one with 0.27 was 10 % off.
+STRESS_GAP = 0.15
 DIVERGENCE = 0.85  # smallest correlation of dw/dz with -(du/dx + dv/dy)
 TWO_DELTA = 0.25  # largest share of the two-cell mode in u and v
 
@@ -163,8 +167,29 @@ def stress_balance(ratio: np.ndarray) -> float:
     ratio : numpy.ndarray
         Ratio at each level above the roofs, shape (K,).
     """
-    smooth = (ratio[:-2] + 2 * ratio[1:-1] + ratio[2:]) / 4
+    smooth = smoothed(ratio)
     return float(smooth[np.abs(smooth - 1).argmax()])
+
+
+def smoothed(profile: np.ndarray) -> np.ndarray:
+    """Smooth a profile (K,) with the weights (1, 2, 1) / 4; it loses its ends."""
+    return (profile[:-2] + 2 * profile[1:-1] + profile[2:]) / 4
+
+
+def stress_gap(ratio: np.ndarray, above: int, levels: int) -> float:
+    """Return the largest error of the stress balance, as a share of the force on all air.
+
+    Parameters
+    ----------
+    ratio : numpy.ndarray
+        As in `stress_balance`.
+    above : int
+        Its lowest level.
+    levels : int
+        Number of levels up to the lid.
+    """
+    share = 1 - (above + 0.5 + np.arange(len(ratio))) / levels  # of the air that is higher
+    return float(np.abs(smoothed((ratio - 1) * share)).max())
 
 
 def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
@@ -219,7 +244,15 @@ def evaluate(case: Case, raw: dict) -> tuple[np.ndarray, np.ndarray, dict, str]:
         reasons.append("form drag")
     if not 1 - figures["half_correlation"] <= noise * (1 - HALF_CORRELATION):
         reasons.append("half-averages differ")
-    if not abs(figures["stress_balance"] - 1) <= np.sqrt(noise) * STRESS_BALANCE:
+    if case.is_short:
+        above = int(case.layout.heights.max()) + 1
+        figures["stress_gap"] = round(
+            stress_gap(raw["stress_ratio"], above, len(raw["profile"])), 4
+        )
+        is_balanced = figures["stress_gap"] <= STRESS_GAP
+    else:
+        is_balanced = abs(figures["stress_balance"] - 1) <= np.sqrt(noise) * STRESS_BALANCE
+    if not is_balanced:
         reasons.append("stress balance")
     if not figures["dwdz_divergence_correlation"] >= DIVERGENCE:
         reasons.append("dwdz against divergence")
