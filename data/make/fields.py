@@ -43,8 +43,8 @@ FORM_DRAG_OF = {"suburb": 0.30, "isolated": 0.30, "lanes": 0.55}
 HALF_CORRELATION = 0.93  # smallest correlation of (u, v) between the two halves
 STRESS_BALANCE = 0.10  # largest relative error of the stress balance above the roofs
 # In short runs the flow high above the roofs, where the stress is small, still adjusts: there the
-# error is taken relative to the whole force. A case with 0.11 had the mean speed of a run of 40 T, to
-# 1 %; one with 0.27 was 10 % off.
+# error is taken relative to the whole force. A case with 0.11 had the mean speed of a run of 40 T
+# to 1 %; one with 0.27 was 10 % off.
 STRESS_GAP = 0.15
 DIVERGENCE = 0.85  # smallest correlation of dw/dz with -(du/dx + dv/dy)
 TWO_DELTA = 0.25  # largest share of the two-cell mode in u and v
