@@ -6,6 +6,7 @@ coordinate reference system keep their local coordinates, and say so.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from pinca_lib.cities.prediction import WindMaps
 from pinca_lib.datasets.netcdf import SOURCE, to_xarray, write_dataset
 from pinca_lib.errors import needed
 from pinca_lib.writing import written_whole
+
+GDAL_CACHE = 256  # MB: by default GDAL keeps a twentieth of the memory
 
 
 def write_geotiff(
@@ -29,7 +32,8 @@ def write_geotiff(
     path : Path or str
     place : Place
     layers : mapping of str to ndarray of shape (h, w)
-        By what each band shows, with its unit; row 0 south, NaN where there is nothing.
+        By what each band shows, with its unit; row 0 south, NaN where there is nothing. Dask
+        arrays are computed part by part.
     remarks : sequence of str, optional
         What whoever opens the file should know; by default the remarks of the place.
 
@@ -40,25 +44,26 @@ def write_geotiff(
     """
     needed("rasterio", "writing a GeoTIFF")
     import rasterio
-    from rasterio.io import MemoryFile
     from rasterio.shutil import copy
     from rasterio.transform import from_origin
 
-    grid = place.site_grid
-    planes = [np.asarray(plane, np.float32)[::-1] for plane in layers.values()]
+    path, grid = Path(path), place.site_grid
     about = {
-        "driver": "GTiff", "count": len(planes), "dtype": "float32", "nodata": np.nan,
+        "driver": "GTiff", "count": len(layers), "dtype": "float32", "nodata": np.nan,
         "height": grid.shape[0], "width": grid.shape[1], "crs": place.crs,
         "transform": from_origin(grid.west, grid.bounds.north, grid.cell, grid.cell),
+        "tiled": True, "bigtiff": "if_safer", "sparse_ok": True,
     }  # fmt: skip
-    with MemoryFile() as memory:
-        with memory.open(**about) as file:
-            for number, (name, plane) in enumerate(zip(layers, planes, strict=True), 1):
-                file.write(plane, number)
+    limits = rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE)
+    with limits, TemporaryDirectory(dir=path.parent, prefix=".part_") as beside:
+        plain = Path(beside) / "plain.tif"  # what a COG holds is in an order of its own
+        with rasterio.open(plain, "w", **about) as file:
+            for number, (name, plane) in enumerate(layers.items(), 1):
+                _write_band(file, number, plane)
                 file.set_band_description(number, name)
             file.update_tags(source=SOURCE, remarks=_joined(place, remarks))
-        with memory.open() as file, written_whole(path) as partial, rasterio.Env():
-            copy(file, partial, driver="COG", compress="deflate")
+        with rasterio.open(plain) as file, written_whole(path) as partial:
+            copy(file, partial, driver="COG", compress="deflate", bigtiff="if_safer")
 
 
 def write_maps(
@@ -146,6 +151,31 @@ def write_polygons(
             )  # fmt: skip
             frame.to_file(partial, layer=layer, driver="GPKG", engine="pyogrio",
                           DESCRIPTION=_joined(place, remarks))  # fmt: skip
+
+
+class _Band:
+    """A band of a raster that Dask can store parts in, rows from the south."""
+
+    def __init__(self, file, number: int):
+        self.file, self.number = file, number
+
+    def __setitem__(self, cells: tuple[slice, slice], values: np.ndarray) -> None:
+        from rasterio.windows import Window
+
+        rows, columns = cells
+        place = (columns.start, self.file.height - rows.stop), values.shape[::-1]
+        window = Window(*place[0], *place[1])
+        self.file.write(np.asarray(values[::-1], np.float32), self.number, window=window)
+
+
+def _write_band(file, number: int, plane) -> None:
+    """Write a plane (h, w), row 0 south, of NumPy or of Dask."""
+    if isinstance(plane, np.ndarray):
+        file.write(np.asarray(plane[::-1], np.float32), number)
+        return
+    import dask.array
+
+    dask.array.store(plane, _Band(file, number), scheduler="synchronous")
 
 
 def _joined(place: Place, remarks: Sequence[str] | None) -> str:

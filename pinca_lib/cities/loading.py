@@ -1,5 +1,6 @@
 """``load_city``: a place from whatever holds its buildings."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,14 +119,16 @@ def load_city(
                 path, layer=layer, site=wanted, around=2 * margin, height_field=height_field,
                 default_height=default_height, crs=crs, unit=unit, into=into,
             )  # fmt: skip
-    source = replace(source, draw=_without_low(source))
+    part = source.draw_part and _without_low(source.draw_part)
+    source = replace(source, draw=_without_low(source.draw), draw_part=part)
     if like is not None:
         place = _redrawn(source, like)
     else:
         place = lay_out(source, _shown(source, kind, wanted), cell, margin)
     if kind == "footprints":  # which has looked at buildings already, not at cells
         return place
-    said = doubtful_heights(place.heights[place.heights > 0], place.name, "cells of buildings")
+    heights = place.overview().heights
+    said = doubtful_heights(heights[heights > 0], place.name, "cells of buildings")
     return replace(place, remarks=place.remarks + said)
 
 
@@ -165,15 +168,15 @@ def _shown(source: Source, kind: str, site: tuple[float, ...] | None) -> Bounds:
     return bounds
 
 
-def _without_low(source: Source):
-    """Return the source's ``draw`` without what does not reach the height of the fields."""
+def _without_low(draw: Callable[[Grid], Drawing]) -> Callable[[Grid], Drawing]:
+    """Return ``draw`` of a source without what does not reach the height of the fields."""
 
-    def draw(grid: Grid) -> Drawing:
-        heights, assumed = source.draw(grid)
+    def draw_higher(grid: Grid) -> Drawing:
+        heights, assumed = draw(grid)
         heights = np.where(heights < LEAST, np.float32(0), heights)
         return Drawing(heights, assumed & (heights > 0))
 
-    return draw
+    return draw_higher
 
 
 def _redrawn(source: Source, like: Place) -> Place:

@@ -3,11 +3,14 @@
 Readers bring what people have (footprints, CityJSON, meshes, rasters) as a ``Source``, which can
 draw itself on any grid; ``lay_out`` chooses the grid: the site that was asked for, and around it
 a margin whose results are not shown, because the domain of a rollout is periodic.
+
+A place of more than ``MOST_CELLS`` a side is a town: its heights are a Dask array, which is drawn
+part by part when it is computed.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +28,14 @@ from pinca_lib.channels import (
     WIND_Y,
     fresh_states,
 )
-from pinca_lib.errors import InputError
+from pinca_lib.errors import InputError, needed
 
 CELL = 2.0  # m, of the shipped rules
 BLOCK = 8.0  # m: the widest cells of the shipped rules; a grid holds whole ones
 MARGIN = 150.0  # m of open ground or surroundings around a site; less costs accuracy
-MOST_CELLS = 2500  # a side: 5 km at 2 m
+MOST_CELLS = 2500  # a side: 5 km at 2 m; a larger place is a town
+PART = 1000  # cells a side: of a town, drawn at a time
+GLANCE = 1000  # cells a side of a town's overview, in which its buildings are looked at and shown
 BYTES_A_CELL = 700  # of a rollout of one wind direction
 
 
@@ -112,6 +117,9 @@ class Source:
         What its user should know, a sentence each.
     to_metres, from_metres : callable
         Take x, y as the file has them (perhaps degrees) to those of the source, and back.
+    draw_part : callable or None
+        Draws a part of a larger grid as ``draw`` does, without a check that it is a city; None
+        where a part takes as long as the whole.
     """
 
     name: str
@@ -121,6 +129,7 @@ class Source:
     remarks: tuple[str, ...] = ()
     to_metres: Callable = _same
     from_metres: Callable = _same
+    draw_part: Callable[[Grid], Drawing] | None = None
 
     @property
     def reach(self) -> str:
@@ -138,7 +147,7 @@ class Place:
     grid : Grid
         The whole domain, margins included.
     heights : ndarray of shape (H, W), float32
-        Building height above ground, m; 0 in the open. Row 0 is south.
+        Building height above ground, m; 0 in the open. Row 0 is south. A Dask array in a town.
     assumed : ndarray of shape (H, W), bool
         Buildings whose height was not given but assumed.
     site : (slice, slice)
@@ -171,6 +180,30 @@ class Place:
         south = self.grid.south + rows.start * self.grid.cell
         shape = rows.stop - rows.start, columns.stop - columns.start
         return Grid(west, south, self.grid.cell, shape)
+
+    @property
+    def is_town(self) -> bool:
+        """Whether the place is too large to be held in memory."""
+        return not isinstance(self.heights, np.ndarray)
+
+    @property
+    def thinning(self) -> int:
+        """Of so many cells a side of the site, an overview shows one; 1 but for towns."""
+        return -(-max(self.site_grid.shape) // GLANCE) if self.is_town else 1
+
+    def overview(self) -> "Place":
+        """Return the place itself, or a town's site thinned to fit into memory and a figure."""
+        if not self.is_town:
+            return self
+        heights, assumed = (self.thinned(self.on_site(x)) for x in (self.heights, self.assumed))
+        grid = self.site_grid
+        grid = grid._replace(cell=grid.cell * self.thinning, shape=heights.shape)
+        whole = slice(0, heights.shape[0]), slice(0, heights.shape[1])
+        return replace(self, grid=grid, heights=heights, assumed=assumed, site=whole)
+
+    def thinned(self, planes) -> np.ndarray:
+        """Return planes (..., h, w) of the site as an overview shows them."""
+        return np.asarray(planes[..., :: self.thinning, :: self.thinning])
 
     def on_site(self, planes):
         """Return the part of planes (..., H, W) that lies on the site."""
@@ -251,22 +284,56 @@ def lay_out(
     around = math.ceil(margin / whole) * round(whole / cell)  # cells
     multiple = round(whole / cell)
     shape = tuple(-(-(count + 2 * around) // multiple) * multiple for count in size)
-    if max(shape) > MOST_CELLS:
+    if max(shape) > MOST_CELLS and source.draw_part is None:
         memory = BYTES_A_CELL * shape[0] * shape[1] / 2**30
         raise InputError(
             f"{source.name}: the site is {size[1] * cell:,.0f} m × {size[0] * cell:,.0f} m, which "
             f"takes about {memory:.0f} GB a wind direction: {shape[1]:,} × {shape[0]:,} cells of "
             f"{cell:g} m with the margin. Choose a part with site=, a box (west, south, east, "
-            f"north) or a centre and a radius in metres; {source.reach}"
+            f"north) or a centre and a radius in metres; or bring a raster of heights, which is "
+            f"read part by part. {source.reach[0].upper()}{source.reach[1:]}"
         )
     grid = Grid(west - around * cell, south - around * cell, cell, (shape[0], shape[1]))
-    drawing = source.draw(grid)
     rows, columns = (slice(around, around + count) for count in size)
-    if not drawing.heights[rows, columns].any():
+    if max(shape) > MOST_CELLS:
+        drawing, shown = _in_parts(source, grid), _glance(source, grid)
+    else:
+        drawing = source.draw(grid)
+        shown = drawing.heights[rows, columns]
+    if not shown.any():
         raise InputError(f"{source.name}: no building lies in the site; {source.reach}")
-    if not (drawing.heights[rows, columns] == 0).any():
+    if not (shown == 0).any():
         raise InputError(f"{source.name}: the site is built over everywhere; no air is left")
     return Place(
         source.name, grid, drawing.heights, drawing.assumed, (rows, columns), source.crs,
         source.remarks,
     )  # fmt: skip
+
+
+def _in_parts(source: Source, grid: Grid) -> Drawing:
+    """Return the buildings on a large grid as Dask arrays, drawn part by part."""
+    needed(
+        "dask.array", f"{source.name}: a place of more than {MOST_CELLS} cells a side", "cluster"
+    )
+    import dask.array
+
+    draw = source.draw_part
+    assert draw is not None
+
+    def part(block_info) -> np.ndarray:
+        (south, north), (west, east) = block_info[None]["array-location"]
+        corner = grid.west + west * grid.cell, grid.south + south * grid.cell
+        return draw(Grid(*corner, grid.cell, (north - south, east - west))).heights
+
+    chunks = dask.array.core.normalize_chunks(PART, grid.shape)
+    heights = dask.array.map_blocks(
+        part, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0), "f4")
+    )
+    return Drawing(heights, dask.array.zeros(grid.shape, dtype=bool, chunks=chunks))
+
+
+def _glance(source: Source, grid: Grid) -> np.ndarray:
+    """Return the heights of buildings on a large grid, on fewer cells."""
+    times = -(-max(grid.shape) // GLANCE)
+    shape = max(1, grid.shape[0] // times), max(1, grid.shape[1] // times)
+    return source.draw(grid._replace(cell=grid.cell * times, shape=shape)).heights

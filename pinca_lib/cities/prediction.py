@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from pinca_lib.automaton import CA
 from pinca_lib.channels import PREDICTED, SPEED, TKE, U, V
 from pinca_lib.cities.place import Place
+from pinca_lib.cities.town import MEMORY, town_fields
 from pinca_lib.rollouts import rollout
 
 STEPS = 64  # of a rollout: what the shipped rules are scored at
@@ -29,6 +31,7 @@ class WindMaps:
         Where each wind comes from, degrees clockwise from the grid's north.
     fields : ndarray of shape (N, 6, h, w), float32
         Channels 6-11 (``pinca_lib.channels``) on the site's cells, row 0 south; NaN in buildings.
+        A Dask array in a town.
     scale : tuple of float
         Speeds in ``fields`` are so many times those of the rule's own friction velocity.
     """
@@ -63,6 +66,11 @@ class WindMaps:
         scale = tuple(self.scale[number] for number in numbers)
         return replace(self, wind_from=tuple(wind_from), fields=self.fields[numbers], scale=scale)
 
+    def overview(self) -> "WindMaps":
+        """Return the maps themselves, or those of a town thinned to fit into memory."""
+        place, fields = self.place.overview(), self.place.thinned(self.fields)
+        return replace(self, place=place, fields=fields) if self.place.is_town else self
+
     def scaled(self, factors: float | Sequence[float]) -> "WindMaps":
         """Return the maps of winds that are stronger by a factor, one for each direction.
 
@@ -77,9 +85,17 @@ class WindMaps:
 
 
 def predict_wind(
-    rules: Sequence[CA], place: Place, wind_from: Sequence[float], steps: int = STEPS
+    rules: Sequence[CA],
+    place: Place,
+    wind_from: Sequence[float],
+    steps: int = STEPS,
+    folder: Path | str = "",
+    memory: float = MEMORY,
 ) -> WindMaps:
     """Roll the wind out over a place, from zero, for each direction.
+
+    A town is rolled out in tiles. If that was stopped, it goes on where it was when it is called
+    again with the same folder.
 
     Parameters
     ----------
@@ -90,12 +106,25 @@ def predict_wind(
         Where each wind comes from, degrees clockwise from the grid's north.
     steps : int
         Steps of each rollout.
+    folder : Path or str
+        For the states and results of a town: 148 bytes a cell, and 24 more for each direction.
+    memory : float
+        Most memory that this process takes for a town, GB.
 
     Returns
     -------
     WindMaps
-        Under the rule's own friction velocity, with ``scale`` 1.
+        Under the rule's own friction velocity, with ``scale`` 1. Those of a town are read from
+        ``folder`` when they are computed.
+
+    Raises
+    ------
+    InputError
+        If a town has no folder, a library for towns is missing, or memory or disk are too small.
     """
+    if place.is_town:
+        place, fields = town_fields(rules, place, wind_from, steps, folder, memory)
+        return WindMaps(place, tuple(wind_from), fields, (1.0,) * len(wind_from))
     cells = place.grid.shape[0] * place.grid.shape[1]
     batch = max(1, CELLS_AT_ONCE // cells)
     device = rules[0].w1.weight.device

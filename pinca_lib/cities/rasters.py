@@ -82,15 +82,18 @@ def read_raster(
             remarks += (f"{_share(float(low))} of the raster's cells lie more than {LEAST:g} m "
                         "below the ground and count as open.",)  # fmt: skip
 
-    def draw(grid: Grid) -> Drawing:
+    def above_ground(grid: Grid) -> np.ndarray:
         above = _warped(path, of_file, grid) * factor
+        return above if ground is None else above - ground(grid) * factor
+
+    def draw(grid: Grid) -> Drawing:
+        above = above_ground(grid)
         if ground is not None:
-            above -= ground(grid) * factor
             _check_above_terrain(path.name, under, above)
         return _drawing(above)
 
     return Source(path.name, bounds, of_file.crs, draw, remarks, of_file.to_metres,
-                  of_file.from_metres)  # fmt: skip
+                  of_file.from_metres, lambda grid: _drawing(above_ground(grid)))  # fmt: skip
 
 
 def array_source(

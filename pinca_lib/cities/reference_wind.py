@@ -203,28 +203,39 @@ def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology
     what rises towards the wind falls away from it as well; the grid is periodic, as its rollout is.
     A wind across the corners of a block loses one cell of its width so.
     """
-    heights = np.asarray(heights, float)
+    if not hasattr(heights, "compute"):  # as that of a town has
+        heights = np.asarray(heights)
+    heights = heights.astype(float)
     cell = _number("cell", cell, 0, math.inf, "m, above 0")
     east, north = towards(wind_from)
-    if heights.ndim != 2 or not (np.isfinite(heights).all() and (heights >= 0).all()):
-        raise InputError("heights: expected (H, W) finite numbers, 0 or above, in m")
-    built = heights > 0
-    if not built.any():
-        return Morphology(0.0, 0.0, 0.0, 0.0)
-    height = float(heights[built].mean())
-    margin = height / 2 / cell  # cells
-    sides = []
-    for axis in (0, 1):
-        lines = np.flatnonzero(built.any(axis=1 - axis))
-        first, last = lines[0] - margin, lines[-1] + 1 + margin
-        sides.append(min(last, heights.shape[axis]) - max(first, 0))
-    ground = sides[0] * sides[1] * cell**2
-    steps = []
+    message = "heights: expected (H, W) finite numbers, 0 or above, in m"
+    if heights.ndim != 2:
+        raise InputError(message)
+    built, steps = heights > 0, []
     for axis in (0, 1):
         step = np.roll(heights, -1, axis) - heights
         steps.append((step + np.roll(step, -1, 1 - axis)) / 2)
     facing = np.abs(north * steps[0] + east * steps[1]).sum() * cell / 2
-    plan = float(built.sum() * cell**2 / ground)
+    valid = (np.isfinite(heights) & (heights >= 0)).all()
+    found = valid, heights.sum(), built.sum(), facing, built.any(axis=1), built.any(axis=0)
+    if not isinstance(heights, np.ndarray):
+        import dask
+
+        found = dask.compute(*found)
+    valid, volume, count, facing, *occupied = found
+    if not valid:
+        raise InputError(message)
+    if not count:
+        return Morphology(0.0, 0.0, 0.0, 0.0)
+    height = float(volume / count)
+    margin = height / 2 / cell  # cells
+    sides = []
+    for axis in (0, 1):
+        lines = np.flatnonzero(occupied[axis])
+        first, last = lines[0] - margin, lines[-1] + 1 + margin
+        sides.append(min(last, heights.shape[axis]) - max(first, 0))
+    ground = sides[0] * sides[1] * cell**2
+    plan = float(count * cell**2 / ground)
     return Morphology(height, min(plan, 1.0), float(facing / ground), min(sides) * cell)
 
 
