@@ -183,6 +183,8 @@ loss = InitLoss(p.init_loss, p.lambda_overflow)
 # written every 50 iterations, and running this cell again goes on from the newest one, as
 # `-p resume latest` does in a new session.
 #
+# Several GPUs train one rule with `python -m pinca_lib.torchrun` (docs/cluster.md); this loop is the same.
+#
 # `gradient_checkpoints` saves memory: the recorded steps are cut into so many segments, only the state before
 # each is kept, and the steps of a segment are computed once more when its gradient is due. The gradient is
 # the same. Their number should be near the square root of the steps.
@@ -228,5 +230,6 @@ pictures["pool"]
 # the error, which is large after so short a training. Notebook 02 goes on from here.
 
 # %%
-final = rollout([training.average], fresh_states(pool.first.targets[:1]), p.max_steps)
+start = fresh_states(pool.first.targets[:1]).to(hardware)
+final = rollout([training.average], start, p.max_steps)
 plotting.plot_comparison(final[0], pool.first.targets[0], pool.first.extents[0])

@@ -162,6 +162,8 @@ print("physics terms and weights:", loss.physics.weights)
 # every trained step, so its gradient is that of the last step alone. A checkpoint is written every 50
 # iterations; running this cell again, or `-p resume latest` in a new session, goes on from the newest.
 #
+# Several GPUs train one rule with `python -m pinca_lib.torchrun` (docs/cluster.md); this loop is the same.
+#
 # `gradient_checkpoints` saves memory: the recorded steps are cut into so many segments, only the state before
 # each is kept, and the steps of a segment are computed once more when its gradient is due. The gradient is
 # the same. In plain PyTorch, which a GPU uses, 4 segments for the 16 recorded steps of six cities of 64×64
@@ -219,5 +221,6 @@ plotting.plot_physics(run.rows, loss.physics.TERMS)
 # shows the rollout as a film.
 
 # %%
-final = rollout([init_nca, training.average], fresh_states(pool.first.targets[:1]), p.max_steps)
+start = fresh_states(pool.first.targets[:1]).to(hardware)
+final = rollout([init_nca, training.average], start, p.max_steps)
 plotting.plot_comparison(final[0], pool.first.targets[0], pool.first.extents[0])

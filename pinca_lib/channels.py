@@ -65,7 +65,7 @@ BASE_COUNT = 6  # city and wind: a rule never changes them
 KNOWN_COUNT = 12  # base channels, fields and dwdz: the channels with a physical meaning
 STATE_COUNT = 24  # all channels, including the hidden channels
 FIELD_HEIGHT = 2.0  # m above ground at which the fields lie
-PART = 2**26  # numbers (256 MB) of a data set that are looked at together
+WHOLE, PART = 2**26, 2**22  # numbers: larger data sets are looked at in parts of 16 MB
 
 GEOMETRY = slice(0, 4)  # `city_base` of a city file
 WIND_FIELD = slice(4, KNOWN_COUNT)  # `wind_field` of a city file
@@ -118,7 +118,7 @@ def fresh_states(cases: Tensor, channels: int = STATE_COUNT) -> Tensor:
 def mean_over_cases(function: Callable[..., Tensor], *cases: Tensor) -> Tensor:
     """Return the mean over cases of a function that is itself a mean over the cases it is given.
 
-    The cases are given to it in parts, since a data set may be larger than memory.
+    Of a large data set, which may be larger than memory, it is given a part at a time.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ def mean_over_cases(function: Callable[..., Tensor], *cases: Tensor) -> Tensor:
         Takes as many tensors as are given, of n cases, and returns a tensor.
     *cases : Tensor of shape (N, …)
     """
-    count = len(cases[0])
-    size = max(1, count * PART // max(1, cases[0].numel()))
+    count, numbers = len(cases[0]), cases[0].numel()
+    size = count if numbers <= WHOLE else max(1, count * PART // numbers)
     parts = zip(*(tensor.split(size) for tensor in cases), strict=True)
     means = [function(*part) * (len(part[0]) / count) for part in parts]
     return sum(means[1:], means[0])

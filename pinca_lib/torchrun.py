@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pinca_lib.errors import shown
+from pinca_lib.errors import first_line, shown
 
 DEAD_KERNEL = 138  # exit code of papermill if the notebook's kernel died
 ADDRESSES = ("nnodes", "rdzv_endpoint", "master_addr", "master_port", "node_rank")
@@ -31,7 +31,10 @@ def launch(arguments: list[str]) -> None:
     defaults = run.get_args_parser().parse_args(["script"])
     # On one machine any free port will do, so that two trainings do not meet.
     options.standalone |= all(getattr(options, k) == getattr(defaults, k) for k in ADDRESSES)
-    processes = run.determine_local_world_size(options.nproc_per_node)
+    try:
+        processes = run.determine_local_world_size(options.nproc_per_node)
+    except ValueError as error:  # no GPU, say
+        sys.exit(f"--nproc-per-node {options.nproc_per_node}: {first_line(error)}")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     if os.name == "nt":  # PyTorch for Windows is built without libuv
         os.environ.setdefault("USE_LIBUV", "0")

@@ -98,7 +98,7 @@ class WindDataset:
     @property
     def has_fields(self) -> Tensor:
         """Whether each case was simulated; if not, its fields are zero. Shape (N,), bool."""
-        return torch.stack([state[FIELDS].any() for state in self.states])
+        return torch.tensor([bool(state[FIELDS].numpy().any()) for state in self.states])
 
     def require_fields(self) -> None:
         """Check that every case was simulated.

@@ -132,5 +132,6 @@ def test_sizes_and_scales_of_a_data_set_in_parts_are_those_of_the_whole(in_memor
         return torch.cat([channel_units(in_memory.states), torch.stack(references)])
 
     whole = found()
+    monkeypatch.setattr(channels, "WHOLE", 0)
     monkeypatch.setattr(channels, "PART", in_memory.states[:4].numel())
     torch.testing.assert_close(found(), whole)
