@@ -57,6 +57,7 @@ wind_height: float = 10.0  # m above ground, at which it blows
 roughness: str = "open ground"  # over which it blows: a name, or a roughness length in m
 climate: str = "data/climates/chicago.csv"  # EPW, hours or sectors; no comfort map if empty
 criterion: str = "NEN 8100"  # of wind comfort
+memory: float = 6.0  # GB that a town may take, a place of more than 2500 cells (5 km) a side
 output_dir: str = "outputs"  # the maps get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
@@ -76,7 +77,8 @@ weather = load_climate(input_path("climate", p.climate)) if p.climate else None
 # ## The place
 #
 # Buildings are drawn on cells of 2 m, with a margin of at least 150 m around the site: whatever the
-# file holds there, or open ground. What looked odd in the file is printed below.
+# file holds there, or open ground. What looked odd in the file is printed below. A raster of heights of
+# more than 2500 cells a side is a town: all that follows is then done tile by tile, in `memory`.
 
 # %%
 reading = {"height_field": p.height_field, "default_height": p.default_height or None,
@@ -85,6 +87,11 @@ reading = {"height_field": p.height_field, "default_height": p.default_height or
 place = load_city(input_path("buildings", p.buildings), site=p.site or None, **reading)
 print(f"{place.name}: {place.site_grid.shape[1]} × {place.site_grid.shape[0]} cells of 2 m")
 print(*place.remarks, sep="\n")
+town_dir = output_path(p.output_dir) / f"town_{Path(p.buildings).stem}"  # used by a town alone
+if place.is_town:
+    weather = None
+    print(f"A town: rolled out in tiles, with states in {p.output_dir}/{town_dir.name}. A run that "
+          "stops goes on there. Comfort, NetCDF and a proposal need a part of it: give a site.")  # fmt: skip
 plotting.plot_place(place)
 
 # %% [markdown]
@@ -95,7 +102,7 @@ plotting.plot_place(place)
 # place is unlike that, the maps are hatched.
 
 # %%
-unlike = unlike_training(place, rules)
+unlike = unlike_training(place, rules, town_dir)
 doubts = doubtful(unlike)
 doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide()
 
@@ -110,7 +117,7 @@ doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide
 # %%
 sectors = list(weather.sectors) if weather else []
 every = list(dict.fromkeys([*winds, *map(float, sectors)]))
-rolled_out = predict_wind(rules, place, every)
+rolled_out = predict_wind(rules, place, every, folder=town_dir, memory=p.memory)
 
 
 def under_wind(maps, directions, speed, height, roughness):
@@ -216,7 +223,8 @@ def write_rasters(ending, maps, doubts, classes, remarks):
         layers[meaning] = classes
         planes["comfort"] = (classes, f"{meaning}, -1 in buildings")
     cities.write_geotiff(folder / f"wind{ending}.tif", maps.place, layers, remarks)
-    cities.write_maps(folder / f"wind{ending}.nc", maps, planes, remarks)
+    if not maps.place.is_town:
+        cities.write_maps(folder / f"wind{ending}.nc", maps, planes, remarks)
 
 
 # %%
@@ -224,7 +232,8 @@ folder = new_folder(output_path(p.output_dir), "your_place")
 
 
 def write_files(ending, maps, doubts, classes):
-    share = doubts[~np.isnan(maps.speed[0])].mean()
+    air = ~np.isnan(maps.speed[0])
+    share = float((doubts & air).sum() / air.sum())
     remarks = [f"Mean speed under a wind of {wind}.",
                f"{share:.1%} of the open ground is {unlike_label}.", *maps.place.remarks]  # fmt: skip
     write_rasters(ending, maps, doubts, classes, remarks)

@@ -181,6 +181,11 @@ def _without_low(draw: Callable[[Grid], Drawing]) -> Callable[[Grid], Drawing]:
 
 def _redrawn(source: Source, like: Place) -> Place:
     """Return a source on the grid of another place."""
+    if like.is_town:
+        raise InputError(
+            f"{source.name}: {like.name} is too large to compare with a proposal; choose a part of "
+            "it with site="
+        )
     heights, assumed = source.draw(like.grid)
     if not heights.any():
         raise InputError(

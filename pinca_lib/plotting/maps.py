@@ -20,6 +20,7 @@ ASSUMED = "#c9a27a"  # buildings whose height was assumed
 
 def plot_place(place: Place) -> Figure:
     """Draw the heights of all buildings, and the outline of the site."""
+    place = place.overview()
     axes = Figure(figsize=(7, 6), layout="constrained").subplots()
     heights = np.where(place.heights > 0, place.heights, np.nan)
     west, south, east, north = place.grid.bounds
@@ -60,6 +61,7 @@ def plot_wind(
     norm : Normalize, optional
         Range of the colours, m/s; from zero to the 99.5th percentile without it.
     """
+    maps, doubtful = _overview(maps, doubtful)
     speed, place = maps.speed[number], maps.place
     norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
     alone = axes is None
@@ -86,6 +88,7 @@ def plot_directions(maps: WindMaps, doubtful: np.ndarray | None = None) -> Figur
     doubtful : ndarray of shape (h, w), bool, optional
         Cells that are unlike the training data; they are hatched.
     """
+    maps, doubtful = _overview(maps, doubtful)
     count = len(maps.wind_from)
     columns = min(4, count)
     rows = -(-count // columns)
@@ -173,6 +176,11 @@ def plot_change(
     figure.colorbar(image, ax=right, shrink=0.8, label="change of mean speed at 2 m (m/s)")
     _legend(right, [], after.place, doubtful)
     return figure
+
+
+def _overview(maps: WindMaps, doubtful: np.ndarray | None) -> tuple[WindMaps, np.ndarray | None]:
+    """Return maps and doubtful cells of a town as a figure can show them; others as they are."""
+    return maps.overview(), None if doubtful is None else maps.place.thinned(doubtful)
 
 
 def _plane(axes: Axes, place: Place, plane: np.ndarray, colours, norm) -> Any:

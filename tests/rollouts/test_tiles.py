@@ -100,7 +100,9 @@ def test_other_tiles_go_on_from_the_last_exchange(tmp_path, monkeypatch):
     rollout_in_tiles(rules, city(state), 3, tmp_path, whole)
     group = zarr.open_group(tmp_path / "after_3.zarr")
     group.attrs["about"] = tiles._digest(rules, city(state), DYNAMIC, 6)  # as on the way to 6
-    found = rollout_in_tiles(rules, city(state), 6, tmp_path, layout_of(rules, (96, 72), (24, 36), 2))
+    found = rollout_in_tiles(
+        rules, city(state), 6, tmp_path, layout_of(rules, (96, 72), (24, 36), 2)
+    )
     np.testing.assert_allclose(found, rollout(rules, state, 6)[0, DYNAMIC].numpy(), atol=1e-5)
 
 
@@ -138,7 +140,9 @@ def test_less_memory_makes_smaller_tiles_and_too_little_is_said_before():
         assert tiles._bytes(layout, np.ones((501, 375), np.float32)) < more * 1e9
         assert layout.halo >= reach(rules, layout.steps)
         assert all(side % chunk == 0 for side, chunk in zip(layout.tile, layout.chunk, strict=True))
-    with pytest.raises(InputError, match="too little for a grid of 3,000 × 4,001 cells .* at least"):
+    with pytest.raises(
+        InputError, match="too little for a grid of 3,000 × 4,001 cells .* at least"
+    ):
         choose_layout(rules, base, 64, held)
 
 
