@@ -183,6 +183,7 @@ PARAMETERS = {
     "settings": Parameter(str),
     "scheduler": Parameter(str),
     "workers": Parameter(int, 1, 1024),
+    "memory": Parameter(float, 0.5, 100_000.0),
 }
 
 
