@@ -421,6 +421,39 @@ def place() -> list[dict]:
     ]
 
 
+def sweep() -> list[dict]:
+    """Trainings on a Dask cluster beside a plain loop."""
+    table = read("sweep").set_index("what")
+    plain = table.loc["plain loop"]
+    return [
+        {
+            "tasks by": {"Dask": "a Dask cluster of two workers", "plain loop": "two processes"}[
+                of
+            ],
+            "tasks": f"{row['tasks']:.0f}",
+            "time (s)": f"{row['seconds']:.0f}",
+            "beside the plain loop": f"{row['seconds'] / plain['seconds']:.2f}",
+            "of it in tasks (%)": f"{100 * row['busy']:.0f}",
+        }
+        for of, row in table.loc[["Dask", "plain loop"]].iterrows()
+    ]
+
+
+def starts() -> list[dict]:
+    """How long a training waits for a large data set."""
+    return [
+        {
+            "grid": f"{row['cells']}×{row['cells']}",
+            "data (GB)": number(row["data_gb"], 1),
+            "start": row["start"],
+            "read after (s)": f"{row['read_s']:.0f}",
+            "ready after (s)": f"{row['ready_s']:.0f}",
+            "memory (GB)": number(row["peak_gb"], 1),
+        }
+        for _, row in read("starts").iterrows()
+    ]
+
+
 def gpu() -> list[dict]:
     """An H200 beside the rule as written on it."""
     names = {
@@ -598,8 +631,8 @@ TABLES = {
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
-        reading, place, gpu, measured, wind_tunnel, wind_tunnel_layers, cases, quality, rejected,
-        scores, reliability,
+        reading, place, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
+        quality, rejected, scores, reliability,
     )
 }  # fmt: skip
 

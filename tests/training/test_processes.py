@@ -86,6 +86,17 @@ def test_samples_that_cannot_be_shared_equally_are_refused():
     assert four.part(torch.arange(8)).tolist() == [2, 3]
 
 
+def test_what_several_processes_lack_is_named(monkeypatch):
+    two = Processes({"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2",
+                     "LOCAL_WORLD_SIZE": "2"})  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="this machine has 1 GPUs for 2 processes"):
+        two.join(torch.device("cuda"))
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(InputError, match=r"needs accelerate: pip install 'pinca\[cluster\]'"):
+        two.join(torch.device("cpu"))
+
+
 def test_a_process_alone_needs_no_other_library():
     code = (
         "import sys, pinca_lib.runs.run\nfrom pinca_lib.runs import choose_device\n"
