@@ -22,6 +22,7 @@ computed within ``gathered``, which limits BLAS to one thread.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,7 +32,6 @@ from torch.autograd.function import once_differentiable
 from pinca_lib.automaton import CA, even_and_odd
 from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
-from pinca_lib.rollouts.cpu.kernels import Weights
 from pinca_lib.rollouts.cpu.prepared import CityArrays, LayerGradient, RuleArrays
 from pinca_lib.rollouts.cpu.teams import Team, gathered
 
@@ -134,36 +134,42 @@ def _march(
 
     Application i writes state i + 1. States are counted modulo their number.
     """
-    weights = [rule.weights(each) for rule, each in zip(rules, layers, strict=True)]
+    apply = [_application(team, *each, states[0]) for each in zip(rules, layers, strict=True)]
     for i in range(steps * len(rules)):
-        which, old, new = i % len(rules), states[i % len(states)], states[(i + 1) % len(states)]
+        old, new = states[i % len(states)], states[(i + 1) % len(states)]
         if i + 1 < len(states):  # it holds no earlier state, so copy the buildings
             new[...] = old
-        _step(team, rules[which], weights[which], old, new)
+        apply[i % len(rules)](old, new)
 
 
-def _step(team: Team, rule: RuleArrays, weights: Weights, old, new) -> None:
-    """Write the state after a rule to ``new``, which holds the buildings already.
+def _application(
+    team: Team, rule: RuleArrays, layers: tuple, state: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], object]:
+    """Return a function that writes the state after a rule, given one with the buildings already.
 
     A rule on coarse cells computes the increments of blocks, starting from zeros, and adds them to
     the cells. Increments have no bounds.
     """
-    city = rule.city
-    over_cells = rule.most, city.cells, city.air, rule.frame, weights
+    city, sized, alpha = rule.city, _sized(state), rule.alpha
+    over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(layers)
+    step = partial(team, kernels.step, len(city.cells), *over_cells)
     if city.scale == 1:
-        team(kernels.step, len(city.cells), *over_cells, rule.alpha, old, old, new)
-        return
-    increments = _blocks(city, old)
-    seen, before = _means(team, city, old), _blocks(city, old)
-    team(kernels.step, len(city.cells), *over_cells, -1.0, seen, before, increments)
-    blocks = city.scale, _sized(old), city.has_air, rule.alpha, increments
-    _over_rows(team, kernels.add_blocks, new, *blocks, old, new)
+        return lambda old, new: step(alpha, old, old, new)
+    zeros, means, increments = (_blocks(city, state) for _ in range(3))
+
+    def apply(old: np.ndarray, new: np.ndarray) -> None:
+        _over_rows(team, grids.sum_blocks, means, city.scale, sized, city.shares, old, means)
+        step(-1.0, means, zeros, increments)
+        over_blocks = city.scale, sized, city.has_air, alpha, increments
+        _over_rows(team, kernels.add_blocks, new, *over_blocks, old, new)
+
+    return apply
 
 
 def _step_backward(
     team: Team,
     rule: RuleArrays,
-    weights: tuple,
+    layers: tuple,
     states: Sequence,
     grad,
     total: LayerGradient,
@@ -181,14 +187,10 @@ def _step_backward(
         _over_rows(team, grids.cut, new, sized, kernels.limits(sized, grad.dtype), new, grad)
     seen, by_increment, by_seen = old, grad, grad
     if city.scale > 1:
-        seen, by_seen, by_increment = (
-            _means(team, city, old),
-            _blocks(city, old),
-            _blocks(city, old),
-        )
-        over_blocks = city.scale, sized, city.has_air
-        _over_rows(team, grids.sum_blocks, by_increment, *over_blocks, grad, by_increment)
-    rule_over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(weights)
+        seen, by_seen, by_increment = (_blocks(city, old) for _ in range(3))
+        for weights, cells, sums in ((city.shares, old, seen), (city.has_air, grad, by_increment)):
+            _over_rows(team, grids.sum_blocks, sums, city.scale, sized, weights, cells, sums)
+    rule_over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(layers)
     arrays = seen, by_increment, total.seen, total.constant
     total.add(team(kernels.update_backward, len(city.cells), *rule_over_cells, *arrays))
     if goes_on:
@@ -201,14 +203,6 @@ def _step_backward(
 def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
     """Return an array of zeros for the blocks of a state, (B, h, w, D)."""
     return np.zeros((*city.shape, state.shape[-1]), state.dtype)
-
-
-def _means(team: Team, city: CityArrays, state: np.ndarray) -> np.ndarray:
-    """Return the means of a state over the air of each block, (B, h, w, D)."""
-    means = _blocks(city, state)
-    over_blocks = city.scale, _sized(state), city.shares
-    _over_rows(team, grids.sum_blocks, means, *over_blocks, state, means)
-    return means
 
 
 def _over_rows(team: Team, loop: Callable, grid: np.ndarray, *arguments) -> None:

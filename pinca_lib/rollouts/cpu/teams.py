@@ -47,7 +47,8 @@ class Team:
         except SystemError as error:
             raise _cause(error) from None
         finally:  # all threads must have stopped before another rollout begins
-            wait(others)
+            if others:
+                wait(others)
 
 
 def _cause(error: BaseException) -> BaseException:
