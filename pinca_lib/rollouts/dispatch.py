@@ -26,6 +26,7 @@ from pinca_lib.channels import split_base
 from pinca_lib.errors import first_line
 from pinca_lib.rollouts import trial
 from pinca_lib.rollouts.plain import PlainRules
+from pinca_lib.rollouts.quota import cores_granted
 
 TOLERANCE = 1e-4  # relative error of a trial of the compiled loops, in float32
 
@@ -35,6 +36,9 @@ def _warn(reason: str) -> None:
         f"no compiled code ({reason}): using plain PyTorch, which is slower", stacklevel=3
     )
 
+
+if (granted := cores_granted()) and granted < torch.get_num_threads():
+    torch.set_num_threads(granted)  # all implementations take their number of threads from PyTorch
 
 compiled: ModuleType | None = None
 fused: ModuleType | None = None
