@@ -29,7 +29,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 from torch import Tensor
 
-from pinca_lib.errors import InputError, InputWarning, first_line
+from pinca_lib.errors import InputError, InputWarning, first_line, unreadable
 from pinca_lib.writing import written_whole
 
 FOLDER = user_cache_path("pinca") / "datasets"
@@ -42,12 +42,23 @@ Kept = tuple[Tensor, list[list]]
 
 
 def key_of(paths: Sequence[Path], *settings: Any) -> str:
-    """Return the key of the data set of some city files, read with some settings."""
+    """Return the key of the data set of some city files, read with some settings.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+
+    def named_digest(path: Path) -> tuple[str, str]:
+        try:
+            return path.name, _digest(path)
+        except OSError as error:
+            raise unreadable(path, error, "HDF5 file") from error
+
     with ThreadPoolExecutor() as threads:
-        digests = list(threads.map(_digest, paths))
-    names = [path.name for path in paths]
-    return hashlib.sha256(repr([READER, torch.__version__, settings, names, digests]).encode()
-                          ).hexdigest()  # fmt: skip
+        content = [READER, torch.__version__, settings, *threads.map(named_digest, paths)]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def find(key: str) -> Kept | None:

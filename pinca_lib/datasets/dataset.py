@@ -262,7 +262,7 @@ class Known(NamedTuple):
     name: str  # city/case
     extent: tuple[float, float]
     has_dwdz: bool
-    states_rows: bool  # whether the row order is stated
+    rows_stated: bool
     agreement: float  # cosine of the angle between mean flow and driving wind
     remarks: Sequence[str]
 
@@ -293,7 +293,7 @@ def _dataset(states: Tensor, cases: Iterable[Iterable]) -> WindDataset:
         more = f" ({len(lines) - 1} more such lines are in `remarks`)" if len(lines) > 1 else ""
         warnings.warn(f"{lines[0]}{more}", InputWarning, stacklevel=3)
     along = bool(np.median([case.agreement for case in known]) > np.cos(np.pi / 4))
-    stated = torch.tensor([case.states_rows for case in known])
+    stated = torch.tensor([case.rows_stated for case in known])
     return WindDataset(
         states=states,
         extents=torch.tensor([case.extent for case in known]),

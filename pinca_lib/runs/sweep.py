@@ -200,6 +200,8 @@ def sweep_tables(tasks: Sequence[Task], client) -> Iterator[pd.DataFrame]:
         if future.status == "finished":
             rows[number] |= {"state": "done"} | future.result()
         else:
-            rows[number] |= {"state": "failed", "error": first_line(future.exception())}
+            error = future.exception()  # none if the scheduler is gone
+            said = first_line(error) if error else "the scheduler is gone; run the sweep again"
+            rows[number] |= {"state": "failed", "error": said}
         future.release()
         yield pd.DataFrame(rows)

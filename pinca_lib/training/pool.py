@@ -199,11 +199,12 @@ class SamplePool:
         ValueError
             If it is of a pool of another size.
         """
-        for name, own in self._part().items():
+        part = self._part()
+        for name, own in part.items():
             shapes = tuple(saved[name].shape), (self.size * PROCESSES.count, *own.shape[1:])
             if shapes[0] != shapes[1]:
                 raise ValueError("{} has the shape {}, expected {}".format(name, *shapes))
-        part = {name: PROCESSES.part(saved[name]) for name in self._part()}
+            part[name] = PROCESSES.part(saved[name])
         moves = [Move(*row[:2], *map(bool, row[2:])) for row in part["moves"].tolist()]
         self._fill(part["cases"].tolist(), moves)
         self.states[:, DYNAMIC] = part["dynamic"].to(self.states)

@@ -73,6 +73,12 @@ def test_another_file_or_another_grid_is_another_data_set(city_folder, in_memory
     assert len(list(large.iterdir())) == cache.KEPT == 4
 
 
+def test_a_file_that_cannot_be_read_is_named(city_folder):
+    (city_folder / "place.h5").mkdir()
+    with pytest.raises(InputError, match=r"place\.h5: not a readable HDF5 file"):
+        load_dataset(city_folder)
+
+
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
