@@ -454,6 +454,23 @@ def starts() -> list[dict]:
     ]
 
 
+def town() -> list[dict]:
+    """A rollout in tiles beside one in memory."""
+    table = read("town")
+    used = table["cpu_seconds"] / (table["rows"] * table["columns"])
+    return [
+        {
+            "task": row["task"],
+            "cells": f"{row['rows']} × {row['columns']}",
+            "time (s)": f"{row['seconds']:.0f}",
+            "core time (µs a cell)": number(1e6 * used[n], 1),
+            "beside the first": number(used[n] / used[0], 2),
+            "peak memory (GB)": number(row["peak_gb"], 1),
+        }
+        for n, row in table.iterrows()
+    ]
+
+
 def gpu() -> list[dict]:
     """An H200 beside the rule as written on it."""
     names = {
@@ -631,7 +648,7 @@ TABLES = {
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
-        reading, place, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
+        reading, place, town, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
         quality, rejected, scores, reliability,
     )
 }  # fmt: skip
