@@ -7,6 +7,7 @@ coordinate reference system keep their local coordinates, and say so.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -175,7 +176,8 @@ def _write_band(file, number: int, plane) -> None:
         return
     import dask.array
 
-    dask.array.store(plane, _Band(file, number), scheduler="synchronous")
+    band: Any = _Band(file, number)  # all that Dask needs of an array is __setitem__
+    dask.array.store(plane, band, scheduler="synchronous")
 
 
 def _joined(place: Place, remarks: Sequence[str] | None) -> str:
