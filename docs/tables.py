@@ -365,6 +365,50 @@ def gradients() -> list[dict]:
     return rows
 
 
+def engine() -> list[dict]:
+    """The compiled loops beside what could take their place, one thread."""
+    labels = {
+        "before": "with work stealing, barriers and a compiled loop over steps",
+        "no lanes": "without vectors of channels",
+        "plain PyTorch": "plain PyTorch",
+        "plain PyTorch, torch.compile": "plain PyTorch, `torch.compile`",
+        "plain PyTorch, halves": "plain PyTorch, even and odd part apart",
+    }
+    return engine_rows(1, labels, [("shipped", "rollout", 1), ("shipped", "rollout", 6),
+                                   ("shipped", "gradient", 6), ("experiment", "rollout", 6),
+                                   ("experiment", "gradient", 6)])  # fmt: skip
+
+
+def engine_threads() -> list[dict]:
+    """The same for ways to share the work between two threads, on a busy machine."""
+    labels = {
+        "before": "with work stealing, barriers and a compiled loop over steps",
+        "prange, workqueue": "`prange`, Numba's own threads",
+        "prange, omp": "`prange`, OpenMP",
+    }
+    cases = [("shipped", "rollout", 1), ("shipped", "rollout", 6), ("shipped", "gradient", 1)]
+    return engine_rows(2, labels, cases)
+
+
+def engine_rows(threads: int, labels: dict[str, str], cases: list[tuple]) -> list[dict]:
+    """Return times relative to the present loops, as median and quartiles, on grids of 64²."""
+    table = read("engine").query("threads == @threads")
+    found = table.set_index(["rules", "what", "batch", "contender"]).sort_index()
+    keys = ["times_as_long", "lower_quartile", "upper_quartile"]
+    rows = []
+    for contender, label in labels.items():
+        row = {"times as long": label}
+        for case in cases:
+            title = f"{case[0]}, {case[1]}, {case[2]}×64²"
+            own = found.loc[[(*case, contender)]] if (*case, contender) in found.index else None
+            row[title] = "–"
+            if own is not None:
+                median, lower, upper = (number(own[key].iloc[0]) for key in keys)
+                row[title] = f"{median} ({lower} to {upper})"
+        rows.append(row)
+    return rows
+
+
 def iterations() -> list[dict]:
     """Whole iterations of the experiment's trainings."""
     table = read("costs").query("contender == 'ours' and what.str.startswith('iteration')")
@@ -647,7 +691,8 @@ TABLES = {
     table.__name__.replace("_", "-"): table
     for table in (
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
-        ablation, learning_rate, rollouts, shipped_rollouts, gradients, iterations, memory,
+        ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
+        engine_threads, iterations, memory,
         reading, place, town, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
         quality, rejected, scores, reliability,
     )
