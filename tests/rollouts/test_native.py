@@ -73,7 +73,7 @@ def test_damaged_machine_code_is_compiled_again_with_one_warning(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="the user's cache folder cannot be moved")
 def test_without_a_writable_folder_loops_are_compiled_with_one_warning(tmp_path):
-    no_folder = tmp_path / "file"
+    no_folder = tmp_path / "__pycache__"  # nor can Numba make a folder of this name
     no_folder.touch()
     nowhere = dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"), str(no_folder))
     assert start(tmp_path, **nowhere).count("cannot be written") == 1
