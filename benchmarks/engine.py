@@ -1,7 +1,7 @@
 """What each part of the compiled loops brings: the same rollouts by several engines, in turn.
 
     python -m benchmarks.engine
-    python -m benchmarks.engine "before=../before" "omp=.,NUMBA_THREADING_LAYER=omp"
+    python -m benchmarks.engine --threads 1 "before=../before" "other=../other,VARIABLE=VALUE"
 
 compares the engine of this folder with plain PyTorch in several forms, and with the engines of
 other revisions (``git worktree add ../before REVISION``), each with environment variables if any
