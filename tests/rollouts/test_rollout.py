@@ -447,21 +447,6 @@ def test_an_interrupt_that_numba_hides_is_an_interrupt():
         team(work, 6)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a signal for one process alone")
-def test_an_interrupt_ends_a_rollout_and_the_next_one_works():
-    code = (
-        "import threading, signal, torch; from benchmarks.contenders import random_rule\n"
-        "from pinca_lib import rollout\n"
-        "state, rules = torch.ones(1, 24, 64, 64), [random_rule(0)]\n"
-        "rollout(rules, state, 1)\n"
-        "threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()\n"
-        "try: rollout(rules, state, 10**9)\n"
-        "except KeyboardInterrupt: print(rollout(rules, state, 1).shape)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.stdout.strip() == "torch.Size([1, 24, 64, 64])", done.stderr
-
-
 def test_an_empty_batch_stays_empty():
     assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
 
@@ -500,16 +485,16 @@ def test_without_numba_plain_pytorch_takes_over():
 @pytest.mark.parametrize("recorded", [0, 2])
 @pytest.mark.parametrize("broken", ["an error", "a wrong result"])
 def test_loops_that_fail_their_trial_are_not_used(broken, recorded, monkeypatch):
-    step = kernels.step
+    march = compiled.march
 
     def failing(*given):
         if broken == "an error":
             raise TypeError("cannot unify float32 and array(float32, 1d)\nand so on")
-        step(*given)
+        march(*given)
         given[-1][...] *= 1.01
 
     dispatch._is_trusted.cache_clear()
-    monkeypatch.setattr(kernels, "step", failing)
+    monkeypatch.setattr(compiled, "march", failing)
     rule, state = trained(seed=4).requires_grad_(bool(recorded)), city_state(2)
     expected = rule(rule(state))
     if dispatch.compiled is None:

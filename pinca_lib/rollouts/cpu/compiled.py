@@ -8,8 +8,9 @@ For n air cells, a block that fits into the cache of a core, a step computes
 
 D is the number of dynamic channels. ``constant`` is the contribution of the base channels and the
 bias to the hidden layer, computed once per rollout. Numba compiles the loops; ``np.dot`` calls
-SciPy's BLAS. Threads share the cells of each loop (``teams``). A rule on coarse cells does the same
-on blocks. In the wind frame p and h have an even and an odd part (``kernels``).
+SciPy's BLAS. Threads share the cells and wait for each other after every application of a rule. A
+rule on coarse cells does the same on blocks. In the wind frame p and h have an even and an odd part
+(``kernels``).
 
 The backward pass computes p and h again, so a recorded step stores only its state. The gradient
 that it sums over the steps is as large as ``constant``.
@@ -21,8 +22,8 @@ changed number. The threads of NumPy's BLAS wait for a tenth of a second, so all
 computed within ``gathered``, which limits BLAS to one thread.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -32,10 +33,11 @@ from torch.autograd.function import once_differentiable
 from pinca_lib.automaton import CA, even_and_odd
 from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
+from pinca_lib.rollouts.cpu.marching import Application, march
 from pinca_lib.rollouts.cpu.prepared import CityArrays, LayerGradient, RuleArrays
 from pinca_lib.rollouts.cpu.teams import Team, gathered
 
-CELLS = 2**12  # on a grid, the fewest cells for which another thread is woken
+CELLS_AT_ONCE = 2**20  # cells times applications per compiled call: some tenths of a second
 TYPES = (torch.float32, torch.float64)  # the types that BLAS supports
 
 
@@ -128,48 +130,41 @@ class _Advance(torch.autograd.Function):
 
 
 def _march(
-    team: Team, rules: Sequence[RuleArrays], layers: Sequence[tuple], steps: int, states
+    team: Team, rules: Sequence[RuleArrays], weights: Sequence[tuple], steps: int, states
 ) -> None:
-    """Compute all states from the first one.
+    """Compute all states from the first one. Calls are short, so that an interrupt gets through."""
+    sequence = [_application(team, *each, states) for each in zip(rules, weights, strict=True)]
+    begins = np.array([team.ends(len(rule.city.cells))[:-1] for rule in rules], np.intp)
+    count, cells = steps * len(rules), math.prod(states.shape[1:4])
+    alike = len({rule.follows_wind for rule in rules}) == 1  # so that all have the same types
+    at_once = max(CELLS_AT_ONCE // max(cells, 1), 1) if alike else 1
+    for first in range(0, count, at_once):
+        which = np.arange(first, min(first + at_once, count)) % len(rules)
+        several = sequence if alike else [sequence[which[0]]]
+        team.meeting(march, first, begins[which], tuple(several), states)
 
-    Application i writes state i + 1. States are counted modulo their number.
-    """
-    apply = [_application(team, *each, states[0]) for each in zip(rules, layers, strict=True)]
-    for i in range(steps * len(rules)):
-        old, new = states[i % len(states)], states[(i + 1) % len(states)]
-        if i + 1 < len(states):  # it holds no earlier state, so copy the buildings
-            new[...] = old
-        apply[i % len(rules)](old, new)
 
-
-def _application(
-    team: Team, rule: RuleArrays, layers: tuple, state: np.ndarray
-) -> Callable[[np.ndarray, np.ndarray], object]:
-    """Return a function that writes the state after a rule, given one with the buildings already.
-
-    A rule on coarse cells computes the increments of blocks, starting from zeros, and adds them to
-    the cells. Increments have no bounds.
-    """
-    city, sized, alpha = rule.city, _sized(state), rule.alpha
-    over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(layers)
-    step = partial(team, kernels.step, len(city.cells), *over_cells)
-    if city.scale == 1:
-        return lambda old, new: step(alpha, old, old, new)
-    zeros, means, increments = (_blocks(city, state) for _ in range(3))
-
-    def apply(old: np.ndarray, new: np.ndarray) -> None:
-        _over_rows(team, grids.sum_blocks, means, city.scale, sized, city.shares, old, means)
-        step(-1.0, means, zeros, increments)
-        over_blocks = city.scale, sized, city.has_air, alpha, increments
-        _over_rows(team, kernels.add_blocks, new, *over_blocks, old, new)
-
-    return apply
+def _application(team: Team, rule: RuleArrays, layers: tuple, states: np.ndarray) -> Application:
+    city = rule.city
+    return Application(
+        ends=np.array(team.ends(len(city.cells))[1:], np.intp),
+        most=rule.most,
+        cells=city.cells,
+        air=city.air,
+        frame=rule.frame,
+        weights=rule.weights(layers),
+        alpha=rule.alpha,
+        scale=city.scale,
+        shares=city.shares,
+        has_air=city.has_air,
+        blocks=np.zeros((3 * (city.scale > 1), *city.shape, states.shape[-1]), states.dtype),
+    )
 
 
 def _step_backward(
     team: Team,
     rule: RuleArrays,
-    layers: tuple,
+    weights: tuple,
     states: Sequence,
     grad,
     total: LayerGradient,
@@ -184,20 +179,23 @@ def _step_backward(
     old, new = states
     sized, city = _sized(old), rule.city
     if rule.alpha >= 0:
-        _over_rows(team, grids.cut, new, sized, kernels.limits(sized, grad.dtype), new, grad)
+        team(grids.cut, _rows(new), sized, kernels.limits(sized, grad.dtype), new, grad)
     seen, by_increment, by_seen = old, grad, grad
     if city.scale > 1:
-        seen, by_seen, by_increment = (_blocks(city, old) for _ in range(3))
-        for weights, cells, sums in ((city.shares, old, seen), (city.has_air, grad, by_increment)):
-            _over_rows(team, grids.sum_blocks, sums, city.scale, sized, weights, cells, sums)
-    rule_over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(layers)
+        seen, by_increment, by_seen = (
+            _means(team, city, old),
+            _blocks(city, old),
+            _blocks(city, old),
+        )
+        team(grids.sum_blocks, _rows(seen), city.scale, sized, city.has_air, grad, by_increment)
+    rule_over_cells = rule.most, city.cells, city.air, rule.frame, rule.weights(weights)
     arrays = seen, by_increment, total.seen, total.constant
     total.add(team(kernels.update_backward, len(city.cells), *rule_over_cells, *arrays))
     if goes_on:
-        _over_rows(team, grids.perceive_backward, by_seen, sized, total.seen, by_seen)
+        team(grids.perceive_backward, _rows(seen), sized, total.seen, by_seen)
     if goes_on and city.scale > 1:
         blocks = city.scale, sized, city.shares, -1.0, by_seen
-        _over_rows(team, kernels.add_blocks, grad, *blocks, grad, grad)
+        team(kernels.add_blocks, _rows(grad), *blocks, grad, grad)
 
 
 def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
@@ -205,10 +203,15 @@ def _blocks(city: CityArrays, state: np.ndarray) -> np.ndarray:
     return np.zeros((*city.shape, state.shape[-1]), state.dtype)
 
 
-def _over_rows(team: Team, loop: Callable, grid: np.ndarray, *arguments) -> None:
-    """Let a team share the rows of a grid, (B, H, W, D), for a loop."""
-    samples, height, width, _ = grid.shape
-    team(loop, samples * height, *arguments, least=CELLS // width)
+def _means(team: Team, city: CityArrays, state: np.ndarray) -> np.ndarray:
+    """Return the means of a state over the air of each block, (B, h, w, D)."""
+    means = _blocks(city, state)
+    team(grids.sum_blocks, _rows(means), city.scale, _sized(state), city.shares, state, means)
+    return means
+
+
+def _rows(state: np.ndarray) -> int:
+    return state.shape[0] * state.shape[1]
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:

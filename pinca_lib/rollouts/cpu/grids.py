@@ -75,3 +75,11 @@ def sum_blocks(first, last, scale, sized, weights, cells, blocks):
                 for x in range(j * scale, min((j + 1) * scale, width)):
                     total = total + weights[b, y, x] * load(sized, cells, (b, y, x))
             store(blocks, (b, i, j), total)
+
+
+@native
+def copy(first, last, old, new):
+    """Copy rows of one state to another."""
+    for row in range(first, last):
+        b, y = divmod(row, old.shape[1])
+        new[b, y] = old[b, y]

@@ -1,8 +1,8 @@
 """Compiled loops for the automaton's step on a CPU, and for its gradient.
 
 Numba compiles them, and ``np.dot`` calls SciPy's BLAS. A loop works on the cells (or rows) first to
-last, in blocks of at most ``most`` cells, which fit into the cache of a core. All channels of a
-cell are one SIMD vector (``lanes``).
+last, or on blocks of at most ``most`` cells from ``work_stealing``, which fit into the cache of a
+core. All channels of a cell are one SIMD vector (``lanes``).
 
 Arrays:
 
@@ -36,6 +36,7 @@ from pinca_lib.channels import BASE_COUNT, KNOWN_COUNT
 from pinca_lib.physics import MARGIN
 from pinca_lib.rollouts.cpu.lanes import clamped, head, joined, load, store, tail
 from pinca_lib.rollouts.cpu.native import native
+from pinca_lib.rollouts.cpu.work_stealing import block
 
 U, FLUX, SPEED, TKE = range(4)  # places of even channels; V is the first odd channel
 HIDDEN = KNOWN_COUNT - BASE_COUNT - 1  # place of the first even hidden channel
@@ -165,7 +166,7 @@ def first_layer(cells, frame, w1, seen, even, odd, even_hidden, odd_hidden):
 
 
 @native
-def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
+def step(own, queues, most, cells, air, frame, rule, alpha, seen, old, new):
     """Write the next state of the cells to ``new``: ``old`` plus the increment from ``seen``.
 
     ``rule`` is a ``Weights``. ``alpha`` is the bound of |<u'w'>| / TKE, or -1 for no bounds.
@@ -176,8 +177,8 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
     even, odd = np.empty((most, len(w1[0])), dtype), np.empty((most, len(w1[1])), dtype)
     added_even, added_odd = np.empty((most, m), dtype), np.empty((most, n), dtype)
     limit = limits(evens + odds, dtype)
-    for start in range(first, last, most):
-        stop = min(start + most, last)
+    start, stop = block(own, queues, most)
+    while start < stop:
         here, k = cells[start:stop], stop - start
         first_layer(here, frame, w1, seen, even[:k], odd[:k], even_hidden[:k], odd_hidden[:k])
         for i in range(k):
@@ -198,6 +199,7 @@ def step(first, last, most, cells, air, frame, rule, alpha, seen, old, new):
             added = load_parts(frame, cos, sin, added_even, (i, 0), added_odd, (i, 0))
             lanes = load(evens + odds, old, (b, y, x)) + air[start + i] * added
             put(evens + odds, lanes, limit, alpha, new, b, y, x)
+        start, stop = block(own, queues, most)
 
 
 @native

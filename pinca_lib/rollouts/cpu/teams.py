@@ -5,11 +5,12 @@ A rollout uses every core, so only one rollout runs at a time, and BLAS uses a s
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (np.dot calls this BLAS; load it so it is limited)
 import torch
 from threadpoolctl import ThreadpoolController
@@ -31,31 +32,45 @@ class Team:
     def __init__(self, threads: int):
         self.threads, self._helpers = threads, _helpers(max(threads - 1, 1))
 
-    def __call__(self, work: Callable, count: int, *arguments, least: int = 1) -> list:
+    def ends(self, count: int) -> list[int]:
+        """Return the boundaries of equal shares of 0…count, threads + 1 numbers."""
+        return [count * share // self.threads for share in range(self.threads + 1)]
+
+    def __call__(self, work: Callable, count: int, *arguments) -> list:
         """Call ``work(first, last, *arguments)`` for equal shares of 0…count; return all results.
 
-        No share is less than ``least``, unless it is everything. Shares do not depend on timing,
-        so sums over a share are the same to the last bit.
+        The shares do not depend on timing, so sums over a share are the same to the last bit.
         """
-        shares = min(self.threads, max(count // max(least, 1), 1))
-        ends = [count * share // shares for share in range(shares + 1)]
-        others: list[Future] = []
+        ends = self.ends(count)
+        return self.meeting(lambda own, _: work(ends[own], ends[own + 1], *arguments))
+
+    def meeting(self, work: Callable, *arguments) -> list:
+        """Call ``work(own, meeting, *arguments)`` in every thread; return all results.
+
+        ``own`` is the number of the thread. With ``meeting``, threads can wait for each other in
+        ``work_stealing.meet``.
+        """
+        meeting, others = np.zeros(2, np.intp), []
+
+        def part(own: int):
+            try:
+                return work(own, meeting, *arguments)
+            except BaseException as error:
+                meeting[1] = 1  # so that the others do not wait for this thread
+                while isinstance(error, SystemError) and error.__cause__:
+                    error = error.__cause__  # Numba hides an interrupt that arrives in its own code
+                raise error
+
         try:
-            for own in range(1, shares):
-                others.append(self._helpers.submit(work, *ends[own : own + 2], *arguments))
-            return [work(0, ends[1], *arguments), *(other.result() for other in others)]
-        except SystemError as error:
-            raise _cause(error) from None
+            for own in range(1, self.threads):
+                others.append(self._helpers.submit(part, own))
+            return [part(0), *(other.result() for other in others)]
+        except BaseException:  # for example an interrupt, or the system has no further thread
+            _helpers.cache_clear()  # tasks may still be queued for these threads
+            raise
         finally:  # all threads must have stopped before another rollout begins
-            if others:
-                wait(others)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """Return the interrupt that arrived in Numba's own code, which hides it."""
-    while isinstance(error, SystemError) and error.__cause__:
-        error = error.__cause__
-    return error
+            meeting[1] = 1
+            wait(others)
 
 
 @cache
