@@ -16,6 +16,8 @@ from pinca_lib.runs.parameters import PROJECT_ROOT
 DATA = PROJECT_ROOT / "data"
 SPLITS = ("train", "test", "fresh")
 CITIES = [path for split in SPLITS for path in sorted(DATA.glob(f"{split}/*.h5"))]
+FAMILIES = sorted(DATA.glob("families/*/*.h5"))  # no rule is trained on them yet
+FORM_DRAG = {"suburb": 0.3, "isolated": 0.3, "lanes": 0.55}  # smallest share; 0.7 of other kinds
 CELL = 2.0  # m
 
 
@@ -27,7 +29,7 @@ def cases(path: Path):
     with h5py.File(path) as file:
         for case in read_city(path):
             halves = file.get(f"cases/{case.name}/half_averages")
-            assert (halves is None) == (path.parent.name == "train")
+            assert (halves is None) == path.parent.name.startswith("train")
             halves = None if halves is None else halves[:].astype(float)
             yield case.name, case.state.astype(float), case.meta, halves
 
@@ -43,7 +45,7 @@ def central(field: np.ndarray, axis: int) -> np.ndarray:
     return (np.roll(field, -1, axis) - np.roll(field, 1, axis)) / (2 * CELL)
 
 
-@pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CITIES + FAMILIES, ids=lambda path: path.stem)
 def test_an_embedded_city_is_valid_and_keeps_every_bound(path):
     for name, state, meta, _ in cases(path):
         assert meta["channels"] == list(NAMES[WIND_FIELD]), name
@@ -60,7 +62,7 @@ def test_an_embedded_city_is_valid_and_keeps_every_bound(path):
         np.testing.assert_allclose(state[4:6, 0, 0], [np.cos(angle), np.sin(angle)], atol=1e-3)
 
 
-@pytest.mark.parametrize("path", CITIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CITIES + FAMILIES, ids=lambda path: path.stem)
 def test_the_quality_figures_can_be_recomputed_and_are_within_the_limits(path):
     for name, state, meta, halves in cases(path):
         air = state[2] == 1
@@ -73,10 +75,14 @@ def test_the_quality_figures_can_be_recomputed_and_are_within_the_limits(path):
         where = inside(air)
         continuity = np.corrcoef(state[11][where], -divergence[where])[0, 1]
         assert meta["dwdz_divergence_correlation"] == pytest.approx(continuity, abs=2e-3), name
-        assert meta["half_correlation"] >= 0.93
         assert continuity >= 0.85
-        assert meta["form_drag_share"] >= 0.7
-        assert abs(meta["stress_balance"] - 1) <= 0.1
+        assert meta["form_drag_share"] >= FORM_DRAG.get(meta["kind"], 0.7)
+        noise = 1.0 if meta["kind"] == "regular" else max(50 / meta["averaging_time"], 1)
+        assert 1 - meta["half_correlation"] <= 1.01 * noise * 0.07  # the time is rounded
+        if "stress_gap" in meta:
+            assert meta["stress_gap"] <= 0.15
+        else:
+            assert abs(meta["stress_balance"] - 1) <= 1.01 * noise**0.5 * 0.1
 
 
 def test_no_geometry_is_in_two_splits():
@@ -91,7 +97,8 @@ def test_no_geometry_is_in_two_splits():
                 found[spectrum.tobytes()] = path.name
         return found
 
-    found = {split: masks(split) for split in SPLITS}
+    families = [f"families/{split}" for split in ("train", "train_256m", "test")]
+    found = {split: masks(split) for split in (*SPLITS, *families)}
     assert all(found.values())
     for one, other in combinations(found.values(), 2):
         assert not {one[key]: other[key] for key in one.keys() & other.keys()}
