@@ -211,7 +211,6 @@ if p.proposal and weather:
 # %%
 numbers = ", ".join(f"{n}: {kind.name}" for n, kind in enumerate(comfort_criterion.classes))
 meaning = f"class of {comfort_criterion.name} ({numbers})"
-unlike_label = "unlike the training data"
 
 
 def write_rasters(ending, maps, doubts, classes, remarks):
@@ -229,6 +228,7 @@ def write_rasters(ending, maps, doubts, classes, remarks):
 
 # %%
 folder = new_folder(output_path(p.output_dir), "your_place")
+unlike_label = "unlike the training data"
 
 
 def write_files(ending, maps, doubts, classes):
