@@ -366,40 +366,43 @@ def gradients() -> list[dict]:
 
 
 def engine() -> list[dict]:
-    """The compiled loops beside what could take their place, one thread."""
+    """One thread: what could take the place of the loops, beside a pool of threads."""
     labels = {
-        "before": "with work stealing, barriers and a compiled loop over steps",
-        "no lanes": "without vectors of channels",
+        "ours": "the loops as they are",
+        "no lanes": "a pool of threads, without vectors of channels",
         "plain PyTorch": "plain PyTorch",
         "plain PyTorch, torch.compile": "plain PyTorch, `torch.compile`",
         "plain PyTorch, halves": "plain PyTorch, even and odd part apart",
     }
-    return engine_rows(1, labels, [("shipped", "rollout", 1), ("shipped", "rollout", 6),
-                                   ("shipped", "gradient", 6), ("experiment", "rollout", 6),
-                                   ("experiment", "gradient", 6)])  # fmt: skip
+    cases = [("shipped", "rollout", 1, 64), ("shipped", "rollout", 6, 64),
+             ("shipped", "gradient", 6, 64), ("experiment", "rollout", 6, 64),
+             ("experiment", "gradient", 6, 64)]  # fmt: skip
+    return engine_rows(1, labels, cases)
 
 
 def engine_threads() -> list[dict]:
-    """The same for ways to share the work between two threads, on a busy machine."""
+    """Ways to share the work between two threads."""
     labels = {
-        "before": "with work stealing, barriers and a compiled loop over steps",
+        "a pool of threads": "a pool of threads, equal shares",
+        "no stealing": "without work stealing",
         "prange, workqueue": "`prange`, Numba's own threads",
-        "prange, omp": "`prange`, OpenMP",
     }
-    cases = [("shipped", "rollout", 1), ("shipped", "rollout", 6), ("shipped", "gradient", 1)]
+    cases = [("shipped", "rollout", 1, 64), ("shipped", "rollout", 6, 64),
+             ("shipped", "rollout", 6, 128), ("shipped", "rollout", 1, 256),
+             ("shipped", "rollout", 6, 512), ("shipped", "gradient", 6, 64)]  # fmt: skip
     return engine_rows(2, labels, cases)
 
 
 def engine_rows(threads: int, labels: dict[str, str], cases: list[tuple]) -> list[dict]:
-    """Return times relative to the present loops, as median and quartiles, on grids of 64²."""
+    """Return relative times, as median and quartiles."""
     table = read("engine").query("threads == @threads")
-    found = table.set_index(["rules", "what", "batch", "contender"]).sort_index()
+    found = table.set_index(["rules", "what", "batch", "size", "contender"]).sort_index()
     keys = ["times_as_long", "lower_quartile", "upper_quartile"]
     rows = []
     for contender, label in labels.items():
         row = {"times as long": label}
         for case in cases:
-            title = f"{case[0]}, {case[1]}, {case[2]}×64²"
+            title = f"{case[0]}, {case[1]}, {case[2]}×{case[3]}²"
             own = found.loc[[(*case, contender)]] if (*case, contender) in found.index else None
             row[title] = "–"
             if own is not None:
