@@ -9,7 +9,6 @@ A state is a tensor of shape (B, C, H, W), with C = 24 channels by default:
          treats channel 12 as <v'w'>
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -65,7 +64,6 @@ BASE_COUNT = 6  # city and wind: a rule never changes them
 KNOWN_COUNT = 12  # base channels, fields and dwdz: the channels with a physical meaning
 STATE_COUNT = 24  # all channels, including the hidden channels
 FIELD_HEIGHT = 2.0  # m above ground at which the fields lie
-WHOLE, PART = 2**26, 2**22  # numbers: larger data sets are looked at in parts of 16 MB
 
 GEOMETRY = slice(0, 4)  # `city_base` of a city file
 WIND_FIELD = slice(4, KNOWN_COUNT)  # `wind_field` of a city file
@@ -113,21 +111,3 @@ def fresh_states(cases: Tensor, channels: int = STATE_COUNT) -> Tensor:
     states = cases.new_zeros(len(cases), channels, *cases.shape[-2:])
     states[:, BASE] = cases[:, BASE]
     return states
-
-
-def mean_over_cases(function: Callable[..., Tensor], *cases: Tensor) -> Tensor:
-    """Return the mean over cases of a function that is itself a mean over the cases it is given.
-
-    Of a large data set, which may be larger than memory, it is given a part at a time.
-
-    Parameters
-    ----------
-    function : callable
-        Takes as many tensors as are given, of n cases, and returns a tensor.
-    *cases : Tensor of shape (N, …)
-    """
-    count, numbers = len(cases[0]), cases[0].numel()
-    size = count if numbers <= WHOLE else max(1, count * PART // numbers)
-    parts = zip(*(tensor.split(size) for tensor in cases), strict=True)
-    means = [function(*part) * (len(part[0]) / count) for part in parts]
-    return sum(means[1:], means[0])

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED, mean_over_cases
+from pinca_lib.channels import DWDZ, FIELDS, PREDICTED, SPEED
+from pinca_lib.datasets.parts import mean_over_cases
 from pinca_lib.physics import (
     ALPHA,
     Extents,

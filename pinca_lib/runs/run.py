@@ -50,8 +50,9 @@ from pinca_lib.runs.files import (
     write_json,
 )
 from pinca_lib.runs.log import Log
-from pinca_lib.runs.parameters import PARAMETERS, checked, input_path, output_path
+from pinca_lib.runs.parameters import PARAMETERS, output_path
 from pinca_lib.runs.progress import Progress
+from pinca_lib.runs.resuming import folder_to_resume, merged_parameters
 from pinca_lib.runs.tensor_files import load_tensors, save_tensors, size_of
 from pinca_lib.training import SamplePool, SamplePools, Training
 from pinca_lib.training.processes import PROCESSES
@@ -60,12 +61,6 @@ from pinca_lib.writing import written_whole
 CHECKPOINT_EVERY = 50  # iterations; a power cut loses at most this many
 CHECKPOINTS_KEPT = 3
 PATIENCE = 60.0  # s, how long the last checkpoint waits for space on the disk
-# Parameters that may change when a run is resumed.
-FREE_ON_RESUME = {
-    "epochs", "device", "data_dir", "larger_dir", "init_checkpoint", "output_dir", "resume",
-}  # fmt: skip
-# Parameters that were added later, with the values under which a run is as it was before.
-ADDED_LATER = {"gradient_checkpoints": 0, "start_checkpoint": "", "larger_dir": ""}
 
 
 class Run:
@@ -101,9 +96,9 @@ class Run:
         self._lock: FileLock | None = None
         self._config_digest = ""
         if parameters.resume:
-            self._folder = _folder_to_resume(experiment, parameters)
+            self._folder = folder_to_resume(experiment, parameters)
             self._lock_folder()
-            self.parameters = _merged_parameters(self._folder, parameters)
+            self.parameters = merged_parameters(self._folder, parameters)
         for name in ("pool_size", "batch_size"):
             PROCESSES.share(name, getattr(self.parameters, name, 0))
 
@@ -354,9 +349,12 @@ class Run:
     def _check_origin(self, config: dict[str, Any], fingerprint: str) -> None:
         """Check that data and Init-NCA are those of the run."""
         if config.get("data_fingerprint") != fingerprint:
+            given = f"data_dir={self.parameters.data_dir!r}"
+            if larger := getattr(self.parameters, "larger_dir", ""):
+                given += f" or in larger_dir={larger!r}"
             raise InputError(
-                f"{self.folder}: the data in data_dir={self.parameters.data_dir!r} is not what "
-                "this run was trained on; restore it, or start a new run with resume=''"
+                f"{self.folder}: the data in {given} is not what this run was trained on; restore "
+                "it, or start a new run with resume=''"
             )
         if config.get("init_fingerprint") != self.about.get("init_fingerprint"):
             raise InputError(
@@ -419,62 +417,3 @@ def _delete(path: Path) -> None:
     """Delete a file. If another program holds it, the next checkpoint tries again."""
     with suppress(OSError):
         path.unlink()
-
-
-def _folder_to_resume(experiment: str, parameters: SimpleNamespace) -> Path:
-    """Return the folder that ``resume`` names, after checks."""
-    if parameters.resume != "latest":
-        folder = input_path("resume", parameters.resume)
-    else:
-        output_dir = output_path(parameters.output_dir)
-        found = [p for p in output_dir.glob(f"{experiment}_*") if checkpoints(p)]
-        if not found:
-            raise InputError(f"resume='latest': no run of {experiment} in {output_dir}")
-        folder = max(found, key=_begun)
-    config = read_json(folder / "config.json")
-    if config.get("experiment") != experiment:
-        raise InputError(
-            f"{folder}: is a run of {shown(config.get('experiment'))}, not of {experiment}"
-        )
-    if not checkpoints(folder):
-        raise InputError(f"{folder}: cannot be resumed; it has no ca_model_step_<i>.pth")
-    return folder
-
-
-def _begun(folder: Path) -> float:
-    """Return when a run was begun, in s. Names hold the local time, which depends on the place."""
-    path = folder / "config.json"
-    try:
-        return datetime.fromisoformat(read_json(path)["begun"]).timestamp()
-    except (InputError, KeyError, TypeError, ValueError):  # of an older version, or damaged
-        return (path if path.exists() else folder).stat().st_mtime
-
-
-def _merged_parameters(folder: Path, now: SimpleNamespace) -> SimpleNamespace:
-    """Return the run's own parameters, updated by the given ones that are in FREE_ON_RESUME."""
-    path = folder / "config.json"
-    try:
-        found = read_json(path)["parameters"]
-        then = {k: checked(k, v) if k in PARAMETERS else v for k, v in found.items()}
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    missing = sorted(vars(now).keys() - then.keys() - {"given"})
-    if added := {name: ADDED_LATER[name] for name in missing if name in ADDED_LATER}:
-        warnings.warn(f"{path}: of an older version, so it gets {added}", stacklevel=3)
-        then |= added
-    if missing := [name for name in missing if name not in added]:
-        raise InputError(
-            f"{path}: lacks {', '.join(missing)}; it was made by an older version, or damaged; "
-            "start a new run with resume='' (the checkpoints of the old one can still be given as "
-            "init_checkpoint)"
-        )
-    for name in sorted(now.given - FREE_ON_RESUME):
-        if getattr(now, name) != then.get(name):
-            raise InputError(
-                f"parameter {name}={getattr(now, name)!r}: the run to resume ({folder}) has "
-                f"{then.get(name)!r}; leave it out, or start a new run with resume=''"
-            )
-    changed = {name: getattr(now, name) for name in now.given & FREE_ON_RESUME}
-    if not now.given:  # without papermill, an edit of the parameters cell can extend the run
-        changed["epochs"] = max(now.epochs, then["epochs"])
-    return SimpleNamespace(**(then | changed), given=now.given)

@@ -18,8 +18,8 @@ from pinca_lib.channels import (
     TOPO,
     U,
     V,
-    mean_over_cases,
 )
+from pinca_lib.datasets.parts import mean_over_cases
 from pinca_lib.training.pool import SamplePool
 from pinca_lib.training.pools import SamplePools
 from pinca_lib.training.processes import PROCESSES

@@ -9,8 +9,7 @@ import pytest
 import torch
 from small_cities import write_plain_city
 
-from pinca_lib import channels
-from pinca_lib.datasets import cache, dataset as datasets
+from pinca_lib.datasets import cache, dataset as datasets, parts
 from pinca_lib.datasets.dataset import WindDataset, load_dataset
 from pinca_lib.errors import InputError, InputWarning
 from pinca_lib.evaluation import ScaledPhysicsMetrics
@@ -138,6 +137,6 @@ def test_sizes_and_scales_of_a_data_set_in_parts_are_those_of_the_whole(in_memor
         return torch.cat([channel_units(in_memory.states), torch.stack(references)])
 
     whole = found()
-    monkeypatch.setattr(channels, "WHOLE", 0)
-    monkeypatch.setattr(channels, "PART", in_memory.states[:4].numel())
+    monkeypatch.setattr(parts, "WHOLE", 0)
+    monkeypatch.setattr(parts, "PART", in_memory.states[:4].numel())
     torch.testing.assert_close(found(), whole)
