@@ -12,7 +12,8 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import PREDICTED
 from pinca_lib.cities.place import Place, towards
 from pinca_lib.errors import InputError, needed
-from pinca_lib.rollouts.tiles import choose_layout, rollout_in_tiles
+from pinca_lib.rollouts.tiles import rollout_in_tiles
+from pinca_lib.rollouts.tiling import choose_tiling
 
 MEMORY = 6.0  # GB
 
@@ -52,9 +53,9 @@ def town_fields(
     fields = []
     for direction in wind_from:
         base, title = base_of_town(place, direction), f"wind from {direction:g}°"
-        layout = choose_layout(rules, base, steps, memory)
+        tiling = choose_tiling(rules, base, steps, memory)
         where = folder / f"from_{direction:g}"
-        after = rollout_in_tiles(rules, base, steps, where, layout, PREDICTED, title)
+        after = rollout_in_tiles(rules, base, steps, where, tiling, PREDICTED, title)
         fields.append(dask.array.where(air, place.on_site(after), np.float32(np.nan)))
     return place, dask.array.stack(fields)
 

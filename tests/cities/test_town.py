@@ -58,8 +58,8 @@ def test_a_town_is_drawn_part_by_part_as_a_place_is(town, place):
 
 
 def test_the_wind_over_a_town_is_that_over_the_place(town, place, tmp_path, monkeypatch):
-    monkeypatch.setattr("pinca_lib.rollouts.tiles.CHUNK", 32)  # tiles of some chunks at this size
-    monkeypatch.setattr("pinca_lib.rollouts.tiles.BYTES_A_CELL", 60_000)
+    monkeypatch.setattr("pinca_lib.rollouts.tiling.CHUNK", 32)  # tiles of some chunks at this size
+    monkeypatch.setattr("pinca_lib.rollouts.tiling.BYTES_A_CELL", 60_000)
     whole = predict_wind(RULES, place, [240, 90], 4)
     held = places_memory()
     maps = predict_wind(RULES, town, [240, 90], 4, tmp_path, held + 0.9)
