@@ -13,10 +13,10 @@ from random import Random
 import pandas as pd
 import torch
 
-from benchmarks.reliability import cities, crashes, damage, edits, misuse
+from benchmarks.reliability import cities, crashes, damage, edits, misuse, places
 from benchmarks.reliability.training import EVERY, train
 from benchmarks.reliability.trials import Ending, Process
-from pinca_lib import PROJECT_ROOT
+from pinca_lib import PROJECT_ROOT, load_city, load_climate
 
 TABLE = PROJECT_ROOT / "benchmarks" / "tables" / "reliability.csv"
 Trial = Callable[[Random, Path], Ending]
@@ -48,6 +48,11 @@ def kinds(folder: Path) -> Iterator[tuple[str, int, Trial]]:
     yield "damaged city file", 500, cities.damaged_city
     yield "damaged city file of others", 250, cities.foreign_city
     yield "hostile city file", 250, cities.hostile_city
+    for name, count, files, load in (
+        ("damaged file of buildings", 300, places.write_places(folder / "places"), load_city),
+        ("damaged weather file", 100, places.write_climates(folder / "climates"), load_climate),
+    ):
+        yield name, count, partial(places.damaged_file, whole=files, load=load)
     yield "hundred edits of a live rollout", 100, edits.edited_rollout
     yield "hostile parameter", 500, misuse.hostile_parameter
     yield "hostile path", 300, misuse.hostile_path

@@ -104,6 +104,7 @@ def frame(
 def _projected(where: str, bounds: Bounds, given, into, centre) -> Frame:
     """Return the frame of coordinates in a known system."""
     from pyproj import Proj, Transformer
+    from pyproj.exceptions import ProjError
 
     if centre and given.is_geographic and abs(centre[1]) > 90:
         raise InputError(
@@ -111,7 +112,13 @@ def _projected(where: str, bounds: Bounds, given, into, centre) -> Frame:
             f"which {where} is: x (longitude) comes before y (latitude)"
         )
     x, y = centre or ((bounds.west + bounds.east) / 2, (bounds.south + bounds.north) / 2)
-    to_degrees = Transformer.from_crs(given, 4326, always_xy=True)
+    try:
+        to_degrees = Transformer.from_crs(given, 4326, always_xy=True)
+    except ProjError as error:
+        raise InputError(
+            f"{where}: {_name(given)} cannot be turned into longitude and latitude: say crs= with "
+            "the system that its coordinates are in"
+        ) from error
     longitude, latitude = to_degrees.transform(x, y)
     if not (math.isfinite(longitude) and math.isfinite(latitude)):
         raise InputError(

@@ -130,10 +130,9 @@ def _numbered(polygons: np.ndarray, grid: Grid) -> np.ndarray:
 def _described(path: Path, layer: str) -> tuple[str, str, dict]:
     """Return GDAL's name of a file, the layer to read, and what is known of it unread."""
     import pyogrio
-    from pyogrio.errors import DataSourceError
 
-    address = _inside_zip(path) if zipfile.is_zipfile(path) else str(path)
     try:
+        address = _inside_zip(path) if zipfile.is_zipfile(path) else str(path)
         layers = [(str(name), kind) for name, kind in pyogrio.list_layers(address)]
         layer = _chosen(path.name, layers, layer)
         about = pyogrio.read_info(address, layer=layer, force_feature_count=True,
@@ -143,9 +142,9 @@ def _described(path: Path, layer: str) -> tuple[str, str, dict]:
             about["total_bounds"] = (bounds.minx.min(), bounds.miny.min(), bounds.maxx.max(),
                                      bounds.maxy.max())  # fmt: skip
             about["features"] = len(bounds)
-    except (DataSourceError, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # of GDAL, pandas and the archive
         raise unreadable(
             path, error, "file of footprints",
             "expected GeoJSON, GeoPackage, Shapefile or FlatGeobuf: check that it is whole, and "

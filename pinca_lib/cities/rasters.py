@@ -155,7 +155,7 @@ def read_array(path: Path, cell: float) -> Source:
     """Read an array that NumPy saved; see ``array_source``."""
     try:
         heights = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # NumPy parses the header as Python
         raise InputError(f"{path.name}: not a readable .npy file ({first_line(error)})") from error
     if not isinstance(heights, np.ndarray):
         raise InputError(f"{path.name}: holds several arrays; expected one, of building heights")
@@ -173,9 +173,9 @@ def _opened(path: Path):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as file:
                 yield file
+    except InputError:
+        raise
     except (RasterioError, OSError, ValueError, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise unreadable(
             path, cause, "raster",

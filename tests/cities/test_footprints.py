@@ -66,6 +66,16 @@ def test_a_zipped_shapefile_in_a_folder_is_read(tmp_path):
     assert load_city(alone / "town.zip").heights.max() == 30
 
 
+def test_a_damaged_zip_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "town.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("town.geojson", "{}")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))  # the list of what it holds
+    with pytest.raises(InputError, match="town.zip: not a readable file of footprints"):
+        load_city(path)
+
+
 def test_there_are_150_m_of_open_ground_around_the_site(tmp_path):
     place = load_city(written(tmp_path))
     rows, columns = np.nonzero(place.heights)

@@ -54,6 +54,7 @@ def refused(buildings, match: str, **more) -> str:
         ("town.zip", "nonsense", "not a readable file of footprints"),
         ("town.tif", "nonsense", "not a readable raster"),
         ("town.npy", "\x93NUMPY nonsense", "not a readable file|not a readable .npy"),
+        ("town.npy", "\x93NUMPY\x01\x00\x10\x00{'descr': ((((((\n", "not a readable .npy file"),
         ("town.h5", "nonsense", "not a readable file"),
         ("town.city.json", '{"type": "Cit', "not readable JSON"),
         ("town.gml", '<?xml version="1.0"?><core:CityModel/>', "CityGML.*citygml-tools"),
