@@ -518,6 +518,42 @@ def town() -> list[dict]:
     ]
 
 
+def scale() -> list[dict]:
+    """What large grids take: measured times of a cell, multiplied."""
+    tiles = read("town").set_index("task").loc["rollout in tiles"]
+    on_core = tiles["cpu_seconds"] / (tiles["rows"] * tiles["columns"])
+    on_gpu = read("speed_gpu").set_index(["what", "batch", "size"]).loc["both rules", 6, 128]
+    on_gpu = 64 * on_gpu["ms_per_step"] / 1000 / (6 * 128**2)
+    rows = []
+    for what, cells, winds in (
+        ("a town of 20 km × 20 km", 1e8, 1),
+        ("a town of 20 km × 20 km", 1e8, 16),
+        ("a country of 40,000 km²", 1e10, 1),
+        ("a country of 40,000 km²", 1e10, 16),
+    ):
+        hours = cells * winds * on_core / 3600
+        rows.append(
+            {
+                "what": what,
+                "cells": f"{cells:,.0f}",
+                "winds": winds,
+                "core hours": f"{hours:,.1f}" if hours < 10 else f"{hours:,.0f}",
+                "64 cores": duration(hours / 64),
+                "one H200": duration(cells * winds * on_gpu / 3600),
+                "results (GB)": f"{24e-9 * cells * winds:,.0f}",
+            }
+        )
+    return rows
+
+
+def duration(hours: float) -> str:
+    """Return a time in a unit that makes it readable."""
+    for unit, length in (("days", 24), ("h", 1), ("min", 1 / 60)):
+        if hours >= 2 * length:
+            return f"{hours / length:.0f} {unit}"
+    return f"{3600 * hours:.0f} s"
+
+
 def gpu() -> list[dict]:
     """An H200 beside the rule as written on it."""
     names = {
@@ -696,7 +732,7 @@ TABLES = {
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
         engine_threads, iterations, memory,
-        reading, place, town, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
+        reading, place, town, scale, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
         quality, rejected, scores, reliability,
     )
 }  # fmt: skip

@@ -30,7 +30,7 @@ def kinds(folder: Path) -> Iterator[tuple[str, int, Trial]]:
     assert whole.ending(expected.__eq__) is Ending.RIGHT, whole.said.read_text()
     seconds = time.monotonic() - begun
     after = {"expected": expected, "seconds": seconds}
-    yield "killed at a random moment", 60, partial(crashes.kill_at_random, **after)
+    yield "killed at a random moment", 80, partial(crashes.kill_at_random, **after)
     yield "killed at a write or rename", 60, partial(crashes.kill_at_a_write, expected=expected)
     if crashes.can_mount():
         yield "power cut", 60, partial(crashes.cut_power, **after)
