@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from pinca_lib.rollouts.cpu.lanes import clamped, head, joined, load, store, tail, within
+from pinca_lib.rollouts.cpu.lanes import head, joined, load, store, tail
 
 
 def rows(count, dtype):
@@ -46,21 +46,6 @@ def test_vectors_are_split_and_joined(parts):
     expected[1, 1 : parts[1] + 1] = given[0, 1 + parts[0] : -1]
     expected[2, 1:-1] = [*given[1, 1 : parts[0] + 1], *given[2, 1 : parts[1] + 1]]
     np.testing.assert_array_equal(found, expected)
-
-
-def test_limits_hold_on_both_sides_and_nan_is_no_limit():
-    @njit
-    def work(sized, values, limit, found):
-        value, most = load(sized, values, (0,)), load(sized, limit, (0,))
-        store(found, (0,), clamped(value, most))
-        store(found, (1,), within(value, value, most))
-
-    values = np.array([4, -4, 2, 3, -3, np.nan, np.inf, 9, np.inf], "float32")
-    limit = np.array([3, 3, 3, 3, 3, 3, 3, np.nan, np.nan], "float32")
-    found = np.zeros((2, len(values)), "float32")
-    work((0,) * len(values), values, limit, found)
-    np.testing.assert_array_equal(found[0], [3, -3, 2, 3, -3, np.nan, 3, 9, np.inf])
-    np.testing.assert_array_equal(found[1], [0, 0, 2, 0, 0, np.nan, 0, 9, np.inf])
 
 
 def test_places_may_be_any_integers_and_arrays_need_not_be_contiguous():

@@ -1,38 +1,89 @@
-"""Compiled loops over whole grids: the gradient through the filters, and sums over blocks.
+"""Compiled loops over whole grids: sums over blocks, bounds, and the gradient through the filters.
 
 A loop works on rows first to last, where the rows of all samples are numbered consecutively.
-``sized`` has one entry per channel (see ``lanes``).
 """
 
 import numpy as np
 
-from pinca_lib.rollouts.cpu.lanes import load, store, within
+from pinca_lib.automaton.rule import HIDDEN_LIMIT
+from pinca_lib.rollouts.cpu.kernels import HIDDEN, neighbours, put
+from pinca_lib.rollouts.cpu.lanes import load, store
 from pinca_lib.rollouts.cpu.native import native
 
 
 @native
-def perceive_backward(first, last, sized, grad_p, grad):
-    """Add the gradient with respect to perception, ``grad_p``, to that with respect to the state.
+def sum_blocks(first, last, rule, weights, state, blocks):
+    """Write the sums of ``weights`` (B, H, W) times a state over blocks. Rows are of blocks."""
+    _, height, width, channels = state.shape
+    scale, sized, zeros = rule.city.scale, rule.frame.channels, np.zeros(channels, state.dtype)
+    for row in range(first, last):
+        b, i = divmod(row, blocks.shape[1])
+        for j in range(blocks.shape[2]):
+            total = load(sized, zeros, (0,))
+            for y in range(i * scale, min((i + 1) * scale, height)):
+                for x in range(j * scale, min((j + 1) * scale, width)):
+                    total = total + weights[b, y, x] * load(sized, state, (b, y, x))
+            store(blocks, (b, i, j), total)
+
+
+@native
+def add_blocks(first, last, rule, weights, alpha, blocks, old, new):
+    """Write ``old`` plus ``weights`` (B, H, W) times the value of the block, bounded by ``alpha``.
+
+    Cells of weight 0 are not bounded.
+    """
+    _, height, width, _ = old.shape
+    scale, sized = rule.city.scale, rule.frame.channels
+    for row in range(first, last):
+        b, y = divmod(row, height)
+        for j in range(blocks.shape[2]):
+            block = load(sized, blocks, (b, y // scale, j))
+            for x in range(j * scale, min((j + 1) * scale, width)):
+                lanes = load(sized, old, (b, y, x)) + weights[b, y, x] * block
+                put(rule, alpha if weights[b, y, x] != 0 else -1.0, lanes, new, b, y, x)
+
+
+@native
+def cut(first, last, rule, new, grad):
+    """Set the gradient of a hidden channel to zero where ``new`` is at its limit.
+
+    This includes buildings, where it makes no difference to the gradient of any layer.
+    """
+    limit = new.dtype.type(HIDDEN_LIMIT)
+    for row in range(first, last):
+        b, y = divmod(row, new.shape[1])
+        for x in range(new.shape[2]):
+            cell, by_cell = new[b, y, x], grad[b, y, x]
+            by_v = by_cell[rule.v]
+            for c in range(HIDDEN, len(rule.frame.channels)):
+                by_cell[c] = 0 if np.abs(cell[c]) >= limit else by_cell[c]
+            by_cell[rule.v] = by_v
+
+
+@native
+def perceive_backward(first, last, rule, by_seen, grad):
+    """Add the gradient with respect to what the filters see to that with respect to the state.
 
     This is the transpose of the filters. The weighted sums over a column of three cells are
     computed once and used by the cells to their left and right: ``symmetric`` with the same sign,
     ``antisymmetric`` with opposite signs.
     """
     _, height, width, count = grad.shape
+    sized = rule.frame.channels
     symmetric, antisymmetric = np.empty((2, width, count), grad.dtype)
     for row in range(first, last):
         b, y = divmod(row, height)
-        up, down = y - 1 if y > 0 else height - 1, y + 1 if y < height - 1 else 0
+        up, down = neighbours(y, height)
         for x in range(width):
-            slope = column(sized, grad_p, b, up, y, down, x, count)
-            curvature = column(sized, grad_p, b, up, y, down, x, 3 * count)
-            above = load(sized, grad_p, (b, up, x, 2 * count))
-            below = load(sized, grad_p, (b, down, x, 2 * count))
+            slope = column(sized, by_seen, b, up, y, down, x, count)
+            curvature = column(sized, by_seen, b, up, y, down, x, 3 * count)
+            above = load(sized, by_seen, (b, up, x, 2 * count))
+            below = load(sized, by_seen, (b, down, x, 2 * count))
             store(antisymmetric, (x,), slope)
             store(symmetric, (x,), curvature + above - below)
         for x in range(width):
-            left, right = x - 1 if x > 0 else width - 1, x + 1 if x < width - 1 else 0
-            own = load(sized, grad_p, (b, y, x)) - 16 * load(sized, grad_p, (b, y, x, 3 * count))
+            left, right = neighbours(x, width)
+            own = load(sized, by_seen, (b, y, x)) - 16 * load(sized, by_seen, (b, y, x, 3 * count))
             even = load(sized, symmetric, (left,)) + 2 * load(sized, symmetric, (x,))
             even = even + load(sized, symmetric, (right,))
             odd = load(sized, antisymmetric, (left,)) - load(sized, antisymmetric, (right,))
@@ -40,46 +91,7 @@ def perceive_backward(first, last, sized, grad_p, grad):
 
 
 @native
-def column(sized, grad_p, b, up, y, down, x, at):
+def column(sized, by_seen, b, up, y, down, x, at):
     """Return the sum over three cells in a column, with weights 1, 2, 1, of channels ``at`` on."""
-    above, own = load(sized, grad_p, (b, up, x, at)), load(sized, grad_p, (b, y, x, at))
-    return above + 2 * own + load(sized, grad_p, (b, down, x, at))
-
-
-@native
-def cut(first, last, sized, limit, new, grad):
-    """Set the gradient to zero where ``new`` is at the limit of a channel (see ``kernels.limits``).
-
-    This includes buildings, where it makes no difference to the gradient of any layer.
-    """
-    _, height, width, _ = new.shape
-    limits = load(sized, limit, (0,))
-    for row in range(first, last):
-        b, y = divmod(row, height)
-        for x in range(width):
-            gradient, value = load(sized, grad, (b, y, x)), load(sized, new, (b, y, x))
-            store(grad, (b, y, x), within(gradient, value, limits))
-
-
-@native
-def sum_blocks(first, last, scale, sized, weights, cells, blocks):
-    """Write the sums of ``weights`` times ``cells`` over blocks. The rows are rows of blocks."""
-    _, height, width, channels = cells.shape
-    _, rows, columns, _ = blocks.shape
-    zeros = np.zeros(channels, cells.dtype)
-    for row in range(first, last):
-        b, i = divmod(row, rows)
-        for j in range(columns):
-            total = load(sized, zeros, (0,))
-            for y in range(i * scale, min((i + 1) * scale, height)):
-                for x in range(j * scale, min((j + 1) * scale, width)):
-                    total = total + weights[b, y, x] * load(sized, cells, (b, y, x))
-            store(blocks, (b, i, j), total)
-
-
-@native
-def copy(first, last, old, new):
-    """Copy rows of one state to another."""
-    for row in range(first, last):
-        b, y = divmod(row, old.shape[1])
-        new[b, y] = old[b, y]
+    above, own = load(sized, by_seen, (b, up, x, at)), load(sized, by_seen, (b, y, x, at))
+    return above + 2 * own + load(sized, by_seen, (b, down, x, at))

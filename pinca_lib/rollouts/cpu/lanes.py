@@ -116,34 +116,6 @@ def _shuffled(builder, one, other, which, count=1):
     return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(INT, len(mask)), mask))
 
 
-@intrinsic
-def clamped(typing, lanes, limit):
-    """Return lanes clamped to -limit…limit. NaN stays NaN, and a limit of NaN is no limit."""
-
-    def code(context, builder, signature, arguments):
-        value, most = arguments
-        least = builder.fneg(most)
-        value = builder.select(builder.fcmp_ordered("<", value, least), least, value)
-        return builder.select(builder.fcmp_ordered(">", value, most), most, value)
-
-    return lanes(lanes, lanes), code
-
-
-@intrinsic
-def within(typing, lanes, value, limit):
-    """Return lanes, set to zero where |value| >= limit. NaN as in ``clamped``."""
-
-    def code(context, builder, signature, arguments):
-        kept, value, most = arguments
-        is_within = builder.and_(
-            builder.fcmp_unordered("<", value, most),
-            builder.fcmp_unordered(">", value, builder.fneg(most)),
-        )
-        return builder.select(is_within, kept, ir.Constant(kept.type, [0.0] * kept.type.count))
-
-    return lanes(lanes, lanes, lanes), code
-
-
 def _define(operation, instruction: str) -> None:
     """Teach Numba an operation on two vectors, or on a number and a vector."""
 

@@ -15,6 +15,8 @@ import scipy.linalg.cython_blas  # noqa: F401  (np.dot calls this BLAS; load it 
 import torch
 from threadpoolctl import ThreadpoolController
 
+from pinca_lib.rollouts.cpu.barriers import FAILED, Member, share
+
 _rollouts = Lock()
 
 
@@ -32,31 +34,25 @@ class Team:
     def __init__(self, threads: int):
         self.threads, self._helpers = threads, _helpers(max(threads - 1, 1))
 
-    def ends(self, count: int) -> list[int]:
-        """Return the boundaries of equal shares of 0…count, threads + 1 numbers."""
-        return [count * share // self.threads for share in range(self.threads + 1)]
-
     def __call__(self, work: Callable, count: int, *arguments) -> list:
         """Call ``work(first, last, *arguments)`` for equal shares of 0…count; return all results.
 
         The shares do not depend on timing, so sums over a share are the same to the last bit.
         """
-        ends = self.ends(count)
-        return self.meeting(lambda own, _: work(ends[own], ends[own + 1], *arguments))
+        return self.meeting(lambda member: work(*share(member, count), *arguments))
 
     def meeting(self, work: Callable, *arguments) -> list:
-        """Call ``work(own, meeting, *arguments)`` in every thread; return all results.
+        """Call ``work(member, *arguments)`` in every thread; return all results.
 
-        ``own`` is the number of the thread. With ``meeting``, threads can wait for each other in
-        ``work_stealing.meet``.
+        With ``member``, threads can wait for each other in ``barriers.meet``.
         """
         meeting, others = np.zeros(2, np.intp), []
 
         def part(own: int):
             try:
-                return work(own, meeting, *arguments)
+                return work(Member(own, self.threads, meeting), *arguments)
             except BaseException as error:
-                meeting[1] = 1  # so that the others do not wait for this thread
+                meeting[FAILED] = True  # so that the others do not wait for this thread
                 while isinstance(error, SystemError) and error.__cause__:
                     error = error.__cause__  # Numba hides an interrupt that arrives in its own code
                 raise error
@@ -69,7 +65,7 @@ class Team:
             _helpers.cache_clear()  # tasks may still be queued for these threads
             raise
         finally:  # all threads must have stopped before another rollout begins
-            meeting[1] = 1
+            meeting[FAILED] = True
             wait(others)
 
 

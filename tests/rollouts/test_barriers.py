@@ -1,6 +1,8 @@
-"""Work stealing and barriers in compiled code."""
+"""Barriers in compiled code."""
 
 import faulthandler
+import os
+import time
 from threading import Thread
 
 import numpy as np
@@ -11,35 +13,21 @@ from numba import njit
 from benchmarks.contenders import both_rules, random_rule, random_state
 from pinca_lib.rollouts import rollout
 from pinca_lib.rollouts.cpu import compiled, teams
-from pinca_lib.rollouts.cpu.work_stealing import block, meet
+from pinca_lib.rollouts.cpu.barriers import meet, share
 
 _compiled = njit(nogil=True)
 
 
 @_compiled
-def count(own, meeting, queues, most, taken):
-    """Count how often each cell is taken."""
-    meet(meeting, len(queues[1]))  # otherwise the first thread might do all the work
-    start, stop = block(own, queues, most)
-    while start < stop:
-        taken[start:stop] += 1
-        start, stop = block(own, queues, most)
-
-
-@_compiled
-def follow(own, meeting, times, latest):
+def follow(member, times, latest):
     """Count how often another thread is behind or ahead after a barrier."""
     off = 0
     for i in range(times):
-        latest[own] = i
-        meet(meeting, len(latest))
+        latest[member.own] = i
+        meet(member)
         off += (latest != i).sum()
-        meet(meeting, len(latest))
+        meet(member)
     return off
-
-
-def queues_of(ends):
-    return np.array([0, *ends[:-1]], np.intp), np.array(ends, np.intp)
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +44,9 @@ def team(monkeypatch):
         yield team
 
 
-def test_each_cell_is_taken_exactly_once(team):
-    taken = np.zeros(300_000, np.int8)
-    team.meeting(count, queues_of([50_000, 50_000, 50_003, 300_000]), 7, taken)
-    assert (taken == 1).all()
-
-
-def test_a_thread_takes_its_own_share_first_and_then_those_of_others():
-    queues, found = queues_of([5, 8, 10]), []
-    while (taken := block(1, queues, 2))[1]:
-        found.append(taken)
-    assert found == [(5, 7), (7, 8), (8, 10), (0, 2), (2, 4), (4, 5)]
+def test_shares_are_equal_and_leave_nothing_out(team):
+    shares = team.meeting(lambda member: share(member, 10))
+    assert shares == [(0, 2), (2, 5), (5, 7), (7, 10)]
 
 
 def test_no_thread_passes_a_barrier_before_all_have_arrived(team):
@@ -74,12 +54,24 @@ def test_no_thread_passes_a_barrier_before_all_have_arrived(team):
     assert team.meeting(follow, 3000, latest) == [0] * 4
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot sleep for some microseconds")
+def test_a_thread_that_waits_for_long_sleeps(team):
+    def work(member):
+        if member.own == 0:
+            time.sleep(0.3)
+        start = time.thread_time()
+        meet(member)
+        return time.thread_time() - start
+
+    assert max(team.meeting(work)) < 0.1
+
+
 @pytest.mark.parametrize("failing", [0, 3])
 def test_if_one_thread_fails_the_others_stop_waiting(team, failing):
-    def work(own, meeting):
-        if own == failing:
+    def work(member):
+        if member.own == failing:
             raise ArithmeticError
-        meet(meeting, 4)
+        meet(member)
 
     with pytest.raises(ArithmeticError):
         team.meeting(work)
@@ -96,22 +88,19 @@ def test_if_a_thread_cannot_start_nobody_waits_and_the_next_team_works(monkeypat
         started.append(thread)
         start(thread)
 
-    def work(own, meeting):
-        meet(meeting, 4)
-
     with teams.gathered() as team, monkeypatch.context() as patch:
         patch.setattr(Thread, "start", start_one)
         with pytest.raises(RuntimeError, match="no thread"):
-            team.meeting(work)
+            team.meeting(meet)
     for _ in range(2):
         with teams.gathered() as team:
-            team.meeting(work)
+            team.meeting(meet)
 
 
 @pytest.mark.parametrize(
     "rules", [[random_rule(0)], both_rules()[::-1], [random_rule(0), *both_rules()]]
 )
-def test_work_stealing_and_the_number_of_calls_change_no_bit(rules, monkeypatch):
+def test_neither_timing_nor_the_number_of_calls_changes_a_bit(rules, monkeypatch):
     state = random_state(2, 40, 0.3)
     expected = rollout(rules, state, 5)
     monkeypatch.setattr(compiled, "CELLS_AT_ONCE", 2 * 40 * 40 * 3)

@@ -1,0 +1,66 @@
+"""Barriers for threads in compiled code.
+
+Waking a thread that waits in Python takes longer than a step of a small city. So a waiting thread
+looks again and again whether the others have arrived, and lets other threads run between two looks.
+If that takes long, another program has the core that one of them needs: then it sleeps.
+"""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from pinca_lib.rollouts.cpu.native import native
+
+LOOKS = 50  # before a thread sleeps: some tens of µs
+# Functions of the system, which the compiler finds by their names. Windows cannot sleep for less
+# than 1 ms, and mostly takes 16; with 0 it lets others run, as before.
+PAUSE = 0 if os.name == "nt" else 20  # µs
+_sleep = types.ExternalFunction("Sleep" if os.name == "nt" else "usleep", types.void(types.uint32))
+_give_way = types.ExternalFunction(
+    "SwitchToThread" if os.name == "nt" else "sched_yield", types.int32()
+)
+
+ARRIVALS, FAILED = range(2)
+
+
+class Member(NamedTuple):
+    """A thread of a team."""
+
+    own: int  # its number
+    threads: int  # their number
+    meeting: np.ndarray  # (2,), the same for all: arrivals at barriers so far; 1 if a thread failed
+
+
+@native
+def share(member, count):
+    """Return where the share of a thread in 0…count begins and ends."""
+    return count * member.own // member.threads, count * (member.own + 1) // member.threads
+
+
+@native
+def meet(member):
+    """Wait until all threads have arrived here, or one has failed: results are meaningless then."""
+    meeting, threads = member.meeting, member.threads
+    awaited = (_added(meeting, ARRIVALS, 1) // threads + 1) * threads
+    looks = 0
+    while _added(meeting, ARRIVALS, 0) < awaited and _added(meeting, FAILED, 0) == 0:
+        looks += 1
+        if looks < LOOKS:
+            _give_way()
+        else:
+            _sleep(PAUSE)
+
+
+@intrinsic
+def _added(typing, numbers, which, count):
+    """Add to one element of an array atomically, and return its previous value."""
+
+    def code(context, builder, signature, arguments):
+        numbers, which, count = arguments
+        first = context.make_array(signature.args[0])(context, builder, numbers).data
+        return builder.atomic_rmw("add", builder.gep(first, [which]), count, "seq_cst")
+
+    return types.intp(types.Array(types.intp, 1, "C"), types.intp, types.intp), code
