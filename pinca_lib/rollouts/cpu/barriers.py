@@ -14,7 +14,7 @@ from numba.extending import intrinsic
 
 from pinca_lib.rollouts.cpu.native import native
 
-LOOKS = 50  # before a thread sleeps: some tens of µs
+LOOKS = 1000  # before a thread sleeps: some hundred µs
 # Functions of the system, which the compiler finds by their names. Windows cannot sleep for less
 # than 1 ms, and mostly takes 16; with 0 it lets others run, as before.
 PAUSE = 0 if os.name == "nt" else 20  # µs

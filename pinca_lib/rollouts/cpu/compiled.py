@@ -78,8 +78,12 @@ class _Advance(torch.autograd.Function):
     def forward(ctx, dynamic, rules, steps, recorded, *layers):
         order = _order(dynamic)
         applications = steps * len(rules)
-        first = dynamic.numpy()[..., order]
-        states = np.repeat(first[None], applications + 1 if recorded else 2, axis=0)
+        shape = (applications + 1 if recorded else 2, *dynamic.shape)
+        states = np.empty(shape, dynamic.numpy().dtype)
+        states[0] = dynamic.numpy()[..., order]
+        # Buildings must be in a state before a rule writes its air; one on coarse cells writes all.
+        if recorded or rules[0].city.scale == 1:
+            states[1:] = states[0]
         with gathered() as team:
             _march(team, rules, applications, states)
         ctx.rules = rules
