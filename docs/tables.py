@@ -468,6 +468,19 @@ def place() -> list[dict]:
     ]
 
 
+def felt() -> list[dict]:
+    """The first picture, the viewer and the trainings, as people feel them."""
+    compiling = {"empty": ", while the loops are compiled", "filled": ""}
+    return [
+        {
+            "task": row["task"] + compiling[row["cache"]],
+            "time or pace": f"{number(row['value'], 1)} {row['unit']}",
+            "peak memory (GB)": number(row["peak_gb"], 1),
+        }
+        for _, row in read("felt").iterrows()
+    ]
+
+
 def sweep() -> list[dict]:
     """Trainings on a Dask cluster beside a plain loop."""
     table = read("sweep").set_index("what")
@@ -732,8 +745,8 @@ TABLES = {
         medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
         engine_threads, iterations, memory,
-        reading, place, town, scale, sweep, starts, gpu, measured, wind_tunnel, wind_tunnel_layers, cases,
-        quality, rejected, scores, reliability,
+        reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
+        wind_tunnel_layers, cases, quality, rejected, scores, reliability,
     )
 }  # fmt: skip
 
