@@ -657,6 +657,27 @@ def tunnel_rows(*layers: str) -> list[dict]:
 
 
 @cache
+def cells() -> list[dict]:
+    """A dense crop on finer cells."""
+    labels = {
+        "cell_1": "cells of 1 m",
+        "data": "cells of 2 m, as the data",
+        "reynolds_2000": "cells of 2 m, four times the Reynolds number",
+    }
+    return [
+        {
+            "setting": labels[row["setting"]],
+            "mean speed / u_τ": number(row["speed"]),
+            "in cells at walls": number(row["speed_at_walls"]),
+            "TKE / u_τ²": number(row["tke"]),
+            "pressure's share of the drag": percent(row["form_drag_share"]),
+            "r of speed": number(row["r_speed"]),
+            "difference in (u, v)": number(row["relative_l2_wind"]),
+        }
+        for _, row in read("data/make/cells.csv").iterrows()
+    ]
+
+
 def city_files() -> list[dict]:
     """Return the ``meta`` of every embedded case."""
     return runpy.run_path(str(ROOT / "data" / "make" / "describe.py"))["read_cases"](ROOT / "data")
@@ -746,7 +767,7 @@ TABLES = {
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
         engine_threads, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
-        wind_tunnel_layers, cases, quality, rejected, scores, reliability,
+        wind_tunnel_layers, cells, cases, quality, rejected, scores, reliability,
     )
 }  # fmt: skip
 
