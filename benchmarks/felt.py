@@ -23,7 +23,9 @@ from benchmarks import TABLES
 
 STEPS = 64  # of the first picture
 FRAMES, ITERATIONS = 60, 20  # that are timed
-DATA, WEIGHTS = Path("data"), Path("data", "pretrained")
+WARM_UP = 3  # iterations before
+DATA = Path(__file__).parents[1] / "data"
+WEIGHTS = DATA / "pretrained"
 
 
 def first_picture() -> float:
@@ -100,9 +102,8 @@ def iterations(trains_pi_nca: bool) -> float:
     metrics = ScaledPhysicsMetrics(pool.targets, pool.extents)
     loss = PILoss("relative", ALPHA, 1.0, 10.0, 1.0, 50.0) if trains_pi_nca else None
     init_loss = InitLoss("relative", 1.0)
-    warm_up = 3
-    for iteration in range(warm_up + ITERATIONS):
-        if iteration == warm_up:
+    for iteration in range(WARM_UP + ITERATIONS):
+        if iteration == WARM_UP:
             start = time.perf_counter()
         batch = pool.sample(6, 1, 1)
         steps = training.draw_steps(16, 32)

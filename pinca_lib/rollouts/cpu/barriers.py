@@ -15,9 +15,9 @@ from numba.extending import intrinsic
 from pinca_lib.rollouts.cpu.native import native
 
 LOOKS = 1000  # before a thread sleeps: some hundred µs
-# Functions of the system, which the compiler finds by their names. Windows cannot sleep for less
-# than 1 ms, and mostly takes 16; with 0 it lets others run, as before.
+# Windows cannot sleep for less than 1 ms, and often takes 16: with 0 it only lets others run.
 PAUSE = 0 if os.name == "nt" else 20  # µs
+# Functions of the system, which the compiler finds by their names.
 _sleep = types.ExternalFunction("Sleep" if os.name == "nt" else "usleep", types.void(types.uint32))
 _give_way = types.ExternalFunction(
     "SwitchToThread" if os.name == "nt" else "sched_yield", types.int32()
@@ -56,7 +56,7 @@ def meet(member):
 
 @intrinsic
 def _added(typing, numbers, which, count):
-    """Add to one element of an array atomically, and return its previous value."""
+    """Add to one element of an array atomically, and return its previous value. Adding 0 reads."""
 
     def code(context, builder, signature, arguments):
         numbers, which, count = arguments

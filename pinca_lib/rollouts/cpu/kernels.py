@@ -101,10 +101,8 @@ def store_parts(frame, b, lanes, parts, i, at_even, at_odd):
 def load_parts(frame, b, parts, i, at_even, at_odd):
     """Load channels from row i, each part from its column on, and rotate them to the grid."""
     cos, sin = frame.wind[b, 0], frame.wind[b, 1]
-    even, odd = (
-        load(frame.evens, parts.even, (i, at_even)),
-        load(frame.odds, parts.odd, (i, at_odd)),
-    )
+    even = load(frame.evens, parts.even, (i, at_even))
+    odd = load(frame.odds, parts.odd, (i, at_odd))
     x, y = rotated(cos, sin, head(even, frame.vectors), head(odd, frame.vectors))
     return joined(joined(x, tail(even, frame.vectors)), joined(y, tail(odd, frame.vectors)))
 

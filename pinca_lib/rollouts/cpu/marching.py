@@ -25,7 +25,8 @@ def march(member, first, last, rules, states):
     rules : tuple of Rule
         All have the same types, so that the compiler can index the tuple.
     states : ndarray of shape (S, B, H, W, D)
-        Dynamic channels of S states. State 0 is the initial one; the others have its buildings.
+        Dynamic channels of S states. State 0 is the initial one. A rule of scale 1 writes only air,
+        so the buildings must be in what it writes to.
     """
     for i in range(first, last):
         old, new = states[i % len(states)], states[(i + 1) % len(states)]
