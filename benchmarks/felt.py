@@ -64,6 +64,8 @@ def frames(cells: int, steps: int) -> float:
         viewer.controls.play.value = True
         while len(times) <= FRAMES + FRAMES // 2:
             time.sleep(0.1)
+            if viewer.loop.error:
+                raise RuntimeError(viewer.loop.error)
         viewer.close()
         viewer.loop.thread.join()
     return FRAMES / (times[FRAMES + FRAMES // 2] - times[FRAMES // 2])

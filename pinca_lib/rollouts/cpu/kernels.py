@@ -74,7 +74,7 @@ class Rule(NamedTuple):
     w2: Parts  # (hidden, M) and (hidden, N)
     constant: np.ndarray  # (1 or 2, A, hidden): what base channels and bias add to e and o
     alpha: float  # bound of |<u'w'>| / TKE; -1 for a rule without bounds
-    v: int  # place of the first odd channel
+    v: int  # place of V
     most: int  # largest number of cells to compute at a time
     means: np.ndarray  # (B, h, w, D): room for the means of blocks; empty at scale 1
     zeros: np.ndarray  # the same, of zeros

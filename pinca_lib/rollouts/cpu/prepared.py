@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pinca_lib.automaton import ACROSS, CA, FILTERS, even_and_odd, heading
-from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS
+from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS, V
 from pinca_lib.rollouts.cpu import kernels
 from pinca_lib.rollouts.cpu.kernels import City, Frame, Parts, Rule
 from pinca_lib.rollouts.cpu.teams import gathered
@@ -119,7 +119,7 @@ def prepared_rule(city: City, rule: CA) -> tuple[Rule, Layers]:
         w2=Parts(w2_even, w2_odd),
         constant=_constant(city, Parts(base_even, base_odd), bias),
         alpha=-1.0 if rule.alpha is None else float(rule.alpha),
-        v=len(even_and_odd(rule.channels, DYNAMIC)[0]),
+        v=(evens + odds).index(V),
         most=max(BLOCK // len(bias), 1),
         means=means,
         zeros=zeros,
