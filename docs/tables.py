@@ -517,14 +517,14 @@ def starts() -> list[dict]:
 def town() -> list[dict]:
     """A rollout in tiles beside one in memory."""
     table = read("town")
-    used = table["cpu_seconds"] / (table["rows"] * table["columns"])
+    took = 1e6 * table["seconds"] / (table["rows"] * table["columns"])
     return [
         {
             "task": row["task"],
-            "cells": f"{row['rows']} × {row['columns']}",
+            "cells": f"{row['rows']:,} × {row['columns']:,}",
             "time (s)": f"{row['seconds']:.0f}",
-            "core time (µs a cell)": number(1e6 * used[n], 1),
-            "beside the first": number(used[n] / used[0], 2),
+            "µs a cell": number(took[n], 1),
+            "beside the first": number(took[n] / took[0], 2),
             "peak memory (GB)": number(row["peak_gb"], 1),
         }
         for n, row in table.iterrows()

@@ -5,10 +5,12 @@ looks again and again whether the others have arrived, and lets other threads ru
 If that takes long, another program has the core that one of them needs: then it sleeps.
 """
 
+import ctypes
 import os
 from typing import NamedTuple
 
 import numpy as np
+from llvmlite import binding
 from numba import types
 from numba.extending import intrinsic
 
@@ -17,11 +19,21 @@ from pinca_lib.rollouts.cpu.native import native
 LOOKS = 1000  # before a thread sleeps: some hundred µs
 # Windows cannot sleep for less than 1 ms, and often takes 16: with 0 it only lets others run.
 PAUSE = 0 if os.name == "nt" else 20  # µs
-# Functions of the system, which the compiler finds by their names.
-_sleep = types.ExternalFunction("Sleep" if os.name == "nt" else "usleep", types.void(types.uint32))
-_give_way = types.ExternalFunction(
-    "SwitchToThread" if os.name == "nt" else "sched_yield", types.int32()
-)
+
+
+def _of_system(name: str, signature: types.Type) -> types.ExternalFunction:
+    """Return a function of the system for compiled code.
+
+    It is looked up here, since LLVM would end the process if it were missing.
+    """
+    system = ctypes.WinDLL("kernel32") if os.name == "nt" else ctypes.CDLL(None)
+    address = ctypes.cast(getattr(system, name), ctypes.c_void_p).value
+    binding.add_symbol(f"pinca_lib_{name}", address)
+    return types.ExternalFunction(f"pinca_lib_{name}", signature)
+
+
+_sleep = _of_system("Sleep" if os.name == "nt" else "usleep", types.void(types.uint32))
+_give_way = _of_system("SwitchToThread" if os.name == "nt" else "sched_yield", types.int32())
 
 ARRIVALS, FAILED = range(2)
 
