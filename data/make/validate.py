@@ -10,14 +10,11 @@ Usage
 -----
 python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H 2H] [--gpu]
 
-With ``--crop NAME``, a training case of the families (`families.py`) is simulated instead, with the
-settings ``data``, ``reynolds_2000`` and ``cell_1``: what finer cells change in narrow lanes.
-
 The result of `simulate.Solver.run` for each case is written to ``<setting>_<variant>_<angle>.npz``;
 for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
 with the same command: existing cases are skipped, and the state of an unfinished one is stored
 every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared with the
-measurements, and ``validation.csv`` is written next to this script; for crops, ``cells.csv``.
+measurements, and ``validation.csv`` is written next to this script.
 
 The scores are those of `pinca_lib.evaluation.measured`, so ``--score`` needs the project's own
 environment. ``factor`` scales simulated speeds in units of u_tau.
@@ -27,17 +24,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import families
 import numpy as np
 import pandas
 from fields import MOMENTS
-from layouts import CELL
-from scipy import ndimage
-from simulate import Numerics, Solver, fetch_wheel
+from simulate import Numerics, Solver
 
 CUBE = 20.0  # side of a cube, and width of a street, m
 ANGLES = (0.0, 22.5, 45.0)  # wind directions of the tunnel, degrees from +x towards -y
@@ -101,7 +94,7 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
 
     cases = {case.name: case for case in measured_cases(measured)}
     rows = []
-    for file in sorted(set(folder.glob("*.npz")) - set(folder.glob("*-*.npz"))):
+    for file in sorted(folder.glob("*.npz")):
         name, variant, angle = file.stem.rsplit("_", 2)
         domain, cell = SETTINGS[name].domain, SETTINGS[name].numerics.cell
         case = cases[f"AIJ C, {variant}, {float(angle):g}°"]
@@ -119,67 +112,6 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
     return pandas.DataFrame(rows).round(3)
 
 
-def simulate_crop(name: str, setting: str, file: Path, gpu: bool) -> None:
-    """Simulate a case of the families with other numerics than it was made with."""
-    work = file.parent.parent
-    work.mkdir(parents=True, exist_ok=True)
-    case = next(c for c in families.cases(fetch_wheel(work), work) if c.name == name)
-    numerics = replace(SETTINGS[setting].numerics, lid=case.lid)
-    times = round(CELL / numerics.cell)
-    heights = np.kron(case.layout.heights * times, np.ones((times, times), int))
-    solver = Solver(heights.shape[::-1], numerics, gpu)
-    seed, state = zlib.crc32(name.encode()), file.with_suffix(".state")
-    raw = solver.run(
-        heights, case.degrees, seed, case.spin_up, case.averaging, None if gpu else state
-    )
-    write(file, raw | {"heights": case.layout.heights})
-
-
-def score_crops(folder: Path) -> pandas.DataFrame:
-    """Compare simulations of the same crop with that on the finest cells, on cells of 2 m."""
-    rows = []
-    for name in sorted({file.stem.partition("-")[2] for file in folder.glob("*-*.npz")}):
-        planes = {}
-        for setting in ("cell_1", "data", "reynolds_2000"):
-            if not (file := folder / f"{setting}-{name}.npz").exists():
-                continue
-            with np.load(file) as raw:
-                moments, u_tau = raw["moments"].mean(axis=(0, 1)), float(raw["u_tau"])
-                heights, drag = raw["heights"], float(raw["form_drag_share"])
-            u, v, w, speed, uu, vv, ww, _ = moments
-            tke = (uu - u * u + vv - v * v + ww - w * w) / 2
-            fine = np.stack([u / u_tau, v / u_tau, speed / u_tau, tke / u_tau**2])
-            times = fine.shape[-1] // heights.shape[-1]
-            shape = (4, heights.shape[0], times, heights.shape[1], times)
-            planes[setting] = fine.reshape(shape).mean(axis=(2, 4))[:, heights == 0]
-            tiled = ndimage.distance_transform_edt(np.tile(heights == 0, (3, 3)))
-            middle = tuple(slice(n, 2 * n) for n in heights.shape)
-            at_wall = (tiled[middle] == 1)[heights == 0]
-            flow, best = planes[setting], planes["cell_1"]
-            apart = np.linalg.norm((flow - best)[:2]) / np.linalg.norm(best[:2])
-            rows.append(
-                {
-                    "case": name,
-                    "setting": setting,
-                    "speed": flow[2].mean(),
-                    "speed_at_walls": flow[2][at_wall].mean(),
-                    "tke": flow[3].mean(),
-                    "form_drag_share": drag,
-                    "r_speed": np.corrcoef(flow[2], best[2])[0, 1],
-                    "relative_l2_wind": apart,
-                }
-            )
-    return pandas.DataFrame(rows).round(3)
-
-
-def write(file: Path, raw: dict) -> None:
-    """Write a result, as a whole."""
-    partial = file.with_suffix(".part.npz")
-    np.savez_compressed(partial, **raw)
-    os.replace(partial, file)
-    print(f"{file.name}: {float(raw['wall_seconds']):.0f} s", flush=True)
-
-
 def main() -> None:
     """Run the command: simulate the missing cases, or score those that exist."""
     parser = argparse.ArgumentParser(description="Simulate case C of the AIJ.")
@@ -187,7 +119,6 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--angles", nargs="+", type=float, choices=ANGLES, default=list(ANGLES))
-    parser.add_argument("--crop", help="a case of the families in place of the wind tunnel's")
     parser.add_argument("--gpu", action="store_true", help="simulate on a CUDA GPU (needs cupy)")
     parser.add_argument(
         "--score", action="store_true", help="score the existing cases, simulate nothing"
@@ -198,17 +129,8 @@ def main() -> None:
         table = score_all(options.out, here.parent / "measured")
         table.to_csv(here / "validation.csv", index=False)
         print(table.to_string(index=False))
-        crops = score_crops(options.out)
-        crops.to_csv(here / "cells.csv", index=False)
-        print(crops.to_string(index=False))
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.crop:
-        for name in ("data", "reynolds_2000", "cell_1"):
-            file = options.out / f"{name}-{options.crop}.npz"
-            if not file.exists():
-                simulate_crop(options.crop, name, file, options.gpu)
-        return
     for name in options.settings:
         setting, solver = SETTINGS[name], None
         cell = setting.numerics.cell
@@ -225,7 +147,10 @@ def main() -> None:
                 except FloatingPointError as error:
                     file.with_suffix(".txt").write_text(f"diverged: {error}\n")
                     continue
-                write(file, raw)
+                partial = file.with_suffix(".part.npz")
+                np.savez_compressed(partial, **raw)
+                os.replace(partial, file)
+                print(f"{file.name}: {float(raw['wall_seconds']):.0f} s", flush=True)
 
 
 if __name__ == "__main__":
