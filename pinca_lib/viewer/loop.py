@@ -4,6 +4,7 @@ Each frame is sent when the browser has drawn the one before. So frames never qu
 stays free for other cells, and the rollout pauses if the page is not visible.
 """
 
+import atexit
 import time
 from collections import deque
 from collections.abc import Callable
@@ -56,6 +57,7 @@ class Loop:
         """Start, or go on with a new page, which never saw the frame that was sent before."""
         if self.thread.ident is None:
             self.thread.start()
+            atexit.register(self._finish)
         self.drawn.set()
 
     def close(self) -> None:
@@ -63,6 +65,11 @@ class Loop:
         self.closed = True
         self.awake.set()
         self.drawn.set()
+
+    def _finish(self) -> None:
+        """Wait for the thread: Python aborts if it ends in the middle of compiled code."""
+        self.close()
+        self.thread.join(PATIENCE)
 
     def ask(self, act: Callable[[], None]) -> None:
         """Have something done before the next frame."""
@@ -89,6 +96,7 @@ class Loop:
             self.awake.wait()
             self.awake.clear()
             if self.closed:
+                atexit.unregister(self._finish)
                 return
             began = time.monotonic()
             while self.requests:

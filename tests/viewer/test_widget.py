@@ -1,6 +1,8 @@
 """The viewer without a browser: a stand-in for the page receives its frames and answers them."""
 
 import random
+import subprocess
+import sys
 import time
 
 import av
@@ -408,3 +410,22 @@ def test_a_rule_that_diverges_still_has_a_static_page(folder):
 def test_a_folder_without_cities_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match="no city files"):
         RolloutViewer(tmp_path, RULES)
+
+
+PLAYING = """
+import sys, time
+from pinca_lib import RolloutViewer, load_rule
+rules = [load_rule(f"data/pretrained/{name}.pth") for name in ("init_nca", "pi_nca")]
+viewer = RolloutViewer(sys.argv[1], {"two": rules}, image_size=256)
+viewer.controls.canvas.send = lambda content, _: viewer.loop.frame_is_drawn(content["id"])
+viewer.controls.speed.value = 8
+viewer.loop.start()
+viewer.controls.play.value = True
+while viewer.loop.frame < 4:
+    time.sleep(0.01)
+"""
+
+
+def test_python_can_end_while_the_viewer_plays(folder):
+    done = subprocess.run([sys.executable, "-c", PLAYING, folder], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
