@@ -656,7 +656,6 @@ def tunnel_rows(*layers: str) -> list[dict]:
 # --- data/README.md, data/pretrained/README.md ----------------------------------------------------
 
 
-@cache
 def cells() -> list[dict]:
     """A dense crop on finer cells."""
     labels = {
@@ -678,6 +677,7 @@ def cells() -> list[dict]:
     ]
 
 
+@cache
 def city_files() -> list[dict]:
     """Return the ``meta`` of every embedded case."""
     return runpy.run_path(str(ROOT / "data" / "make" / "describe.py"))["read_cases"](ROOT / "data")

@@ -458,6 +458,21 @@ def test_an_interrupt_that_numba_hides_is_an_interrupt():
         team(work, 6)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a signal for one process alone")
+def test_an_interrupt_ends_a_rollout_and_the_next_one_works():
+    code = (
+        "import threading, signal, torch; from benchmarks.contenders import random_rule\n"
+        "from pinca_lib import rollout\n"
+        "state, rules = torch.ones(1, 24, 64, 64), [random_rule(0)]\n"
+        "rollout(rules, state, 1)\n"
+        "threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "try: rollout(rules, state, 10**9)\n"
+        "except KeyboardInterrupt: print(rollout(rules, state, 1).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "torch.Size([1, 24, 64, 64])", done.stderr
+
+
 def test_an_empty_batch_stays_empty():
     assert rollout([trained()], city_state(2)[:0], 3).shape == city_state(2)[:0].shape
 
