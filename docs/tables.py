@@ -9,7 +9,6 @@ below make the tables, each named after its function: most read a CSV file in
 """
 
 import argparse
-import ast
 import re
 import runpy
 import sys
@@ -683,64 +682,39 @@ def city_files() -> list[dict]:
     return runpy.run_path(str(ROOT / "data" / "make" / "describe.py"))["read_cases"](ROOT / "data")
 
 
+LAYOUTS = {  # by the kinds of ``data/make``
+    "real": "crops of cities",
+    "regular": "equal blocks",
+    "irregular": "random rectangles",
+    "dense": "dense crops of cities",
+    "suburb": "low houses",
+    "towers": "towers on open ground",
+    "mixed": "towers among low houses",
+    "courtyards": "courtyards",
+    "lanes": "narrow lanes",
+    "edge": "quarters with an edge",
+    "isolated": "isolated buildings",
+}
+
+
 def cases() -> list[dict]:
     """How many cases there are of each kind, and the time that they took."""
     table = pd.DataFrame(city_files())
-    order = {name: i for i, name in enumerate(("train", "test", "fresh"))}
-    kinds = {name: i for i, name in enumerate(("real", "regular", "irregular"))}
+    splits, kinds = ("train", "train_256m", "validation", "test", "fresh"), list(LAYOUTS)
     groups = sorted(
-        table.groupby(["split", "kind"]), key=lambda item: (order[item[0][0]], kinds[item[0][1]])
+        table.groupby(["split", "kind"]),
+        key=lambda item: (splits.index(item[0][0]), kinds.index(item[0][1])),
     )
     return [
         {
             "split": split,
-            "kind": kind,
+            "kind": LAYOUTS.get(kind, kind),
             "geometries": group["city"].nunique(),
             "cases": len(group),
             "core hours": number(group["wall_seconds"].sum() / 3600, 1),
         }
         for (split, kind), group in [*groups, (("all", "all"), table)]
     ]
-
-
-def quality() -> list[dict]:
-    """The figures of the checks, case by case."""
-    return [
-        {
-            "case": case["case"],
-            "split": case["split"],
-            "grid": "×".join(map(str, case["size"])),
-            "built": number(case["built"]),
-            "wind (°)": case["wind_dir_deg"],
-            "form drag": number(case["form_drag_share"]),
-            "halves": number(case["half_correlation"], 3),
-            "stress": number(case["stress_balance"], 3),
-            "dw/dz": number(case["dwdz_divergence_correlation"], 3),
-            "2Δ": number(case["two_delta_mode"], 3),
-            "averaged (T)": number(case["averaging_time"], 0),
-            "minutes": number(case["wall_seconds"] / 60, 1),
-        }
-        for case in city_files()
-    ]
-
-
-def rejected() -> list[dict]:
-    """The cases that were simulated and not kept."""
-    columns = {
-        "form_drag_share": "form drag",
-        "half_correlation": "halves",
-        "stress_balance": "stress",
-        "dwdz_divergence_correlation": "dw/dz",
-        "two_delta_mode": "2Δ",
-    }
-    rows = []
-    for _, row in read("data/rejected.csv").iterrows():
-        figures = ast.literal_eval(row["figures"])
-        rows.append(
-            {"case": row["case"], "split": row["split"], "reason": row["reason"]}
-            | {title: number(figures.get(key), 3) for key, title in columns.items()}
-        )
-    return rows
 
 
 def scores() -> list[dict]:
@@ -767,7 +741,7 @@ TABLES = {
         ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
         engine_threads, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
-        wind_tunnel_layers, cells, cases, quality, rejected, scores, reliability,
+        wind_tunnel_layers, cells, cases, scores, reliability,
     )
 }  # fmt: skip
 

@@ -38,8 +38,8 @@ import torch
 
 from pinca_lib import (
     choose_device, doubts, evaluation, fresh_states, healing_errors, input_path, list_cases,
-    load_case, load_rule, new_folder, output_path, plotting, read_half_averages, read_parameters,
-    rollout,
+    load_case, load_ensemble, load_rule, new_folder, output_path, plotting, predict_wind,
+    read_half_averages, read_parameters, rollout,
 )  # fmt: skip
 from pinca_lib.channels import CHANNELS, GEO_MASK, NAMES, PREDICTED, SPEED, U, V
 
@@ -56,6 +56,7 @@ measured_dir: str = "data/measured"  # wind-tunnel measurements, as the project 
 output_dir: str = "outputs"  # the tables get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
+ensemble: str = "data/pretrained/ensemble"  # more models, for a mean with error bars; none if empty
 image_size: int = 0  # cells a side; 0 keeps each case's own grid
 steps: int = 64  # of each rollout
 device: str = "auto"  # "auto", "cpu" or "cuda"
@@ -69,6 +70,8 @@ hardware = choose_device(p.device)
 init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
 pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
 rules = [init_nca, pi_nca]
+members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
+mean = f"mean of {len(members)}"
 
 # %%
 places = list_cases(input_path("data_dir", p.data_dir))
@@ -98,6 +101,9 @@ predictions = {
     "PI-NCA": [predicted(rules, case) for case in cases],
     "Init-NCA alone": [predicted([init_nca], case) for case in cases],
 }
+if bars:
+    of_members = [torch.stack([predicted(member, case) for member in members]) for case in cases]
+    predictions[mean] = [states.mean(0) for states in of_members]
 if seen:
     mean_flow = evaluation.MeanFlow(seen)
     predictions["mean flow"] = [mean_flow(case.states[0]) for case in cases]
@@ -245,6 +251,10 @@ planes = {
     "PI-NCA": [evaluation.predicted_speeds(rules, case, p.steps) for case in tunnel],
     "Init-NCA alone": [evaluation.predicted_speeds([init_nca], case, p.steps) for case in tunnel],
 }
+if bars:
+    tunnel_maps = [evaluation.mean_of([predict_wind(member, case.place, [case.wind_from], p.steps)
+                                       for member in members], bars) for case in tunnel]  # fmt: skip
+    planes[mean] = [case.plane(maps) for case, maps in zip(tunnel, tunnel_maps, strict=True)]
 if seen:
     openness = evaluation.Openness(seen)
     planes["openness"] = [openness(case.place) for case in tunnel]
@@ -273,6 +283,34 @@ plotting.plot_tunnel_maps(tunnel, planes["PI-NCA"])
 
 # %%
 plotting.plot_tunnel_scatter(tunnel, planes["PI-NCA"])
+
+# %% [markdown]
+# ## How sure it is
+#
+# Where models of several seeds differ, they are unsure. From that follows an error bar for the mean speed of
+# every cell, which should cover the simulation, or what was measured, in nine of ten. The bars were calibrated on
+# cases of the validation split.
+
+
+# %%
+def covered(width, error):
+    return {"covered": np.mean(np.abs(error) <= width), "mean bar (m/s)": width.mean(),
+            "mean error (m/s)": np.abs(error).mean()}  # fmt: skip
+
+
+rows = []
+for kind, states, target in zip(kinds, of_members, targets, strict=True) if bars else ():
+    air = target[GEO_MASK].numpy() > 0
+    errors = (states[:, SPEED].mean(0) - target[SPEED]).numpy()
+    rows.append({"kind": kind} | covered(bars(states[:, PREDICTED].numpy())[air], errors[air]))
+for case, maps in zip(tunnel, tunnel_maps, strict=True) if bars else ():
+    speeds, width = (
+        evaluation.at_probes(plane, case) for plane in (case.plane(maps), maps.error[0])
+    )
+    factor = case.speeds.mean() / speeds.mean()
+    error = speeds - case.speeds / factor
+    rows.append({"kind": case.name.rpartition(",")[0] or case.name} | covered(width, error))
+pd.DataFrame(rows).groupby("kind").mean().round(2) if bars else "no error bars"
 
 # %% [markdown]
 # ## Healing

@@ -31,10 +31,10 @@ import numpy as np
 from IPython.display import display
 
 from pinca_lib import (
-    choose_device, cities, comfort, input_path, load_city, load_climate, load_rule, new_folder,
-    output_path, plotting, predict_wind, read_parameters, unlike_training,
+    choose_device, cities, comfort, input_path, load_city, load_climate, load_ensemble, load_rule,
+    new_folder, output_path, plotting, predict_wind, read_parameters, unlike_training,
 )  # fmt: skip
-from pinca_lib.evaluation import doubt_table, doubtful
+from pinca_lib.evaluation import doubt_table, doubtful, mean_of
 
 # %% [markdown]
 # ## Parameters
@@ -61,6 +61,7 @@ memory: float = 6.0  # GB that a town may take, a place of more than 2500 cells 
 output_dir: str = "outputs"  # the maps get a folder of their own in here
 init_checkpoint: str = "data/pretrained/init_nca.pth"  # the Init-NCA
 pi_checkpoint: str = "data/pretrained/pi_nca.pth"  # the PI-NCA that was trained on top of it
+ensemble: str = "data/pretrained/ensemble"  # more models, for a mean with error bars; none if empty
 device: str = "auto"  # "auto", "cpu" or "cuda"
 
 # %%
@@ -69,6 +70,7 @@ hardware = choose_device(p.device)
 init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
 pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
 rules = [init_nca, pi_nca]
+members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)
 weather = load_climate(input_path("climate", p.climate)) if p.climate else None
@@ -89,9 +91,9 @@ print(f"{place.name}: {place.site_grid.shape[1]} × {place.site_grid.shape[0]} c
 print(*place.remarks, sep="\n")
 town_dir = output_path(p.output_dir) / f"town_{Path(p.buildings).stem}"  # used by a town alone
 if place.is_town:
-    weather = None
+    weather, members = None, [rules]
     print(f"A town: rolled out in tiles, with states in {p.output_dir}/{town_dir.name}. A run that "
-          "stops goes on there. Comfort, NetCDF and a proposal need a part of it: give a site.")  # fmt: skip
+          "stops goes on there. Comfort, error bars, NetCDF and a proposal need a part: give a site.")  # fmt: skip
 plotting.plot_place(place)
 
 # %% [markdown]
@@ -109,27 +111,34 @@ doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide
 # %% [markdown]
 # ## The wind
 #
-# For each direction the rules take 64 steps from still air. Speeds are then scaled to the wind that
-# you named: a logarithmic profile takes it from its height up to 200 m, and another one down over
+# For each direction the rules take 64 steps from still air. Under the winds that you named the map is
+# the mean of three models, which were trained alike but for their random numbers. Speeds are then
+# scaled to the wind that you named: a logarithmic profile takes it from its height up to 200 m, and another one down over
 # the city (Macdonald et al. 1998). That scaling is less certain than the pattern; its range is
 # printed, in brackets.
 
 # %%
-sectors = list(weather.sectors) if weather else []
-every = list(dict.fromkeys([*winds, *map(float, sectors)]))
-rolled_out = predict_wind(rules, place, every, folder=town_dir, memory=p.memory)
+sectors = list(map(float, weather.sectors)) if weather else []
 
 
-def under_wind(maps, directions, speed, height, roughness):
+def predicted(place):
+    each = [
+        predict_wind(member, place, winds, folder=town_dir, memory=p.memory) for member in members
+    ]
+    return mean_of(each, bars), predict_wind(rules, place, sectors) if sectors else None
+
+
+def under_wind(maps, speed, height, roughness):
     heights, cell = maps.place.heights, maps.place.grid.cell
     found = [cities.friction_velocity(speed, height, roughness, heights, cell, direction)
-             for direction in directions]  # fmt: skip
-    return maps.only(directions).scaled([each.scale for each in found]), found
+             for direction in maps.wind_from]  # fmt: skip
+    return maps.scaled([each.scale for each in found]), found
 
 
 # %%
 named = p.wind_speed, p.wind_height, p.roughness
-maps, friction = under_wind(rolled_out, winds, *named)
+rolled_out, of_sectors = predicted(place)
+maps, friction = under_wind(rolled_out, *named)
 for direction, each in zip(winds, friction, strict=True):
     print(f"from {direction:g}°: friction velocity {each.value:.2f} m/s "
           f"({each.low:.2f} to {each.high:.2f}), z0 {each.z0:.2f} m, d {each.displacement:.1f} m; "
@@ -144,10 +153,25 @@ pictures["wind"]
 # named, or from all sides if you named only one, in one range of colours:
 
 # %%
-shown = winds if len(winds) > 1 else sectors or winds
-from_there, _ = under_wind(rolled_out, shown, *named)
+shown = rolled_out if len(winds) > 1 or not sectors else of_sectors
+from_there, _ = under_wind(shown, *named)
 pictures["directions"] = plotting.plot_directions(from_there, doubts)
 pictures["directions"]
+
+# %% [markdown]
+# ## How sure it is
+#
+# Where the three models differ, they are unsure. From that, calibrated on simulated cities that none of
+# them was trained on, follows an error bar for every cell: in nine cells of ten the simulation lies within
+# it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
+
+# %%
+if maps.error is not None:
+    title = f"{place.name}: error bars of the mean speed, from {winds[0]:g}°"
+    pictures["error"] = plotting.plot_error(maps, 0, doubts, title)
+    print(f"mean speed {np.nanmean(maps.speed[0]):.2f} m/s, error bar ± {np.nanmean(maps.error[0]):.2f} m/s "
+          f"(means over the open ground); half of it has less than ± {np.nanmedian(maps.error[0]):.2f} m/s")  # fmt: skip
+    display(pictures["error"])
 
 # %% [markdown]
 # ## Comfort
@@ -160,7 +184,7 @@ pictures["directions"]
 classes = None
 if weather:
     about = weather.height, weather.roughness
-    ratios, _ = under_wind(rolled_out, sectors, 1.0, *about)  # under 1 m/s
+    ratios, _ = under_wind(of_sectors, 1.0, *about)  # under 1 m/s
     gusts = comfort.gust_equivalent_mean(ratios.speed, ratios.tke)
     classes = comfort.classify(weather, ratios.speed, comfort_criterion, gusts)
     labels = [f"{each.name}: {each.suitable}" for each in comfort_criterion.classes]
@@ -184,14 +208,14 @@ if p.proposal:
     planned = load_city(input_path("proposal", p.proposal), like=place, **how)
     print(*planned.remarks, sep="\n")
     new_doubts, new_classes = doubtful(unlike_training(planned, rules)), None
-    after = predict_wind(rules, planned, every)
-    planned_maps, _ = under_wind(after, winds, *named)
+    after, sectors_after = predicted(planned)
+    planned_maps, _ = under_wind(after, *named)
     pictures["change"] = plotting.plot_change(maps, planned_maps, 0, doubts | new_doubts)
     display(pictures["change"])
 
 # %%
 if p.proposal and weather:
-    new_ratios, _ = under_wind(after, sectors, 1.0, *about)
+    new_ratios, _ = under_wind(sectors_after, 1.0, *about)
     new_gusts = comfort.gust_equivalent_mean(new_ratios.speed, new_ratios.tke)
     new_classes = comfort.classify(weather, new_ratios.speed, comfort_criterion, new_gusts)
     pictures["comfort with the proposal"] = plotting.plot_classes(
@@ -216,6 +240,9 @@ meaning = f"class of {comfort_criterion.name} ({numbers})"
 def write_rasters(ending, maps, doubts, classes, remarks):
     layers = {f"mean speed (m/s), wind from {d:g} degrees": speed
               for d, speed in zip(maps.wind_from, maps.speed, strict=True)}  # fmt: skip
+    if maps.error is not None:
+        layers |= {f"error bar (± m/s), wind from {d:g} degrees": error
+                   for d, error in zip(maps.wind_from, maps.error, strict=True)}  # fmt: skip
     layers[f"{unlike_label} (1: yes)"] = doubts
     planes = {"unlike_training": (doubts.astype("int8"), unlike_label)}
     if classes is not None:

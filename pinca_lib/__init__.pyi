@@ -61,6 +61,7 @@ from .runs import (
     Run as Run,
     choose_device as choose_device,
     input_path as input_path,
+    load_ensemble as load_ensemble,
     load_rule as load_rule,
     new_folder as new_folder,
     output_path as output_path,

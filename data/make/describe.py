@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Draw ``data/cases.png`` from the city files, and read the ``meta`` that ``docs/tables.py`` shows.
+"""Draw ``data/cases.png`` and write ``data/cases.csv`` from the city files.
+
+The table has a row for each case, with the figures of its checks.
 
 Usage
 -----
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import csv
 from pathlib import Path
 
 import h5py
@@ -22,7 +25,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 CELL = 2.0  # side of a cell, m
-SPLITS = ("train", "test", "fresh")
+SPLITS = ("train", "train_256m", "validation", "test", "fresh")
+CHECKS = {  # column of the table: (key of meta, decimals)
+    "form_drag": ("form_drag_share", 2),
+    "halves": ("half_correlation", 3),
+    "stress": ("stress_balance", 3),
+    "dwdz": ("dwdz_divergence_correlation", 3),
+    "two_delta": ("two_delta_mode", 3),
+    "averaged_T": ("averaging_time", 0),
+}
 # Channel of wind_field, title, unit, whether it is signed
 PLANES = (
     (2, r"$\langle u \rangle$", "m/s", True),
@@ -66,6 +77,7 @@ def picture(cases: list[dict], path: Path) -> None:
     """Draw building heights and fields of one case of each kind, with one row for each case."""
     wanted = [("paris", "train"), ("munich", "train"), ("florence", "train")]
     wanted += [("uniform", "train"), ("varied", "train")]
+    wanted += [(kind, "train") for kind in ("suburb", "towers", "mixed", "courtyards", "lanes")]
     wanted += [("san_francisco_c", "test"), ("san_francisco_l", "test")]
     chosen = []
     for stem, split in wanted:
@@ -118,12 +130,34 @@ def picture(cases: list[dict], path: Path) -> None:
     plt.close(figure)
 
 
+def table(cases: list[dict]) -> list[dict]:
+    """Return a row for each case: split, kind, cells, built fraction, wind, checks, minutes."""
+    rows = []
+    for case in cases:
+        row = {key: case[key] for key in ("case", "split", "kind")}
+        row["cells"] = "x".join(map(str, case["size"]))
+        row |= {"built": f"{case['built']:.2f}", "wind_degrees": case["wind_dir_deg"]}
+        row |= {name: f"{case[key]:.{digits}f}" for name, (key, digits) in CHECKS.items()}
+        rows.append(row | {"minutes": f"{case['wall_seconds'] / 60:.1f}"})
+    return rows
+
+
+def write_table(rows: list[dict], path: Path) -> None:
+    """Write the rows as CSV."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def main() -> None:
-    """Draw the figure."""
-    parser = argparse.ArgumentParser(description="Draw some cases of the data set.")
+    """Draw the figure and write the table."""
+    parser = argparse.ArgumentParser(description="Draw and list the cases of the data set.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[1])
     folder = parser.parse_args().folder
-    picture(read_cases(folder), folder / "cases.png")
+    cases = read_cases(folder)
+    picture(cases, folder / "cases.png")
+    write_table(table(cases), folder / "cases.csv")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ All layouts pass `layouts.prepare` with a narrowest street of two cells, and clo
 stay open to the sky. Half of the drawn quarters are bent by a smooth periodic displacement, so
 that walls and lanes do not all run along x and y. Each layout has one wind direction, a multiple
 of 15 degrees. Training cases of 128 x 128 cells are a split of their own, ``train_256m``, because
-all cases of a training have the same grid.
+all cases of a training have the same grid. Every eighth training layout is for validation: no
+rule is trained on it, and error bars are calibrated on it.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ DENSE = (
     ("paris", "train", 12, 45),
     ("san_francisco", "test", 8, 45),
 )
+VALIDATED = 8  # one in so many training layouts
 TALLEST = 30  # cells, 60 m
 DENSE_BUILT = (0.15, 0.65)
 
@@ -254,6 +256,15 @@ def bent(rng: np.random.Generator, heights: np.ndarray) -> np.ndarray:
     return heights[rows, columns]
 
 
+def split_of(number: int, training: int, large: bool = False) -> str:
+    """Return the split of a family's layout, counted from 1, of which so many are for training."""
+    if number > training:
+        return "test"
+    if number % VALIDATED == 0:
+        return "validation"
+    return "train_256m" if large else "train"
+
+
 def drawn(kind: str, number: int) -> Layout:
     """Return a layout of a drawn family; the last ones of each family are test layouts."""
     rng = np.random.default_rng([sorted(COUNTS).index(kind), number])
@@ -264,7 +275,7 @@ def drawn(kind: str, number: int) -> Layout:
     heights = prepare(heights, LANE, connected=False)
     return Layout(
         name=f"{kind}_{number:02d}",
-        split="test" if number > COUNTS[kind][0] else "train_256m" if kind in SIZES else "train",
+        split=split_of(number, COUNTS[kind][0], kind in SIZES),
         kind=kind,
         heights=heights,
         source="idealised, drawn at random",
@@ -306,7 +317,7 @@ def dense(wheel: Path, work: Path) -> list[Layout]:
             layouts.append(
                 Layout(
                     name=f"{city}_h{len(taken):02d}",
-                    split=split,
+                    split=split_of(len(taken), count if split == "train" else 0),
                     kind="dense",
                     heights=cells,
                     source=SOURCE_REAL,
@@ -328,8 +339,8 @@ def cases(wheel: Path, work: Path) -> list[Case]:
     placed = []
     for seed, layouts in enumerate(families.values()):
         rng = np.random.default_rng(seed)
-        for split in ("train", "train_256m", "test"):
-            group = [layout for layout in layouts if layout.split == split]
+        for is_test in (False, True):
+            group = [layout for layout in layouts if (layout.split == "test") == is_test]
             for k, layout in enumerate(group):
                 degrees = 15 * int(rng.integers(0, 24))
                 placed.append(((k + 0.5) / len(group), Case(layout, degrees)))

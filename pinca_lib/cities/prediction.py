@@ -34,12 +34,15 @@ class WindMaps:
         A Dask array in a town.
     scale : tuple of float
         Speeds in ``fields`` are so many times those of the rule's own friction velocity.
+    error : ndarray of shape (N, h, w), float32, optional
+        Half-width of the error bar of the mean speed, m/s; NaN in buildings.
     """
 
     place: Place
     wind_from: tuple[float, ...]
     fields: np.ndarray
     scale: tuple[float, ...]
+    error: np.ndarray | None = None
 
     def plane(self, channel: int) -> np.ndarray:
         """Return one channel under every wind, (N, h, w)."""
@@ -64,7 +67,9 @@ class WindMaps:
         """Return the maps of some of the winds, in the order given."""
         numbers = [self.wind_from.index(direction) for direction in wind_from]
         scale = tuple(self.scale[number] for number in numbers)
-        return replace(self, wind_from=tuple(wind_from), fields=self.fields[numbers], scale=scale)
+        error = None if self.error is None else self.error[numbers]
+        fields = self.fields[numbers]
+        return replace(self, wind_from=tuple(wind_from), fields=fields, scale=scale, error=error)
 
     def overview(self) -> "WindMaps":
         """Return the maps themselves, or those of a town thinned to fit into memory."""
@@ -81,7 +86,8 @@ class WindMaps:
         powers = each[:, None] ** FIELD_POWERS
         fields = (self.fields * powers[..., None, None]).astype(np.float32)
         scale = tuple(float(s) for s in np.multiply(self.scale, each))
-        return replace(self, fields=fields, scale=scale)
+        error = None if self.error is None else self.error * each.astype(np.float32)[:, None, None]
+        return replace(self, fields=fields, scale=scale, error=error)
 
 
 def predict_wind(

@@ -1,6 +1,12 @@
 from .applicability import (
     doubts as doubts,
 )
+from .error_bars import (
+    SHARE as SHARE,
+    ErrorBars as ErrorBars,
+    features as features,
+    mean_of as mean_of,
+)
 from .healing import (
     healing_errors as healing_errors,
 )

@@ -25,7 +25,7 @@ from torch import Tensor
 from pinca_lib.automaton import CA
 from pinca_lib.channels import GEO_MASK, SPEED
 from pinca_lib.cities.place import CELL, Grid, Place
-from pinca_lib.cities.prediction import predict_wind
+from pinca_lib.cities.prediction import WindMaps, predict_wind
 from pinca_lib.errors import InputError
 from pinca_lib.evaluation.metrics import HIT_RATE_D, distance_to_buildings
 
@@ -62,6 +62,10 @@ class MeasuredCase:
     probes: np.ndarray
     speeds: np.ndarray
     scalar: bool = True
+
+    def plane(self, maps: WindMaps) -> np.ndarray:
+        """Return the predicted speeds that are comparable with the measured ones, (H, W), m/s."""
+        return maps.speed[0] if self.scalar else np.hypot(*maps.wind[0])
 
 
 def measured_cases(folder: Path | str) -> list[MeasuredCase]:
@@ -144,8 +148,7 @@ def predicted_speeds(rules: Sequence[CA], case: MeasuredCase, steps: int = 64) -
     ndarray of shape (H, W)
         m/s under the rules' own friction velocity; NaN in buildings.
     """
-    maps = predict_wind(rules, case.place, [case.wind_from], steps)
-    return maps.speed[0] if case.scalar else np.hypot(*maps.wind[0])
+    return case.plane(predict_wind(rules, case.place, [case.wind_from], steps))
 
 
 def at_probes(plane: np.ndarray, case: MeasuredCase, within: float = 0.0) -> np.ndarray:

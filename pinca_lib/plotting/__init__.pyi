@@ -26,6 +26,7 @@ from .maps import (
     plot_change as plot_change,
     plot_classes as plot_classes,
     plot_directions as plot_directions,
+    plot_error as plot_error,
     plot_place as plot_place,
     plot_wind as plot_wind,
 )

@@ -79,6 +79,36 @@ def plot_wind(
     return _figure(axes)
 
 
+def plot_error(
+    maps: WindMaps, number: int = 0, doubtful: np.ndarray | None = None, title: str = ""
+) -> Figure:
+    """Draw how far the mean speed may be off under one wind.
+
+    Parameters
+    ----------
+    maps : WindMaps
+        With an ``error``.
+    number : int
+        Which of its winds.
+    doubtful : ndarray of shape (h, w), bool, optional
+        Cells that are unlike the training data; they are hatched.
+    title : str
+        What stands above; the wind's direction without it.
+    """
+    assert maps.error is not None
+    error, place = maps.error[number], maps.place
+    axes = Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
+    norm = Normalize(0, max(float(np.nanpercentile(error, 99.5)), 1e-3))
+    image = _plane(axes, place, error, colormaps["magma"], norm)
+    _buildings(axes, place)
+    _hatch(axes, place, doubtful)
+    _north_scale_and_wind(axes, place, maps.wind_from[number])
+    axes.set_title(title or f"{place.name}: wind from {maps.wind_from[number]:g}°")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="± mean speed at 2 m (m/s)")
+    _legend(axes, [], place, doubtful)
+    return _figure(axes)
+
+
 def plot_directions(maps: WindMaps, doubtful: np.ndarray | None = None) -> Figure:
     """Draw mean speed under every wind, in one range of colours.
 

@@ -5,6 +5,9 @@ from .checkpoints import (
 from .devices import (
     choose_device as choose_device,
 )
+from .ensemble import (
+    load_ensemble as load_ensemble,
+)
 from .files import (
     new_folder as new_folder,
 )

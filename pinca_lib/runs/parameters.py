@@ -127,6 +127,7 @@ PARAMETERS = {
     "resume": Parameter(str),
     "device": Parameter(str),
     "init_checkpoint": Parameter(str),
+    "ensemble": Parameter(str),
     "pi_checkpoint": Parameter(str),
     "start_checkpoint": Parameter(str),
     "case": Parameter(str),
