@@ -1,35 +1,42 @@
 """Calibrate error bars for models of several seeds, on cases that none of them was trained on.
 
-    python -m benchmarks.calibrate [--ensemble data/pretrained/ensemble]
+    python -m benchmarks.calibrate
 
-``error_bars.json`` goes into the folder of the ensemble. How many cells of other cases the bars
-cover goes to ``benchmarks/tables/coverage.csv``.
+Takes the models in ``data/pretrained`` and the cases of the validation split.
+``data/pretrained/ensemble/error_bars.json`` gets the bars. How many cells of other cases they cover
+goes to ``benchmarks/tables/coverage.csv``.
 """
 
-import argparse
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linprog
 
 from benchmarks import TABLES
-from benchmarks.accuracy import STEPS
+from benchmarks.accuracy import STEPS, shipped_members
 from benchmarks.speed import write_csv
+from pinca_lib import evaluation
+from pinca_lib.automaton import CA
 from pinca_lib.channels import GEO_MASK, PREDICTED, SPEED, fresh_states
+from pinca_lib.cities.prediction import predict_wind
 from pinca_lib.datasets import list_cases, load_case
 from pinca_lib.evaluation import SHARE, ErrorBars, features
 from pinca_lib.evaluation.error_bars import LEAST
 from pinca_lib.rollouts import rollout
-from pinca_lib.runs import PROJECT_ROOT, load_rule
-from pinca_lib.runs.ensemble import fingerprints_of, load_members
+from pinca_lib.runs import PROJECT_ROOT
+from pinca_lib.runs.ensemble import fingerprints_of
 
 CELLS = 400  # of each case that the fit takes
 
 
-def predictions(members, folder: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+Members = Sequence[Sequence[CA]]  # each an Init-NCA and a PI-NCA
+
+
+def predictions(members: Members, split: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return what each member predicts in air, (M, 6, 1, N), and the true mean speed, by case."""
     found = {}
-    for name, place in list_cases(PROJECT_ROOT / folder).items():
+    for name, place in list_cases(PROJECT_ROOT / "data" / split).items():
         states = load_case(*place).states
         air = states[0, GEO_MASK] > 0
         start = fresh_states(states)
@@ -67,36 +74,41 @@ def mean_speed(fields: np.ndarray) -> np.ndarray:
 
 def coverage(bars: ErrorBars, cases: dict) -> list[dict]:
     """Return which share of each case's cells the bars cover, and how wide they are."""
+    return [
+        {"case": name} | covered(bars(fields)[0], np.abs(mean_speed(fields) - speed))
+        for name, (fields, speed) in cases.items()
+    ]
+
+
+def measured_coverage(bars: ErrorBars, members: Members) -> list[dict]:
+    """Return the same for the probes of the measured cases, after scaling to their mean speed."""
     rows = []
-    for name, (fields, speed) in cases.items():
-        half, error = bars(fields)[0], np.abs(mean_speed(fields) - speed)
-        row = {"case": name, "covered": float((error <= half).mean())}
-        row |= {"mean_half_width": float(half.mean()), "mean_error": float(error.mean())}
-        rows.append({key: v if isinstance(v, str) else round(v, 4) for key, v in row.items()})
+    for case in evaluation.measured_cases(PROJECT_ROOT / "data" / "measured"):
+        each = [predict_wind(rules, case.place, [case.wind_from], STEPS) for rules in members]
+        maps = evaluation.mean_of(each, bars)
+        speeds, half = (
+            evaluation.at_probes(plane, case) for plane in (case.plane(maps), maps.error[0])
+        )
+        error = np.abs(speeds - case.speeds * speeds.mean() / case.speeds.mean())
+        rows.append({"split": "measured", "case": case.name} | covered(half, error))
     return rows
+
+
+def covered(half: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    """Return which share of absolute errors is within the half-widths, and the means of both."""
+    shares = {"covered": error <= half, "mean_half_width": half, "mean_error": error}
+    return {name: round(float(values.mean()), 4) for name, values in shares.items()}
 
 
 def main() -> None:
     """Fit, write and count."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--ensemble", default="data/pretrained/ensemble")
-    arguments.add_argument("--init", default="data/pretrained/init_nca.pth")
-    arguments.add_argument("--pi", default="data/pretrained/pi_nca.pth")
-    arguments.add_argument("--data-dir", default="data/validation", help="cases to calibrate on")
-    chosen = arguments.parse_args()
-    init_nca = load_rule(chosen.init)
-    rules = [init_nca, load_rule(chosen.pi, init_nca=init_nca)]
-    folder = PROJECT_ROOT / chosen.ensemble
-    members = load_members(folder, rules)
-    known = predictions(members, chosen.data_dir)
-    weights = fitted(known.values(), np.random.default_rng(0))
-    bars = ErrorBars(weights, fingerprints_of(members))
+    members, folder = shipped_members(), PROJECT_ROOT / "data" / "pretrained" / "ensemble"
+    known = predictions(members, "validation")
+    bars = ErrorBars(fitted(known.values(), np.random.default_rng(0)), fingerprints_of(members))
     bars.write(folder / "error_bars.json")
-    splits = {"validation": known} | {
-        s: predictions(members, f"data/{s}") for s in ("test", "fresh")
-    }
+    splits = {"validation": known} | {s: predictions(members, s) for s in ("test", "fresh")}
     rows = [{"split": s} | row for s, cases in splits.items() for row in coverage(bars, cases)]
-    write_csv(TABLES / "coverage.csv", rows)
+    write_csv(TABLES / "coverage.csv", rows + measured_coverage(bars, members))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Train the weights that ship in ``data/pretrained``: notebook 01, then 02 on top of it.
 
-    python -m benchmarks.pretrain [--init-epochs 3000] [--pi-epochs 1000] [--name candidate --keep]
+    python -m benchmarks.pretrain [--seed 0] [--init-epochs 3000] [--pi-epochs 1000] [--keep]
 
-Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>``; started again after
-a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
-written to ``data/pretrained``, each with a card that says how it was made.
+Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>_<seed>``; started again
+after a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
+written to ``data/pretrained``, each with a card that says how it was made: those of seed 0 are what
+the notebooks load, those of seeds 1 and 2 are members 2 and 3 of the ensemble. ``calibrate`` then
+has to make new error bars.
 """
 
 import argparse
@@ -42,8 +44,11 @@ def is_local(name: str) -> bool:
     return name.endswith("_dir") or name in ("device", "epochs", "resume")
 
 
-def ship(experiment: str, run: Path) -> None:
+def ship(experiment: str, run: Path, seed: int) -> None:
     """Write the newest weights of a run to ``data/pretrained``, with their card."""
+    path = PRETRAINED / f"{experiment}.pth"
+    if seed > 0:
+        path = PRETRAINED / "ensemble" / f"{experiment}_{seed + 1}.pth"
     saved = load_tensors(checkpoints(run)[-1])
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     card = {
@@ -55,10 +60,9 @@ def ship(experiment: str, run: Path) -> None:
     }
     kept = ("model_state_dict", "epoch", "cells", "tallest", "init_fingerprint")
     weights = {key: saved[key] for key in kept if key in saved}
-    PRETRAINED.mkdir(exist_ok=True)
-    save_tensors(weights, PRETRAINED / f"{experiment}.pth")
-    card_path = PRETRAINED / f"{experiment}.json"
-    card_path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_tensors(weights, path)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -73,7 +77,7 @@ def main() -> None:
     arguments.add_argument("--device", default="cpu", help="to train on")
     arguments.add_argument("--keep", action="store_true", help="leave data/pretrained as it is")
     chosen = arguments.parse_args()
-    folder = PROJECT_ROOT / "outputs" / "pretrain" / chosen.name
+    folder = PROJECT_ROOT / "outputs" / "pretrain" / f"{chosen.name}_{chosen.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     full = {"data_dir": chosen.data_dir, "larger_dir": chosen.larger_dir, "pool_size": 256}
     full |= {"seed": chosen.seed, "device": chosen.device}
@@ -81,8 +85,8 @@ def main() -> None:
     below = init.relative_to(PROJECT_ROOT).as_posix()  # cards name no path of this machine
     run = train("pi_nca", folder, chosen.pi_epochs, init_checkpoint=below, **full)
     if not chosen.keep:
-        ship("init_nca", init)
-        ship("pi_nca", run)
+        ship("init_nca", init, chosen.seed)
+        ship("pi_nca", run, chosen.seed)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,13 @@ MEDIANS = {
     "relative_l2_Tuwped": "⟨u′w′⟩",
     "correlation_dwdz": "r of ∂w/∂z",
 }
-KINDS = {"san_francisco": "San Francisco", "uniform": "equal blocks", "varied": "random rectangles"}
+GROUPS = {
+    "train": "training",
+    "validation": "validation",
+    "first": "first test",
+    "families": "families' test",
+    "fresh": "fresh",
+}
 
 
 @cache
@@ -84,7 +90,6 @@ def percent(share: float, digits: int = 0) -> str:
 
 def medians() -> list[dict]:
     """Medians over the cases, of the shipped weights and what stands beside them."""
-    table = read("accuracy_cases")
     figures = {
         "relative_l2_wind": "relative L2 error of (u, v)",
         "relative_l2_Uped": "relative L2 error of mean speed",
@@ -93,12 +98,14 @@ def medians() -> list[dict]:
         "correlation_dwdz": "correlation of ∂w/∂z",
         "broken_energy": "share of cells with U² > \\|(u, v)\\|² + 2 TKE",
     }
-    found = table.groupby(["model", "split"])[list(figures)].median()
-    models = ["PI-NCA", "Init-NCA alone", "mean flow", "half averages"]
+    table = scored_cases()
+    found = table.groupby(["model", "group"])[list(figures)].median()
+    models = ["PI-NCA", "mean of three", "Init-NCA alone", "mean flow", "half averages"]
+    groups = "first", "families", "fresh"
     return [
-        {"median, test / fresh": title}
+        {"median, first test cases / families / fresh": title}
         | {
-            model: " / ".join(number(found.loc[(model, s), key]) for s in ("test", "fresh"))
+            model: " / ".join(number(found.loc[(model, g), key]) for g in groups)
             for model in models
         }
         for key, title in figures.items()
@@ -106,39 +113,64 @@ def medians() -> list[dict]:
 
 
 def kinds() -> list[dict]:
-    """Medians of the PI-NCA over cases of one kind and size."""
-    table = pi_nca_cases("test", "fresh")
-    stem = table["case"].str.extract(r"^(san_francisco|uniform|varied)")[0]
+    """Means of the PI-NCA and of the three models over cases of one kind and size."""
+    table = scored_cases()
+    table = table[table["split"].isin(["test", "fresh"])]
+    order = table["kind"].map(list(LAYOUTS).index)
     rows = []
-    for (_, kind, cells), group in table.groupby([table["split"] == "fresh", stem, "cells"]):
-        error = group["relative_l2_wind"]
+    for (_, _, cells), group in table.groupby([table["split"] == "fresh", order, "cells"]):
+        own, mean = (group[group["model"] == model] for model in ("PI-NCA", "mean of three"))
+        both = {MEDIANS[key]: f"{number(own[key].mean())} / {number(mean[key].mean())}"
+                for key in list(MEDIANS)[:3]}  # fmt: skip
         rows.append(
             {
-                "split": group["split"].iloc[0],
-                "kind": KINDS[kind],
+                "split": own["split"].iloc[0],
+                "kind": LAYOUTS[own["kind"].iloc[0]],
                 "side": f"{2 * cells**0.5:.0f} m",
-                "cases": len(group),
-                "built": percent(group["built"].median()),
-                "rms wind (m/s)": number(group["wind_rms"].median()),
-                "(u, v)": number(error.median()),
-                "least to most": f"{number(error.min())} to {number(error.max())}",
-                "mean speed": number(group["relative_l2_Uped"].median()),
-                "TKE": number(group["relative_l2_TKEped"].median()),
+                "cases": len(own),
+                "built": percent(own["built"].median()),
+                "rms wind (m/s)": number(own["wind_rms"].median()),
             }
-        )
+            | both
+            | {"MAE of speed (m/s)": number(mean["mae_Uped"].mean(), 3),
+               "r of ∂w/∂z": number(mean["correlation_dwdz"].mean())}
+        )  # fmt: skip
+    return rows
+
+
+def coverage() -> list[dict]:
+    """Share of cells, or of probes, whose error is within its bar."""
+    table = read("coverage").merge(read("data/cases.csv")[["case", "kind"]], "left", "case")
+    tunnel = table["case"].str.rpartition(",")[0].where(lambda name: name != "", table["case"])
+    table["kind"] = table["kind"].map(LAYOUTS).fillna(tunnel)
+    order = {s: n for n, s in enumerate(("validation", "test", "fresh", "measured"))}
+    rows = []
+    for (split, kind), group in sorted(
+        table.groupby(["split", "kind"]), key=lambda g: order[g[0][0]]
+    ):
+        rows.append(
+            {"split": split, "kind": kind, "cases": len(group)}
+            | {"covered": percent(group["covered"].mean()),
+               "mean bar (m/s)": number(group["mean_half_width"].mean(), 3),
+               "mean error (m/s)": number(group["mean_error"].mean(), 3)}
+        )  # fmt: skip
     return rows
 
 
 def sizes() -> list[dict]:
     """How much larger the median error is on cities of 256 m."""
     rows = []
-    for splits in (("test", "fresh"), ("test",), ("fresh",)):
-        table = pi_nca_cases(*splits)
+    for groups in (("first", "fresh"), ("first",), ("fresh",)):
+        table = pi_nca_cases(*groups)
         keys = list(MEDIANS)[:3]
         small, large = (group[keys].median() for _, group in table.groupby("cells"))
         counts = table.groupby("cells").size()
         rows.append(
-            {"cases": " and ".join(splits), "of 128 m": counts.iloc[0], "of 256 m": counts.iloc[1]}
+            {
+                "cases": " and ".join(GROUPS[g] for g in groups),
+                "of 128 m": counts.iloc[0],
+                "of 256 m": counts.iloc[1],
+            }
             | {MEDIANS[key]: percent(large[key] / small[key] - 1) for key in keys}
         )
     return rows
@@ -147,13 +179,13 @@ def sizes() -> list[dict]:
 def healing() -> list[dict]:
     """How far a field is off after an edit."""
     rows = []
-    for split in ("test", "fresh"):
-        table = pi_nca_cases(split)
+    for group in ("first", "families", "fresh"):
+        table = pi_nca_cases(group)
         for steps in (64, 128):
             error = table[f"healing_{steps}"]
             rows.append(
                 {
-                    "cases": split,
+                    "cases": GROUPS[group],
                     "steps after the edit": steps,
                     "median": percent(error.median(), 1),
                     "largest": percent(error.max(), 1),
@@ -163,10 +195,22 @@ def healing() -> list[dict]:
     return rows
 
 
-def pi_nca_cases(*splits: str) -> pd.DataFrame:
-    """Return the rows of the PI-NCA over cases of these splits."""
-    table = read("accuracy_cases")
-    return table[(table["model"] == "PI-NCA") & table["split"].isin(splits)]
+def scored_cases() -> pd.DataFrame:
+    """Return all rows of all models, with their kind and group.
+
+    A group is a split; of the test split the first layouts and the families are groups of their
+    own.
+    """
+    table = read("accuracy_cases").merge(read("data/cases.csv")[["case", "kind"]], on="case")
+    is_first = table["kind"].isin(["real", "regular", "irregular"])
+    test = is_first.map({True: "first", False: "families"})
+    return table.assign(group=table["split"].where(table["split"] != "test", test))
+
+
+def pi_nca_cases(*groups: str) -> pd.DataFrame:
+    """Return the rows of the PI-NCA over cases of these groups."""
+    table = scored_cases()
+    return table[(table["model"] == "PI-NCA") & table["group"].isin(groups)]
 
 
 def rivals_short() -> list[dict]:
@@ -718,11 +762,11 @@ def cases() -> list[dict]:
 
 
 def scores() -> list[dict]:
-    """Medians of the shipped weights over each split."""
+    """Medians of the shipped weights over each group of cases."""
     return [
-        {"median over": f"{len(pi_nca_cases(split))} {split} cases"}
-        | {title: number(pi_nca_cases(split)[key].median()) for key, title in MEDIANS.items()}
-        for split in ("train", "test", "fresh")
+        {"median over": f"{len(pi_nca_cases(group))} {name} cases"}
+        | {title: number(pi_nca_cases(group)[key].median()) for key, title in MEDIANS.items()}
+        for group, name in GROUPS.items()
     ]
 
 
@@ -737,8 +781,8 @@ def reliability() -> list[dict]:
 TABLES = {
     table.__name__.replace("_", "-"): table
     for table in (
-        medians, kinds, sizes, healing, rivals_short, rivals_long, rivals_fresh, rivals_apart, lead,
-        ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
+        medians, kinds, coverage, sizes, healing, rivals_short, rivals_long, rivals_fresh,
+        rivals_apart, lead, ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
         engine_threads, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
         wind_tunnel_layers, cells, cases, scores, reliability,

@@ -96,7 +96,8 @@ def write_maps(
     dataset = to_xarray(maps.fields, heights, (south, west), _about(place, remarks), maps.wind_from)
     if maps.error is not None:
         about = {"long_name": "half-width of the error bar of the mean speed", "units": "m s-1"}
-        dataset["Uped_error"] = (("wind_from", "y", "x"), maps.error, about)
+        dataset["wind_speed_error"] = (("wind_from", "y", "x"), maps.error, about)
+        dataset["wind_speed"].attrs["ancillary_variables"] = "wind_speed_error"
     for name, (plane, meaning) in (planes or {}).items():
         dataset[name] = (("y", "x"), plane, {"long_name": meaning})
     if place.crs is not None:

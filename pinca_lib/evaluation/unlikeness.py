@@ -15,11 +15,11 @@ from pinca_lib.automaton import CA
 from pinca_lib.cities.place import Place
 from pinca_lib.cities.town import stored
 
-NARROWEST = 8.0  # m: the narrowest lane of the training data
-DENSEST = 0.5  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
+NARROWEST = 4.0  # m: the narrowest lane of the training data
+DENSEST = 0.65  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
 NEIGHBOURHOOD = 128.0  # m: the side of their domains
-TALLEST = 28.0  # m: their tallest building, for rules that do not say
-FARTHEST = 54.0  # m: the longest way to a building in the training data
+TALLEST = 60.0  # m: their tallest building, for rules that do not say
+FARTHEST = 64.0  # m: of their cells in air, 99.9 % are nearer to a building
 REACH = 2.0  # heights of a building: how far around a taller one the wind is in doubt
 FARTHEST_LOOK = 600.0  # m: how far a part of a town looks at most, for a building of 300 m
 PART = 2000  # cells a side: of a town, looked at at a time
@@ -47,13 +47,9 @@ def unlike_training(
         - ``"near tall buildings"``: within twice the height of a building that is more than a tenth
           taller than any of the training data;
         - ``"narrow lanes"``: where no square of ``NARROWEST`` metres fits between the buildings;
-        - ``"courtyards"``: enclosed by buildings;
         - ``"far from buildings"``: more than a tenth farther than ``FARTHEST`` from all of them;
         - ``"dense"``: more than ``DENSEST`` of the ground around is built over;
         - ``"height assumed"``: within the height of a building whose height was not given.
-
-        In a town, a courtyard that reaches farther than twice the height of the tallest building
-        (and 64 m) into the next part of the town counts as open.
     """
     known = min((rule.tallest for rule in rules if rule.tallest is not None), default=TALLEST)
     if place.is_town:
@@ -91,14 +87,11 @@ def _unlike(
     air = heights == 0
     tall = heights > 1.1 * known
     wide = ndimage.binary_opening(np.pad(air, 8, mode="edge"), _square(NARROWEST / cell))
-    courts, _ = ndimage.label(air)
-    outside = np.unique(np.concatenate([courts[0], courts[-1], courts[:, 0], courts[:, -1]]))
     around = max(1, round(NEIGHBOURHOOD / cell))
     density = ndimage.uniform_filter((~air).astype(float), around, mode="constant")
     found = {
         "near tall buildings": _within(tall, heights, REACH, cell),
         "narrow lanes": ~wide[8:-8, 8:-8],
-        "courtyards": ~np.isin(courts, outside),
         "far from buildings": ndimage.distance_transform_edt(air, cell) > 1.1 * FARTHEST,
         "dense": density > DENSEST,
         "height assumed": _within(assumed, heights, 1.0, cell),

@@ -1,5 +1,7 @@
 """Files of maps: opened by the field's own readers, they lie where the buildings lie."""
 
+from dataclasses import replace
+
 import geopandas
 import numpy as np
 import pyogrio
@@ -57,6 +59,15 @@ def test_a_netcdf_has_coordinates_directions_and_the_grid_mapping(maps, tmp_path
         assert np.isnan(found["wind_speed"].sel(wind_from=0, x=600089, y=5300109))
         assert found.attrs["comment"] == "A remark."
         assert found["comfort"].shape == (50, 40)
+
+
+def test_error_bars_lie_beside_the_speed_in_a_netcdf(maps, tmp_path):
+    error = 0.1 * maps.speed
+    write_maps(tmp_path / "wind.nc", replace(maps, error=error))
+    with xarray.open_dataset(tmp_path / "wind.nc") as found:
+        bars = found[found["wind_speed"].attrs["ancillary_variables"]]
+        np.testing.assert_array_equal(bars, error)
+        assert bars.attrs["units"] == "m s-1"
 
 
 def test_polygons_lie_where_their_class_is(place, tmp_path):

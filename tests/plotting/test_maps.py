@@ -1,5 +1,7 @@
 """Maps of a place: what lies where, in which range, and what is hatched."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
@@ -7,7 +9,7 @@ from matplotlib.contour import ContourSet
 
 from pinca_lib.cities.place import Grid, Place
 from pinca_lib.cities.prediction import WindMaps
-from pinca_lib.plotting import plot_change, plot_classes, plot_directions, plot_wind
+from pinca_lib.plotting import plot_change, plot_classes, plot_directions, plot_error, plot_wind
 
 
 @pytest.fixture
@@ -44,6 +46,14 @@ def test_what_is_unlike_the_training_is_hatched_and_explained(maps):
     figure = plot_wind(maps, 0, doubtful)
     (text,) = figure.legends[0].get_texts()
     assert "unlike the training data (1.4% of the open ground)" in text.get_text()
+
+
+def test_error_bars_have_a_map_of_their_own(maps):
+    error = 0.1 * maps.speed
+    figure = plot_error(replace(maps, error=error), 1, title="how sure")
+    np.testing.assert_array_equal(images(figure)[0].get_array().filled(np.nan), error[1])
+    assert figure.axes[0].get_title() == "how sure"
+    assert "± mean speed at 2 m (m/s)" in figure.axes[1].get_ylabel()
 
 
 def test_no_wind_is_drawn_over_buildings(maps):
