@@ -21,7 +21,7 @@ from pinca_lib.channels import GEO_MASK, U, V, fresh_states
 from pinca_lib.cities.prediction import predict_wind
 from pinca_lib.datasets import list_cases, load_case, read_half_averages
 from pinca_lib.rollouts import rollout
-from pinca_lib.runs import PROJECT_ROOT, load_rule
+from pinca_lib.runs import PROJECT_ROOT, load_rules
 from pinca_lib.runs.ensemble import load_members
 
 STEPS = 64
@@ -36,8 +36,7 @@ FIGURES = (
 
 def shipped_members() -> list[list[CA]]:
     """Return the models that ship, each an Init-NCA and a PI-NCA; the first is the default."""
-    init_nca = load_rule("data/pretrained/init_nca.pth")
-    rules = [init_nca, load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)]
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     return load_members(PROJECT_ROOT / "data" / "pretrained" / "ensemble", rules)
 
 
@@ -52,7 +51,7 @@ def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
         Take so many cases of each split.
     """
     members = shipped_members()
-    init_nca, pi_nca = members[0]
+    rules = members[0]
     splits = {split: dict(list(list_cases(PROJECT_ROOT / folder / split).items())[:limit])
               for split in SPLITS}  # fmt: skip
     seen = [load_case(*place).states[0] for place in splits["train"].values()]
@@ -65,16 +64,16 @@ def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
             start = fresh_states(case.states)
             is_known = split.startswith("train")
             used = members[:1] if is_known else members
-            each = [rollout(rules, start, STEPS)[0] for rules in used]
+            each = [rollout(member, start, STEPS)[0] for member in used]
             pairs = {"PI-NCA": (each[0], target)}
             healing = {}
             if not is_known:
                 pairs[MEAN] = torch.stack(each).mean(0), target
-                pairs["Init-NCA alone"] = rollout([init_nca], start, STEPS)[0], target
+                pairs["Init-NCA alone"] = rollout(rules[:-1], start, STEPS)[0], target
                 pairs["mean flow"] = mean_flow(target), target
                 halves = read_half_averages(*place)
                 pairs["half averages"] = tuple(map(torch.from_numpy, halves))
-                errors = evaluation.healing_errors([init_nca, pi_nca], target, extent, STEPS, 2)
+                errors = evaluation.healing_errors(rules, target, extent, STEPS, 2)
                 healing = dict(zip(("healing_64", "healing_128"), errors, strict=True))
             air = target[GEO_MASK] > 0
             about = {
@@ -102,7 +101,7 @@ def score_measured(limit: int | None = None) -> list[dict]:
         planes = {
             "PI-NCA": case.plane(each[0]),
             MEAN: case.plane(evaluation.mean_of(each)),
-            "Init-NCA alone": evaluation.predicted_speeds(members[0][:1], case, STEPS),
+            "Init-NCA alone": evaluation.predicted_speeds(members[0][:-1], case, STEPS),
             "openness": openness(case.place),
         }
         for model, plane in planes.items():

@@ -57,7 +57,7 @@ from pinca_lib.evaluation import healing_errors
 from pinca_lib.physics import realisable
 from pinca_lib.rollouts import rollout
 from pinca_lib.runs import PROJECT_ROOT, Run, choose_device
-from pinca_lib.runs.checkpoints import checkpoints, load_rule
+from pinca_lib.runs.checkpoints import checkpoints, load_rules
 from pinca_lib.training import Move, PILoss, SamplePool, Training, channel_units, seed_everything
 from pinca_lib.writing import written_whole
 
@@ -97,8 +97,7 @@ def train_automaton(
         below.mkdir(parents=True, exist_ok=True)
         init = train("init_nca", below, recipe.init_epochs, **of_init)
         run = train("pi_nca", folder, recipe.epochs, **of_pi, init_checkpoint=str(init))
-    init_nca = load_rule(str(init))
-    rules = [init_nca, load_rule(str(run), init_nca=init_nca)]
+    rules = load_rules(init, run)
     pool = SamplePool(dataset, 64, np.random.default_rng(0))
 
     def iteration(

@@ -32,10 +32,9 @@ def first_picture() -> float:
     """Draw the wind over a case as notebook 03 begins; return s since Python was started."""
     import psutil
 
-    from pinca_lib import fresh_states, load_dataset, load_rule, plotting, rollout
+    from pinca_lib import fresh_states, load_dataset, load_rules, plotting, rollout
 
-    init_nca = load_rule(WEIGHTS / "init_nca.pth")
-    rules = [init_nca, load_rule(WEIGHTS / "pi_nca.pth", init_nca=init_nca)]
+    rules = load_rules(WEIGHTS / "init_nca.pth", WEIGHTS / "pi_nca.pth")
     cases = load_dataset(DATA / "test", 64)
     state = rollout(rules, fresh_states(cases.states[:1]), STEPS)
     figure = plotting.plot_comparison(state[0], cases.states[0], cases.extents[0])
@@ -45,11 +44,10 @@ def first_picture() -> float:
 
 def frames(cells: int, steps: int) -> float:
     """Play the viewer, whose frames are drawn at once; return frames a second."""
-    from pinca_lib import RolloutViewer, load_rule
+    from pinca_lib import RolloutViewer, load_rules
     from pinca_lib.viewer import loop
 
-    init_nca = load_rule(WEIGHTS / "init_nca.pth")
-    rules = {"PI-NCA": [init_nca, load_rule(WEIGHTS / "pi_nca.pth", init_nca=init_nca)]}
+    rules = {"PI-NCA": load_rules(WEIGHTS / "init_nca.pth", WEIGHTS / "pi_nca.pth")}
     viewer = RolloutViewer(DATA / "test", rules, image_size=cells)
     times: list[float] = []
 

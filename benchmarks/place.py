@@ -44,13 +44,12 @@ def comfort_map(path: Path, winds: int) -> str:
     """Go from footprints to a comfort map under so many winds; return what was done."""
     import pyogrio
 
-    from pinca_lib import classify, load_city, load_climate, load_rule, predict_wind
+    from pinca_lib import classify, load_city, load_climate, load_rules, predict_wind
     from pinca_lib.cities import friction_velocity
 
     west, south, *_ = pyogrio.read_info(path)["total_bounds"]
     place = load_city(path, site=(west, south, west + SIDE, south + SIDE))
-    init_nca = load_rule("data/pretrained/init_nca.pth")
-    rules = [init_nca, load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)]
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     climate = load_climate("data/climates/chicago.csv")
     maps = predict_wind(rules, place, list(climate.sectors)[:winds])
     if winds == len(climate.sectors):
@@ -69,13 +68,12 @@ def film(path: Path, _: int) -> str:
     """Roll out and draw a film of 500 × 500 cells."""
     import pyogrio
 
-    from pinca_lib import draw_film, load_city, load_rule, plotting, rollout_frames, write_film
+    from pinca_lib import draw_film, load_city, load_rules, plotting, rollout_frames, write_film
     from pinca_lib.channels import SPEED
 
     west, south, *_ = pyogrio.read_info(path)["total_bounds"]
     place = load_city(path, site=(west + 300, south + 300, west + 940, south + 940), margin=180)
-    init_nca = load_rule("data/pretrained/init_nca.pth")
-    rules = [init_nca, load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)]
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     planes = []
     for steps, state in rollout_frames(rules, place.states([270.0]), FRAMES):
         planes.append((steps, plotting.air_plane(state, SPEED)))

@@ -96,10 +96,9 @@ def _corner(side: int) -> tuple[float, float]:
 
 
 def _rules() -> list:
-    from pinca_lib import load_rule
+    from pinca_lib import load_rules
 
-    init_nca = load_rule("data/pretrained/init_nca.pth")
-    return [init_nca, load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)]
+    return load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
 
 
 def measured(task, folder: Path, memory: float) -> dict:

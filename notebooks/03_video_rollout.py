@@ -32,7 +32,7 @@ from IPython.display import Video, display
 
 from pinca_lib import (
     RolloutViewer, ScaledPhysicsMetrics, choose_device, doubts, draw_film, fresh_states, input_path,
-    load_dataset, load_rule, new_folder, output_path, plotting, read_parameters, rollout_frames,
+    load_dataset, load_rules, new_folder, output_path, plotting, read_parameters, rollout_frames,
     write_film,
 )  # fmt: skip
 from pinca_lib.channels import (
@@ -61,10 +61,9 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
-pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
+rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkpoint)]
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size, p.case)
-if doubt := doubts(dataset, [init_nca, pi_nca]):
+if doubt := doubts(dataset, rules):
     print(doubt)
 
 # %% [markdown]
@@ -89,7 +88,7 @@ plotting.plot_channels(city, [GEO_MASK, TOPO], extent)
 # %% tags=["nbval-check-output"]
 start = fresh_states(dataset.states).to(hardware)
 planes = []  # of the film: the mean speed alone
-for steps, state in rollout_frames([init_nca, pi_nca], start, p.frames):
+for steps, state in rollout_frames(rules, start, p.frames):
     planes.append((steps, plotting.air_plane(state, SPEED)))
 print(f"{steps} steps in {len(planes)} frames")
 
@@ -127,7 +126,7 @@ display(Video(folder / "film.mp4", embed=True, html_attributes="controls loop"))
 # %%
 RolloutViewer(
     input_path("data_dir", p.data_dir),
-    {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]},
+    {"PI-NCA": rules, "Init-NCA alone": rules[:-1]},
     dataset.names[0], p.image_size, output_path(p.output_dir),
 )  # fmt: skip
 

@@ -38,7 +38,7 @@ import torch
 
 from pinca_lib import (
     choose_device, doubts, evaluation, fresh_states, healing_errors, input_path, list_cases,
-    load_case, load_ensemble, load_rule, new_folder, output_path, plotting, predict_wind,
+    load_case, load_ensemble, load_rules, new_folder, output_path, plotting, predict_wind,
     read_half_averages, read_parameters, rollout,
 )  # fmt: skip
 from pinca_lib.channels import CHANNELS, GEO_MASK, NAMES, PREDICTED, SPEED, U, V
@@ -67,9 +67,7 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
-pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
-rules = [init_nca, pi_nca]
+rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkpoint)]
 members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
 mean = f"mean of {len(members)}"
 
@@ -99,7 +97,7 @@ def predicted(rules, case):
 
 predictions = {
     "PI-NCA": [predicted(rules, case) for case in cases],
-    "Init-NCA alone": [predicted([init_nca], case) for case in cases],
+    "Init-NCA alone": [predicted(rules[:-1], case) for case in cases],
 }
 if bars:
     of_members = [torch.stack([predicted(member, case) for member in members]) for case in cases]
@@ -249,7 +247,7 @@ plotting.plot_hit_rates(rows, evaluation.HIT_RATE_W, "uped")
 tunnel = evaluation.measured_cases(input_path("measured_dir", p.measured_dir))
 planes = {
     "PI-NCA": [evaluation.predicted_speeds(rules, case, p.steps) for case in tunnel],
-    "Init-NCA alone": [evaluation.predicted_speeds([init_nca], case, p.steps) for case in tunnel],
+    "Init-NCA alone": [evaluation.predicted_speeds(rules[:-1], case, p.steps) for case in tunnel],
 }
 if bars:
     tunnel_maps = [evaluation.mean_of([predict_wind(member, case.place, [case.wind_from], p.steps)

@@ -22,7 +22,7 @@
 from IPython.display import display
 
 from pinca_lib import (
-    RolloutViewer, choose_device, input_path, load_rule, output_path, read_parameters
+    RolloutViewer, choose_device, input_path, load_rules, output_path, read_parameters
 )  # fmt: skip
 
 # %% tags=["parameters"]
@@ -48,9 +48,8 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
-pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
-rules = {"PI-NCA": [init_nca, pi_nca], "Init-NCA alone": [init_nca]}
+rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkpoint)]
+models = {"PI-NCA": rules, "Init-NCA alone": rules[:-1]}
 
 # %%
 cities = input_path("data_dir", p.data_dir)
@@ -59,7 +58,7 @@ reading = {name: getattr(p, name)
            for name in ("site", "height_field", "default_height", "crs", "unit", "up")}  # fmt: skip
 display(
     RolloutViewer(
-        cities, rules, p.case, p.image_size, output_path(p.output_dir), buildings=place,
+        cities, models, p.case, p.image_size, output_path(p.output_dir), buildings=place,
         reading=reading, wind_from=p.wind_from, wind=(p.wind_speed, p.wind_height, p.roughness),
     )
 )  # fmt: skip

@@ -31,7 +31,7 @@ import numpy as np
 from IPython.display import display
 
 from pinca_lib import (
-    choose_device, cities, comfort, input_path, load_city, load_climate, load_ensemble, load_rule,
+    choose_device, cities, comfort, input_path, load_city, load_climate, load_ensemble, load_rules,
     new_folder, output_path, plotting, predict_wind, read_parameters, unlike_training,
 )  # fmt: skip
 from pinca_lib.evaluation import doubt_table, doubtful, mean_of
@@ -67,9 +67,7 @@ device: str = "auto"  # "auto", "cpu" or "cuda"
 # %%
 p = read_parameters(globals())
 hardware = choose_device(p.device)
-init_nca = load_rule(input_path("init_checkpoint", p.init_checkpoint)).to(hardware)
-pi_nca = load_rule(input_path("pi_checkpoint", p.pi_checkpoint), init_nca=init_nca).to(hardware)
-rules = [init_nca, pi_nca]
+rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkpoint)]
 members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)

@@ -63,6 +63,7 @@ from .runs import (
     input_path as input_path,
     load_ensemble as load_ensemble,
     load_rule as load_rule,
+    load_rules as load_rules,
     new_folder as new_folder,
     output_path as output_path,
     read_parameters as read_parameters,

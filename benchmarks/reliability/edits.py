@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.reliability.trials import Ending, Process
-from pinca_lib import PROJECT_ROOT, load_dataset, load_rule
+from pinca_lib import PROJECT_ROOT, load_dataset, load_rules
 from pinca_lib.channels import (
     BASE,
     DYNAMIC,
@@ -140,5 +140,4 @@ def _scenes() -> list[Scene]:
 
 @cache
 def _rules() -> list:
-    names = ("init_nca", "pi_nca")
-    return [load_rule(str(PROJECT_ROOT / "data" / "pretrained" / f"{name}.pth")) for name in names]
+    return load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")

@@ -232,7 +232,10 @@ def edge(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def isolated(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return a single building, a few buildings far apart, or a small group close together."""
+    """Return a single building, a few buildings far apart, or a small group close together.
+
+    In half of the layouts one building is a tower of 30 to 40 m.
+    """
     heights = np.zeros((size, size), int)
     draw = rng.random()
     number = 1 if draw < 0.3 else int(rng.integers(2, 10))
@@ -241,6 +244,9 @@ def isolated(rng: np.random.Generator, size: int) -> np.ndarray:
         side = int(rng.integers(36, 60))
         group = heights[32 : 32 + side, 32 : 32 + side]
     scatter(rng, group, 0.4, (5, 16), (4, 16), int(rng.integers(2, 7)), number)
+    if rng.random() < 0.5:
+        buildings, count = ndimage.label(heights)
+        heights[buildings == rng.integers(1, count + 1)] = rng.integers(15, 21)
     return heights
 
 

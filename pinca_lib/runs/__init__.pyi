@@ -1,5 +1,6 @@
 from .checkpoints import (
     load_rule as load_rule,
+    load_rules as load_rules,
     start_from as start_from,
 )
 from .devices import (

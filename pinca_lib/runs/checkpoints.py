@@ -19,6 +19,28 @@ from pinca_lib.runs.tensor_files import load_tensors
 UNITS = 1e-9, 1e9  # smallest and largest size of a channel; those of real data are 1e-3 to 1e2
 
 
+def load_rules(init_checkpoint: Path | str, pi_checkpoint: Path | str) -> list[CA]:
+    """Load an Init-NCA and the PI-NCA that works on top of it, and freeze their weights.
+
+    Parameters
+    ----------
+    init_checkpoint, pi_checkpoint : Path or str
+        As for ``load_rule``.
+
+    Returns
+    -------
+    list of CA
+        In the order in which a step applies them.
+
+    Raises
+    ------
+    InputError
+        As ``load_rule``, or if the two do not belong together.
+    """
+    init_nca = load_rule(input_path("init_checkpoint", init_checkpoint))
+    return [init_nca, load_rule(input_path("pi_checkpoint", pi_checkpoint), init_nca=init_nca)]
+
+
 def load_rule(path: Path | str, channels: int = STATE_COUNT, init_nca: CA | None = None) -> CA:
     """Load a trained rule, and freeze its weights.
 

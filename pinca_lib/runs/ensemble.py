@@ -8,7 +8,7 @@ from pathlib import Path
 from pinca_lib.automaton import CA
 from pinca_lib.errors import InputError, InputWarning
 from pinca_lib.evaluation.error_bars import ErrorBars
-from pinca_lib.runs.checkpoints import fingerprint_of, load_rule
+from pinca_lib.runs.checkpoints import fingerprint_of, load_rules
 from pinca_lib.runs.parameters import input_path
 
 
@@ -67,9 +67,8 @@ def load_members(folder: Path | str, rules: Sequence[CA]) -> list[list[CA]]:
     folder, device = Path(folder), rules[0].w1.weight.device
     members = [list(rules)]
     for number in takewhile(lambda n: (folder / f"pi_nca_{n}.pth").exists(), count(2)):
-        init_nca = load_rule(folder / f"init_nca_{number}.pth")
-        pi_nca = load_rule(folder / f"pi_nca_{number}.pth", init_nca=init_nca)
-        members.append([init_nca.to(device), pi_nca.to(device)])
+        rules = load_rules(folder / f"init_nca_{number}.pth", folder / f"pi_nca_{number}.pth")
+        members.append([rule.to(device) for rule in rules])
     if len(members) == 1:
         raise InputError(f"{folder}: no further models (pi_nca_2.pth) in this folder")
     return members

@@ -6,13 +6,12 @@ import pytest
 from pinca_lib.channels import FLUX, SPEED, TKE, U, V
 from pinca_lib.cities.place import Drawing, Grid, Place
 from pinca_lib.cities.prediction import predict_wind
-from pinca_lib.runs.checkpoints import load_rule
+from pinca_lib.runs.checkpoints import load_rules
 
 
 @pytest.fixture(scope="module")
 def rules():
-    init_nca = load_rule("data/pretrained/init_nca.pth")
-    return [init_nca, load_rule("data/pretrained/pi_nca.pth", init_nca=init_nca)]
+    return load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
 
 
 def square_place(heights):

@@ -19,7 +19,7 @@ from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.rollouts import dispatch
 from pinca_lib.rollouts.dispatch import fused, rollout
 from pinca_lib.rollouts.trial import Kind
-from pinca_lib.runs.checkpoints import load_rule
+from pinca_lib.runs.checkpoints import load_rules
 from pinca_lib.runs.devices import choose_device
 from pinca_lib.runs.parameters import PROJECT_ROOT
 
@@ -199,7 +199,7 @@ def product(a, b, precision):
 
 
 def test_three_tf32_products_are_as_exact_as_one_float32_product(monkeypatch):
-    rules = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     state = fresh_states(load_dataset(PROJECT_ROOT / "data" / "test", 64).states[:1])
     doubled = [deepcopy(rule).double() for rule in rules]
     exact, errors = applied(doubled, state.double(), 16)[:, DYNAMIC], {}

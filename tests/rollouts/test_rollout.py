@@ -33,7 +33,7 @@ from pinca_lib.rollouts import dispatch
 from pinca_lib.rollouts.cpu import compiled, kernels, teams
 from pinca_lib.rollouts.cpu.prepared import LayerGradient
 from pinca_lib.rollouts.dispatch import rollout
-from pinca_lib.runs.checkpoints import load_rule
+from pinca_lib.runs.checkpoints import load_rules
 from pinca_lib.runs.parameters import PROJECT_ROOT
 
 
@@ -310,7 +310,7 @@ def test_partly_open_cells_move_in_part():
 
 
 def test_rounding_does_not_grow_in_a_rollout_of_the_shipped_rules():
-    rules = [load_rule(f"data/pretrained/{name}_nca.pth") for name in ("init", "pi")]
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     cases = load_dataset(PROJECT_ROOT / "data" / "train").states[:2]
     ours = exact = fresh_states(cases)
     exact, doubled = exact.double(), [deepcopy(rule).double() for rule in rules]

@@ -414,8 +414,8 @@ def test_a_folder_without_cities_is_refused_at_once(tmp_path):
 
 PLAYING = """
 import sys, time
-from pinca_lib import RolloutViewer, load_rule
-rules = [load_rule(f"data/pretrained/{name}.pth") for name in ("init_nca", "pi_nca")]
+from pinca_lib import RolloutViewer, load_rules
+rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
 viewer = RolloutViewer(sys.argv[1], {"two": rules}, image_size=256)
 viewer.controls.canvas.send = lambda content, _: viewer.loop.frame_is_drawn(content["id"])
 viewer.controls.speed.value = 8
