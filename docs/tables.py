@@ -639,7 +639,8 @@ def measured() -> list[dict]:
     table = read("measured").query("within_m == 0").set_index(["case", "model"])
     tunnel = read("data/make/validation.csv").query("setting == 'data' and layer == 'mean'")
     simulated = {f"AIJ C, {r.variant}, {r.angle:g}°": r for r in tunnel.itertuples()}
-    columns = {"PI-NCA": "PI-NCA", "Init-NCA alone": "Init-NCA", "openness": "openness"}
+    columns = {"PI-NCA": "PI-NCA", "mean of three": "mean of three",
+               "Init-NCA alone": "Init-NCA", "openness": "openness"}  # fmt: skip
     rows = []
     for case in table.index.unique("case"):
         own = {name: table.loc[case, model] for model, name in columns.items()}

@@ -97,9 +97,9 @@ plotting.plot_place(place)
 # %% [markdown]
 # ## Where not to trust it
 #
-# The rules were trained on quarters with streets of at least 8 m, roofs of up to 28 m, no courtyards,
-# at most half of the ground built over, and no ground more than 54 m from a building. Where your
-# place is unlike that, the maps are hatched.
+# The rules were trained on quarters with lanes of at least 4 m, roofs of up to 60 m, at most 65 % of
+# the ground built over, and hardly any ground more than 64 m from a building. Where your place is
+# unlike that, the maps are hatched.
 
 # %%
 unlike = unlike_training(place, rules, town_dir)
@@ -110,10 +110,10 @@ doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide
 # ## The wind
 #
 # For each direction the rules take 64 steps from still air. Under the winds that you named the map is
-# the mean of three models, which were trained alike but for their random numbers. Speeds are then
-# scaled to the wind that you named: a logarithmic profile takes it from its height up to 200 m, and another one down over
-# the city (Macdonald et al. 1998). That scaling is less certain than the pattern; its range is
-# printed, in brackets.
+# the mean of three models, which were trained alike but for their random numbers; the sectors of a
+# climate take one of them. Speeds are then scaled to the wind that you named: a logarithmic profile
+# takes it from its height up to 200 m, and another one down over the city (Macdonald et al. 1998).
+# That scaling is less certain than the pattern; its range is printed, in brackets.
 
 # %%
 sectors = list(map(float, weather.sectors)) if weather else []
