@@ -7,9 +7,10 @@ Takes the models in ``data/pretrained`` and the cases of the validation split.
 goes to ``benchmarks/tables/coverage.csv``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 from scipy.optimize import linprog
 
@@ -29,12 +30,12 @@ from pinca_lib.runs.ensemble import fingerprints_of
 
 CELLS = 400  # of each case that the fit takes
 
-
 Members = Sequence[Sequence[CA]]  # each an Init-NCA and a PI-NCA
+Case = tuple[np.ndarray, np.ndarray]  # what each member predicts in air (M, 6, 1, N), true speed
 
 
-def predictions(members: Members, split: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return what each member predicts in air, (M, 6, 1, N), and the true mean speed, by case."""
+def predictions(members: Members, split: str) -> dict[str, Case]:
+    """Return the cases of a split, by name."""
     found = {}
     for name, place in list_cases(PROJECT_ROOT / "data" / split).items():
         states = load_case(*place).states
@@ -45,7 +46,7 @@ def predictions(members: Members, split: str) -> dict[str, tuple[np.ndarray, np.
     return found
 
 
-def fitted(cases, random: np.random.Generator) -> tuple[float, ...]:
+def fitted(cases: Iterable[Case], random: np.random.Generator) -> tuple[float, ...]:
     """Fit the weights of error bars to the errors of cases, each with ``CELLS`` cells.
 
     This is a quantile regression (Koenker and Bassett 1978) of the logarithm of the error: the
@@ -72,32 +73,23 @@ def mean_speed(fields: np.ndarray) -> np.ndarray:
     return fields[:, SPEED - PREDICTED.start, 0].mean(axis=0)
 
 
-def coverage(bars: ErrorBars, cases: dict) -> list[dict]:
-    """Return which share of each case's cells the bars cover, and how wide they are."""
+def covered(bars: ErrorBars, cases: dict[str, Case]) -> list[dict]:
+    """Return what the bars cover of each case."""
     return [
-        {"case": name} | covered(bars(fields)[0], np.abs(mean_speed(fields) - speed))
+        {"case": name} | evaluation.coverage(mean_speed(fields) - speed, bars(fields)[0])
         for name, (fields, speed) in cases.items()
     ]
 
 
-def measured_coverage(bars: ErrorBars, members: Members) -> list[dict]:
-    """Return the same for the probes of the measured cases, after scaling to their mean speed."""
+def covered_in_tunnel(bars: ErrorBars, members: Members) -> list[dict]:
+    """Return what the bars cover of the probes of each measured case."""
     rows = []
     for case in evaluation.measured_cases(PROJECT_ROOT / "data" / "measured"):
         each = [predict_wind(rules, case.place, [case.wind_from], STEPS) for rules in members]
         maps = evaluation.mean_of(each, bars)
-        speeds, half = (
-            evaluation.at_probes(plane, case) for plane in (case.plane(maps), maps.error[0])
-        )
-        error = np.abs(speeds - case.speeds * speeds.mean() / case.speeds.mean())
-        rows.append({"split": "measured", "case": case.name} | covered(half, error))
+        found = evaluation.coverage(*evaluation.errors_at_probes(maps, case))
+        rows.append({"split": "measured", "case": case.name} | found)
     return rows
-
-
-def covered(half: np.ndarray, error: np.ndarray) -> dict[str, float]:
-    """Return which share of absolute errors is within the half-widths, and the means of both."""
-    shares = {"covered": error <= half, "mean_half_width": half, "mean_error": error}
-    return {name: round(float(values.mean()), 4) for name, values in shares.items()}
 
 
 def main() -> None:
@@ -107,8 +99,9 @@ def main() -> None:
     bars = ErrorBars(fitted(known.values(), np.random.default_rng(0)), fingerprints_of(members))
     bars.write(folder / "error_bars.json")
     splits = {"validation": known} | {s: predictions(members, s) for s in ("test", "fresh")}
-    rows = [{"split": s} | row for s, cases in splits.items() for row in coverage(bars, cases)]
-    write_csv(TABLES / "coverage.csv", rows + measured_coverage(bars, members))
+    rows = [{"split": s} | row for s, cases in splits.items() for row in covered(bars, cases)]
+    table = pd.DataFrame(rows + covered_in_tunnel(bars, members)).round(4)
+    write_csv(TABLES / "coverage.csv", table.to_dict("records"))
 
 
 if __name__ == "__main__":

@@ -289,26 +289,17 @@ plotting.plot_tunnel_scatter(tunnel, planes["PI-NCA"])
 # every cell, which should cover the simulation, or what was measured, in nine of ten. The bars were calibrated on
 # cases of the validation split.
 
-
 # %%
-def covered(width, error):
-    return {"covered": np.mean(np.abs(error) <= width), "mean bar (m/s)": width.mean(),
-            "mean error (m/s)": np.abs(error).mean()}  # fmt: skip
-
-
-rows = []
+covered = []
 for kind, states, target in zip(kinds, of_members, targets, strict=True) if bars else ():
     air = target[GEO_MASK].numpy() > 0
     errors = (states[:, SPEED].mean(0) - target[SPEED]).numpy()
-    rows.append({"kind": kind} | covered(bars(states[:, PREDICTED].numpy())[air], errors[air]))
+    half = bars(states[:, PREDICTED].numpy())
+    covered.append({"kind": kind} | evaluation.coverage(errors[air], half[air]))
 for case, maps in zip(tunnel, tunnel_maps, strict=True) if bars else ():
-    speeds, width = (
-        evaluation.at_probes(plane, case) for plane in (case.plane(maps), maps.error[0])
-    )
-    factor = case.speeds.mean() / speeds.mean()
-    error = speeds - case.speeds / factor
-    rows.append({"kind": case.name.rpartition(",")[0] or case.name} | covered(width, error))
-pd.DataFrame(rows).groupby("kind").mean().round(2) if bars else "no error bars"
+    kind = case.name.rpartition(",")[0] or case.name
+    covered.append({"kind": kind} | evaluation.coverage(*evaluation.errors_at_probes(maps, case)))
+pd.DataFrame(covered).groupby("kind").mean().round(2) if bars else "no error bars"
 
 # %% [markdown]
 # ## Healing

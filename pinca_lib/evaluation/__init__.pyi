@@ -4,6 +4,7 @@ from .applicability import (
 from .error_bars import (
     SHARE as SHARE,
     ErrorBars as ErrorBars,
+    coverage as coverage,
     features as features,
     mean_of as mean_of,
 )
@@ -15,6 +16,7 @@ from .measured import (
     Openness as Openness,
     at_probes as at_probes,
     compare as compare,
+    errors_at_probes as errors_at_probes,
     measured_cases as measured_cases,
     predicted_speeds as predicted_speeds,
 )

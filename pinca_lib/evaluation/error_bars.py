@@ -97,6 +97,26 @@ def features(fields: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(sizes[0]), *(np.log(size + LEAST) for size in sizes)], axis=-1)
 
 
+def coverage(errors: np.ndarray, half_widths: np.ndarray) -> dict[str, float]:
+    """Return which share of errors is within the bars, and the means of both, m/s.
+
+    Parameters
+    ----------
+    errors, half_widths : ndarray of shape (N,)
+
+    Returns
+    -------
+    dict of str to float
+        ``covered``, ``mean_half_width`` and ``mean_error``, that of the absolute errors.
+    """
+    sizes = np.abs(errors)
+    return {
+        "covered": float((sizes <= half_widths).mean()),
+        "mean_half_width": float(half_widths.mean()),
+        "mean_error": float(sizes.mean()),
+    }
+
+
 def mean_of(members: Sequence[WindMaps], bars: ErrorBars | None = None) -> WindMaps:
     """Return the mean of what several members predict for a place, with error bars.
 

@@ -201,6 +201,26 @@ def compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     }
 
 
+def errors_at_probes(maps: WindMaps, case: MeasuredCase) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far predicted speeds are off at the probes, and the half-widths of their bars.
+
+    Parameters
+    ----------
+    maps : WindMaps
+        Of the case's place under its wind, with an ``error``.
+    case : MeasuredCase
+
+    Returns
+    -------
+    (ndarray of shape (N,), ndarray of shape (N,))
+        m/s under the rules' own friction velocity; the measured speeds are scaled to the mean of
+        the predicted ones.
+    """
+    assert maps.error is not None
+    speeds, half = at_probes(case.plane(maps), case), at_probes(maps.error[0], case)
+    return speeds - case.speeds * speeds.mean() / case.speeds.mean(), half
+
+
 class Openness:
     """Baseline that knows only how far the walls are: no wind direction, no upwind, no heights.
 

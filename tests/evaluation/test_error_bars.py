@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_rules import trained, windward_rule
 
-from benchmarks.calibrate import coverage, fitted
+from benchmarks.calibrate import covered, fitted
 from pinca_lib import load_ensemble, predict_wind
 from pinca_lib.automaton import CA
 from pinca_lib.channels import FLUX, PREDICTED, SPEED, TKE, U, V
@@ -48,7 +48,7 @@ def test_a_bar_is_the_stated_power_law_of_spread_speed_and_turbulence():
 def test_the_fit_covers_the_share_that_was_asked_for_of_other_cases():
     random = np.random.default_rng(0)
     bars = ErrorBars(fitted(drawn_cases(random, 20), random))
-    rows = coverage(bars, dict(enumerate(drawn_cases(random, 20))))
+    rows = covered(bars, dict(enumerate(drawn_cases(random, 20))))
     assert np.mean([row["covered"] for row in rows]) == pytest.approx(0.9, abs=0.02)
     assert bars.weights[1] > 0.3  # what the members disagree on is less certain
 
