@@ -140,7 +140,7 @@ def kinds() -> list[dict]:
 
 def coverage() -> list[dict]:
     """Share of cells, or of probes, whose error is within its bar."""
-    table = read("coverage").merge(read("data/cases.csv")[["case", "kind"]], "left", "case")
+    table = with_kinds(read("coverage"))
     tunnel = table["case"].str.rpartition(",")[0].where(lambda name: name != "", table["case"])
     table["kind"] = table["kind"].map(LAYOUTS).fillna(tunnel)
     order = {s: n for n, s in enumerate(("validation", "test", "fresh", "measured"))}
@@ -195,13 +195,19 @@ def healing() -> list[dict]:
     return rows
 
 
+def with_kinds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of cases, named ``city/case``, with the kinds of their layouts."""
+    kinds = read("data/cases.csv").set_index("case")["kind"]
+    return table.assign(kind=table["case"].str.rpartition("/")[2].map(kinds))
+
+
 def scored_cases() -> pd.DataFrame:
     """Return all rows of all models, with their kind and group.
 
     A group is a split; of the test split the first layouts and the families are groups of their
     own.
     """
-    table = read("accuracy_cases").merge(read("data/cases.csv")[["case", "kind"]], on="case")
+    table = with_kinds(read("accuracy_cases"))
     is_first = table["kind"].isin(["real", "regular", "irregular"])
     test = is_first.map({True: "first", False: "families"})
     return table.assign(group=table["split"].where(table["split"] != "test", test))
