@@ -42,13 +42,10 @@ def write_place(path: Path) -> None:
 
 def comfort_map(path: Path, winds: int) -> str:
     """Go from footprints to a comfort map under so many winds; return what was done."""
-    import pyogrio
-
-    from pinca_lib import classify, load_city, load_climate, load_rules, predict_wind
+    from pinca_lib import classify, load_climate, load_rules, predict_wind
     from pinca_lib.cities import friction_velocity
 
-    west, south, *_ = pyogrio.read_info(path)["total_bounds"]
-    place = load_city(path, site=(west, south, west + SIDE, south + SIDE))
+    place = square_kilometre(path)
     rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
     climate = load_climate("data/climates/chicago.csv")
     maps = predict_wind(rules, place, list(climate.sectors)[:winds])
@@ -58,10 +55,35 @@ def comfort_map(path: Path, winds: int) -> str:
             for direction in maps.wind_from
         ]
         classify(climate, maps.scaled(factors).speed, "NEN 8100")
-    rows, columns = place.site_grid.shape
-    return (
-        f"{rows} × {columns} cells, {place.grid.shape[0]} × {place.grid.shape[1]} with the margin"
-    )
+    return shape_of(place)
+
+
+def error_bars(path: Path, _: int) -> str:
+    """Go from footprints to the mean of three models with error bars; return what was done."""
+    from pinca_lib import load_ensemble, load_rules, predict_wind
+    from pinca_lib.evaluation import mean_of
+
+    place = square_kilometre(path)
+    rules = load_rules("data/pretrained/init_nca.pth", "data/pretrained/pi_nca.pth")
+    members, bars = load_ensemble("data/pretrained/ensemble", rules)
+    mean_of([predict_wind(member, place, [270.0]) for member in members], bars)
+    return shape_of(place)
+
+
+def square_kilometre(path: Path):
+    """Return the place of 1 km²."""
+    import pyogrio
+
+    from pinca_lib import load_city
+
+    west, south, *_ = pyogrio.read_info(path)["total_bounds"]
+    return load_city(path, site=(west, south, west + SIDE, south + SIDE))
+
+
+def shape_of(place) -> str:
+    """Return the cells of a place in words."""
+    (rows, columns), (all_rows, all_columns) = place.site_grid.shape, place.grid.shape
+    return f"{rows} × {columns} cells, {all_rows} × {all_columns} with the margin"
 
 
 def film(path: Path, _: int) -> str:
@@ -83,6 +105,7 @@ def film(path: Path, _: int) -> str:
 
 TASKS: dict[str, tuple[Callable, int]] = {
     "wind from one direction": (comfort_map, 1),
+    "the same by three models, with error bars": (error_bars, 0),
     "16 directions to a map of NEN 8100": (comfort_map, 16),
     f"film of {FRAMES} frames": (film, 0),
 }
