@@ -12,7 +12,7 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import FLUX, PREDICTED, SPEED, TKE, U, V
 from pinca_lib.cities.place import Grid, Place
 from pinca_lib.errors import InputError, InputWarning
-from pinca_lib.evaluation import ErrorBars, mean_of
+from pinca_lib.evaluation import ErrorBars, MeasuredCase, coverage, errors_at_probes, mean_of
 from pinca_lib.physics import ALPHA
 from pinca_lib.runs.ensemble import fingerprints_of, load_members
 from pinca_lib.runs.tensor_files import save_tensors
@@ -86,6 +86,18 @@ def test_the_mean_keeps_every_bound_and_scales_with_its_error(place, members):
     strong = maps.scaled([2, 3])
     np.testing.assert_allclose(strong.error[1][air[1]], 3 * maps.error[1][air[1]], rtol=1e-6)
     assert strong.only([30]).error.shape == (1, 32, 32)
+
+
+def test_errors_at_probes_are_against_measured_speeds_of_the_same_mean(place, members):
+    maps = mean_of([predict_wind(member, place, [270], 8) for member in members], TWICE_THE_SPREAD)
+    probes = np.array([(5.0, 5.0), (9.0, 5.0), (41.0, 11.0)])
+    read = np.array([maps.speed[0, 2, 2], maps.speed[0, 2, 4], maps.speed[0, 5, 20]])
+    case = MeasuredCase("tunnel", place, 270.0, probes, 0.5 * read + [0.01, 0.0, -0.01])
+    errors, half = errors_at_probes(maps, case)
+    np.testing.assert_allclose(errors, [-0.02, 0.0, 0.02], atol=1e-5)
+    np.testing.assert_allclose(half[2], maps.error[0, 5, 20], rtol=1e-5)
+    found = coverage(np.array([0.1, -0.3]), np.array([0.2, 0.2]))
+    assert found == pytest.approx({"covered": 0.5, "mean_half_width": 0.2, "mean_error": 0.2})
 
 
 def test_one_model_alone_has_no_error_bars(place, members):

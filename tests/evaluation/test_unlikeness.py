@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from pinca_lib import load_dataset
 from pinca_lib.automaton import CA
-from pinca_lib.cities.place import Grid, Place
-from pinca_lib.evaluation import doubt_table, doubtful, unlike_training
+from pinca_lib.channels import GEO_MASK, TOPO
+from pinca_lib.cities.place import CELL, Grid, Place
+from pinca_lib.evaluation import doubt_table, doubtful, unlike_training, unlikeness
+from pinca_lib.runs import PROJECT_ROOT
 
 
 def place_of(heights, assumed=None):
@@ -87,3 +91,20 @@ def test_assumed_heights_and_dense_ground_are_counted():
     assert found["height assumed"][3, 5]
     table = doubt_table(place, found).set_index("unlike the training data")
     assert table.loc["any of these", "share of open ground"] > 0.9  # the edge is less dense
+
+
+def test_the_limits_are_those_of_the_training_data():
+    """Cities are periodic: each is repeated around itself."""
+    distances, densities = [], []
+    for state in load_dataset(PROJECT_ROOT / "data" / "train").states:
+        air = state[GEO_MASK].numpy() > 0
+        side, middle = air.shape[0], slice(air.shape[0], 2 * air.shape[0])
+        around = np.tile(air, (3, 3))
+        lane = np.ones((round(unlikeness.NARROWEST / CELL),) * 2, bool)
+        assert ndimage.binary_opening(around, lane)[middle, middle][air].all()
+        distances.append(ndimage.distance_transform_edt(around, CELL)[middle, middle][air])
+        assert side * CELL == unlikeness.NEIGHBOURHOOD
+        densities.append(1 - air.mean())
+        assert state[TOPO].max() <= unlikeness.TALLEST
+    assert 0.95 < np.quantile(np.concatenate(distances), 0.999) / unlikeness.FARTHEST <= 1
+    assert 0.95 < max(densities) / unlikeness.DENSEST <= 1
