@@ -235,12 +235,18 @@ numbers = ", ".join(f"{n}: {kind.name}" for n, kind in enumerate(comfort_criteri
 meaning = f"class of {comfort_criterion.name} ({numbers})"
 
 
-def write_rasters(ending, maps, doubts, classes, remarks):
+def layers_of(maps):
     layers = {f"mean speed (m/s), wind from {d:g} degrees": speed
               for d, speed in zip(maps.wind_from, maps.speed, strict=True)}  # fmt: skip
     if maps.error is not None:
         layers |= {f"error bar (± m/s), wind from {d:g} degrees": error
                    for d, error in zip(maps.wind_from, maps.error, strict=True)}  # fmt: skip
+    return layers
+
+
+# %%
+def write_rasters(ending, maps, doubts, classes, remarks):
+    layers = layers_of(maps)
     layers[f"{unlike_label} (1: yes)"] = doubts
     planes = {"unlike_training": (doubts.astype("int8"), unlike_label)}
     if classes is not None:
