@@ -16,8 +16,9 @@
 #
 # Is a cellular automaton better than a network that people would use instead, and which of its parts
 # matter? This notebook trains nothing. It reads the tables in `benchmarks/tables`, which
-# `python -m benchmarks.compare` writes, and takes a few seconds. Notebook 04 scores the shipped weights on
-# any data set; [docs/accuracy.md](../docs/accuracy.md) has a summary of both.
+# `python -m benchmarks.compare` writes, and takes a few seconds. All models were trained on the first 190
+# cases. The weights that ship today are trained on more; notebook 04 scores them on any data set, and
+# [docs/accuracy.md](../docs/accuracy.md) has a summary of both.
 
 # %%
 # %matplotlib inline
@@ -92,8 +93,8 @@ plotting.plot_costs(tested.to_dict("records"), "mean_relative_l2_wind",
 # %% [markdown]
 # ## Longer trainings
 #
-# The networks with four times as many iterations, one seed each, beside the automaton as it ships, three
-# seeds, of which the first ships. Its training took a third of the U-Net's time and a fifth to a third of the
+# The networks with four times as many iterations, one seed each, beside the automaton as it ships (but
+# for the data), three seeds. Its training took a third of the U-Net's time and a fifth to a third of the
 # FNO's. It stays ahead of single predictions. From eight predictions, an FNO in Tucker factorisation is as
 # accurate in mean speed and TKE and nearly in (u, v), with 17 times the parameters.
 
@@ -157,8 +158,8 @@ leads("longer", "test", all_sizes=True)
 #
 # The test cases have been looked at too often. So when all was settled, 15 more cases were simulated
 # (`data/fresh`): ten other pieces of San Francisco, three of 256 m from its raster turned by 30°, and two of
-# random rectangles. The shipped weights and the longer trainings of the networks were scored on them once,
-# and the weights have not changed since. The FNO in Tucker factorisation and two more seeds of the automaton
+# random rectangles. The weights that shipped then and the longer trainings of the networks were scored on
+# them once. The FNO in Tucker factorisation and two more seeds of the automaton
 # were added later, with settings that were known before.
 #
 # The pieces of San Francisco are more densely built than those of the test cases and the wind in them is
