@@ -207,7 +207,11 @@ def scored_cases() -> pd.DataFrame:
     A group is a split; of the test split the first layouts and the families are groups of their
     own.
     """
-    table = with_kinds(read("accuracy_cases"))
+    return with_groups(with_kinds(read("accuracy_cases")))
+
+
+def with_groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with kinds with a column more: the group of each case."""
     is_first = table["kind"].isin(["real", "regular", "irregular"])
     test = is_first.map({True: "first", False: "families"})
     return table.assign(group=table["split"].where(table["split"] != "test", test))
@@ -251,6 +255,22 @@ def compared(table: pd.DataFrame, split: str) -> list[dict]:
         )
     order = ["PI-NCA", "U-Net", "FNO", "FNO, Tucker"]
     return sorted(rows, key=lambda row: order.index(row["model"].removesuffix(", mean of eight")))
+
+
+def rivals_families() -> list[dict]:
+    """The same after trainings on the data with the families: means over two groups of cases."""
+    table = with_groups(with_kinds(read("families_cases").assign(split="test")))
+    table = table[table["cells"] == table["cells"].min()]
+    about = read("families").set_index("model")
+    rows = []
+    for model, own in table.groupby("model", sort=False):
+        row = {"model": model.replace("over 8 moves", "mean of eight"),
+               "parameters": f"{about.loc[model, 'parameters']:,}"}  # fmt: skip
+        for key, title in list(MEDIANS.items())[:3]:
+            means = own.groupby("group")[key].mean()[["first", "families"]]
+            row[f"{title}: first / families"] = " / ".join(map(number, means))
+        rows.append(row)
+    return rows
 
 
 def rivals_apart() -> list[dict]:
@@ -789,8 +809,8 @@ TABLES = {
     table.__name__.replace("_", "-"): table
     for table in (
         medians, kinds, coverage, sizes, healing, rivals_short, rivals_long, rivals_fresh,
-        rivals_apart, lead, ablation, learning_rate, rollouts, shipped_rollouts, gradients, engine,
-        engine_threads, iterations, memory,
+        rivals_families, rivals_apart, lead, ablation, learning_rate, rollouts,
+        shipped_rollouts, gradients, engine, engine_threads, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
         wind_tunnel_layers, cells, cases, scores, reliability,
     )
