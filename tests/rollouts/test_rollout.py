@@ -465,6 +465,7 @@ def test_an_interrupt_ends_a_rollout_and_the_next_one_works():
         "from pinca_lib import rollout\n"
         "state, rules = torch.ones(1, 24, 64, 64), [random_rule(0)]\n"
         "rollout(rules, state, 1)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()\n"
         "try: rollout(rules, state, 10**9)\n"
         "except KeyboardInterrupt: print(rollout(rules, state, 1).shape)"
