@@ -125,7 +125,7 @@ class RolloutViewer:
             on_change(control, stage.apply_wind)
         on_change(c.checkpoint, stage.change_rules)
         for control in (c.channel, c.reference, c.arrows, c.automatic, c.radius):
-            on_change(control, stage.apply_view)
+            control.observe(self._view_changed, names="value")
         c.play.observe(lambda change: self._ask(self._pace.clear, change.new), names="value")
         c.history.observe(self._slider_moved, names="value")
         on_click(c.step, self._advance, leave_history=True)
@@ -195,6 +195,10 @@ class RolloutViewer:
     def _scene_chosen(self, change) -> None:
         if not self.stage.is_setting:
             self._ask(partial(self.stage.open, change.new))
+
+    def _view_changed(self, _) -> None:
+        if not self.stage.is_setting:  # a scene that is shown applies the view by itself
+            self._ask(self.stage.apply_view)
 
     def _reading_changed(self) -> None:
         if self.stage.file and not self.stage.is_setting:

@@ -156,6 +156,15 @@ def test_an_edited_place_is_saved_before_it_is_left(page, folder):
     page.wait_for(lambda frame: frame["corner"], "the place cannot be opened again")
 
 
+def test_where_the_buildings_are_saved_stays_on_the_page_when_another_scene_is_shown(page, folder):
+    open_town(page, folder / "town.geojson")
+    page.settle()
+    page.viewer.loop.tell("saved the buildings")
+    page.viewer.loop.ask(lambda: page.viewer.stage.open("village/village_d000"))
+    page.wait_for(lambda frame: frame["corner"] is None, "not opened")
+    assert page.settle()["message"] == "saved the buildings"
+
+
 def test_a_brush_at_the_edge_does_not_reach_the_margin_that_is_not_shown(page, folder):
     open_town(page, folder / "town.geojson")
     live = page.viewer.live
