@@ -63,14 +63,6 @@ class WindMaps:
         """Turbulent kinetic energy, m²/s²: (N, h, w)."""
         return self.plane(TKE)
 
-    def only(self, wind_from: Sequence[float]) -> "WindMaps":
-        """Return the maps of some of the winds, in the order given."""
-        numbers = [self.wind_from.index(direction) for direction in wind_from]
-        scale = tuple(self.scale[number] for number in numbers)
-        error = None if self.error is None else self.error[numbers]
-        fields = self.fields[numbers]
-        return replace(self, wind_from=tuple(wind_from), fields=fields, scale=scale, error=error)
-
     def overview(self) -> "WindMaps":
         """Return the maps themselves, or those of a town thinned to fit into memory."""
         place, fields = self.place.overview(), self.place.thinned(self.fields)

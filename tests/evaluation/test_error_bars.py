@@ -85,7 +85,6 @@ def test_the_mean_keeps_every_bound_and_scales_with_its_error(place, members):
     assert np.isnan(maps.error[~air]).all()
     strong = maps.scaled([2, 3])
     np.testing.assert_allclose(strong.error[1][air[1]], 3 * maps.error[1][air[1]], rtol=1e-6)
-    assert strong.only([30]).error.shape == (1, 32, 32)
 
 
 def test_errors_at_probes_are_against_measured_speeds_of_the_same_mean(place, members):
