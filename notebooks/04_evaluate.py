@@ -285,8 +285,8 @@ plotting.plot_tunnel_scatter(tunnel, planes["PI-NCA"])
 # %% [markdown]
 # ## How sure it is
 #
-# Where models of several seeds differ, they are unsure. From that follows an error bar for the mean speed of
-# every cell, which should cover the simulation, or what was measured, in nine of ten. The bars were calibrated on
+# From how far models of several seeds differ, the mean speed and the TKE follows an error bar for the mean speed
+# of every cell, which should cover the simulation, or what was measured, in nine of ten. The bars were calibrated on
 # cases of the validation split.
 
 # %%

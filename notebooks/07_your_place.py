@@ -159,8 +159,8 @@ pictures["directions"]
 # %% [markdown]
 # ## How sure it is
 #
-# Where the three models differ, they are unsure. From that, calibrated on simulated cities that none of
-# them was trained on, follows an error bar for every cell: in nine cells of ten the simulation lies within
+# From how far the three models differ, the mean speed and the TKE follows an error bar for every cell,
+# calibrated on simulated cities that none of the models was trained on: in nine cells of ten the simulation lies within
 # it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
 
 # %%

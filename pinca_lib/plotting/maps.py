@@ -66,14 +66,8 @@ def plot_wind(
     norm = norm or Normalize(0, max(float(np.nanpercentile(speed, 99.5)), 1e-3))
     alone = axes is None
     axes = axes or Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
-    image = _plane(axes, place, speed, colormaps["viridis"], norm)
     _streamlines(axes, maps, number)
-    _buildings(axes, place)
-    _hatch(axes, place, doubtful)
-    _north_scale_and_wind(axes, place, maps.wind_from[number])
-    direction = f"wind from {maps.wind_from[number]:g}°"
-    axes.set_title(title or f"{place.name}: {direction}")
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mean speed at 2 m (m/s)")
+    _map(axes, maps, number, speed, "viridis", norm, doubtful, title, "mean speed at 2 m (m/s)")
     if alone:
         _legend(axes, [], place, doubtful)
     return _figure(axes)
@@ -99,12 +93,7 @@ def plot_error(
     error, place = maps.error[number], maps.place
     axes = Figure(figsize=(8, 7.4), dpi=75, layout="constrained").subplots()
     norm = Normalize(0, max(float(np.nanpercentile(error, 99.5)), 1e-3))
-    image = _plane(axes, place, error, colormaps["magma"], norm)
-    _buildings(axes, place)
-    _hatch(axes, place, doubtful)
-    _north_scale_and_wind(axes, place, maps.wind_from[number])
-    axes.set_title(title or f"{place.name}: wind from {maps.wind_from[number]:g}°")
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="± mean speed at 2 m (m/s)")
+    _map(axes, maps, number, error, "magma", norm, doubtful, title, "± mean speed at 2 m (m/s)")
     _legend(axes, [], place, doubtful)
     return _figure(axes)
 
@@ -211,6 +200,26 @@ def plot_change(
 def _overview(maps: WindMaps, doubtful: np.ndarray | None) -> tuple[WindMaps, np.ndarray | None]:
     """Return maps and doubtful cells of a town as a figure can show them; others as they are."""
     return maps.overview(), None if doubtful is None else maps.place.thinned(doubtful)
+
+
+def _map(
+    axes: Axes,
+    maps: WindMaps,
+    number: int,
+    plane: np.ndarray,
+    colours: str,
+    norm: Normalize,
+    doubtful: np.ndarray | None,
+    title: str,
+    label: str,
+) -> None:
+    """Draw a plane (h, w) under one wind, with buildings, hatching, wind and a colour bar."""
+    image = _plane(axes, maps.place, plane, colormaps[colours], norm)
+    _buildings(axes, maps.place)
+    _hatch(axes, maps.place, doubtful)
+    _north_scale_and_wind(axes, maps.place, maps.wind_from[number])
+    axes.set_title(title or f"{maps.place.name}: wind from {maps.wind_from[number]:g}°")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label=label)
 
 
 def _plane(axes: Axes, place: Place, plane: np.ndarray, colours, norm) -> Any:
