@@ -14,6 +14,8 @@ edge       a dense quarter beside a park or a river                  128 x 128
 isolated   single buildings and small groups on open ground          128 x 128
 dense      real crops, those that the rules of `layouts.py` would    64 x 64
            change most: lanes, courtyards, roofs of up to 60 m
+uptown     one or two towers of 30 to 44 m among blocks of 10 to     64 x 64
+           22 m, in rows or between winding streets
 ========== ========================================================= ========
 
 All layouts pass `layouts.prepare` with a narrowest street of two cells, and closed courtyards
@@ -41,6 +43,7 @@ COUNTS = {  # kind: (training layouts, test layouts)
     "lanes": (46, 5),
     "edge": (24, 4),
     "isolated": (24, 4),
+    "uptown": (24, 3),
 }
 SIZES = {"edge": 128, "isolated": 128}  # cells; others have 64
 # Dense crops: (city, split, number, rotation of the raster in degrees).
@@ -250,6 +253,25 @@ def isolated(rng: np.random.Generator, size: int) -> np.ndarray:
     return heights
 
 
+def uptown(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return one or two towers among blocks, in straight rows or between streets of 8 to 14 m."""
+    heights = np.zeros((size, size), int)
+    level = int(rng.integers(6, 11))
+    if rng.random() < 0.5:
+        number = int(rng.integers(3, 6))
+        side = int(size / number * rng.uniform(0.4, 0.7))
+        starts = [size * k // number for k in range(number)]
+        blocks = [(y, x, side, side) for y in starts for x in starts]
+    else:
+        blocks = divided(rng, size, (4, 7), 8, 20)
+    for y, x, rows, columns in blocks:
+        heights[y : y + rows, x : x + columns] = level + rng.integers(-1, 2)
+    for k in rng.choice(len(blocks), int(rng.integers(1, 3)), replace=False):
+        y, x, rows, columns = blocks[k]
+        heights[y : y + rows, x : x + columns] = rng.integers(15, 23)
+    return heights
+
+
 def bent(rng: np.random.Generator, heights: np.ndarray) -> np.ndarray:
     """Displace a layout smoothly and periodically by up to six cells."""
     size = len(heights)
@@ -274,9 +296,10 @@ def split_of(number: int, training: int, large: bool = False) -> str:
 def drawn(kind: str, number: int) -> Layout:
     """Return a layout of a drawn family; the last ones of each family are test layouts."""
     rng = np.random.default_rng([sorted(COUNTS).index(kind), number])
-    make = {f.__name__: f for f in (suburb, towers, mixed, courtyards, lanes, edge, isolated)}[kind]
+    makers = (suburb, towers, mixed, courtyards, lanes, edge, isolated, uptown)
+    make = {maker.__name__: maker for maker in makers}[kind]
     heights = make(rng, SIZES.get(kind, 64))
-    if kind not in ("towers", "isolated") and rng.random() < 0.5:
+    if kind not in ("towers", "isolated", "uptown") and rng.random() < 0.5:
         heights = bent(rng, heights)
     heights = prepare(heights, LANE, connected=False)
     return Layout(
@@ -342,6 +365,7 @@ def cases(wheel: Path, work: Path) -> list[Case]:
     """List the cases of all families, mixed evenly, so that a part of them is balanced, too."""
     families = {k: [drawn(k, n) for n in range(1, sum(c) + 1)] for k, c in COUNTS.items()}
     families["dense"] = sorted(dense(wheel, work), key=lambda crop: crop.name[-2:])  # in turns
+    families["uptown"] = families.pop("uptown")  # last: wind directions depend on the order
     placed = []
     for seed, layouts in enumerate(families.values()):
         rng = np.random.default_rng(seed)
