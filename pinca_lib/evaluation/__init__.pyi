@@ -17,6 +17,7 @@ from .measured import (
     at_probes as at_probes,
     compare as compare,
     errors_at_probes as errors_at_probes,
+    level as level,
     measured_cases as measured_cases,
     predicted_speeds as predicted_speeds,
 )

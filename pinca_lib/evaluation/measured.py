@@ -11,7 +11,7 @@ their README names the sources. The buildings stand in the middle of a periodic 
   ground.
 
 A periodic square has no inflow, so predicted speeds are scaled to the mean of the measured ones:
-the scores describe the pattern of speeds.
+the scores describe the pattern of speeds. Its level is a score of its own (``level``).
 """
 
 import json
@@ -26,8 +26,9 @@ from pinca_lib.automaton import CA
 from pinca_lib.channels import GEO_MASK, SPEED
 from pinca_lib.cities.place import CELL, Grid, Place
 from pinca_lib.cities.prediction import WindMaps, predict_wind
+from pinca_lib.cities.reference_wind import OPEN_SPEED
 from pinca_lib.errors import InputError
-from pinca_lib.evaluation.metrics import HIT_RATE_D, distance_to_buildings
+from pinca_lib.evaluation.metrics import correlation, distance_to_buildings, fac2, hit_rate
 
 SIDE = 256.0  # m, of the periodic square
 CUBE = 20.0  # m, side of a cube, and width of a street, of case C
@@ -52,6 +53,8 @@ class MeasuredCase:
         x and y of the probes, m.
     speeds : ndarray of shape (N,)
         Measured, relative to a speed of the inflow.
+    inflow : float
+        Speed of the inflow at the height of the probes, relative to the same.
     scalar : bool
         Whether ``speeds`` are mean speeds (the mean of the speed), not speeds of the mean flow.
     """
@@ -61,6 +64,7 @@ class MeasuredCase:
     wind_from: float
     probes: np.ndarray
     speeds: np.ndarray
+    inflow: float
     scalar: bool = True
 
     def plane(self, maps: WindMaps) -> np.ndarray:
@@ -105,18 +109,21 @@ def _case_c(file: dict) -> Iterator[MeasuredCase]:
                 270 + angle,
                 scale * np.array([(probe["x"], probe["y"]) for probe in probes]),
                 np.array([probe["speedByVariant"][variant] for probe in probes]),
+                inflow=1.0,
             )
 
 
 def _case_a(file: dict) -> MeasuredCase:
     plane = next(p for p in file["planes"] if p["name"] == "horizontal-0.125b")
     points = plane["points"]
+    inflow = {level["zOverB"]: level["U"] for level in file["inflow"]}
     return MeasuredCase(
         "AIJ A",
         _square([(0.0, 0.0, 2 * CUBE)]),
         270.0,
         CUBE * np.array([(point["xOverB"], point["yOverB"]) for point in points]),
         np.array([np.hypot(point["U"], point["V"]) for point in points]) / file["uRefMps"],
+        inflow=inflow[0.125] / file["uRefMps"],
         scalar=False,
     )
 
@@ -191,14 +198,30 @@ def compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
         factor of two; ``slope`` of the least-squares line of predicted over measured speed.
     """
     factor = measured.mean() / predicted.mean()
-    ratio = factor * predicted / measured
+    scaled = factor * predicted
     return {
-        "r": float(np.corrcoef(predicted, measured)[0, 1]),
-        "hit_rate": float(np.mean(np.abs(ratio - 1) <= HIT_RATE_D)),
-        "fac2": float(np.mean((ratio >= 0.5) & (ratio <= 2))),
-        "slope": float(np.polyfit(measured, factor * predicted, 1)[0]),
+        "r": correlation(scaled, measured),
+        "hit_rate": hit_rate(scaled, measured, w=0),
+        "fac2": fac2(scaled, measured, w=0),
+        "slope": float(np.polyfit(measured, scaled, 1)[0]),
         "factor": float(factor),
     }
+
+
+def level(predicted: np.ndarray, case: MeasuredCase) -> float:
+    """Return how many times the measured speeds the predicted ones are, in the mean.
+
+    Both are compared with the speed at the same height far from all buildings: the measured ones
+    with that of the inflow, the predicted ones with ``OPEN_SPEED``. So does ``friction_velocity``
+    for a group of buildings on open ground.
+
+    Parameters
+    ----------
+    predicted : ndarray of shape (N,)
+        Speeds at the probes, m/s under the rules' own friction velocity.
+    case : MeasuredCase
+    """
+    return float(predicted.mean() / OPEN_SPEED * case.inflow / case.speeds.mean())
 
 
 def errors_at_probes(maps: WindMaps, case: MeasuredCase) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,9 @@ from pinca_lib.training.processes import PROCESSES
 class SamplePools:
     """Sample pools of several data sets, used as one. With a single data set it is that one's pool.
 
-    A pool is drawn as often as its data set has cases. Its share of all states is the same. Batches
-    of larger grids have fewer samples, so that all take about the same time.
+    A pool is drawn in proportion to the ground that its data set covers, in cells. Its share of all
+    states is the same. Batches of larger grids have fewer samples, so that all take about the same
+    time.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ class SamplePools:
         if len(set(grids)) < len(grids):
             raise ValueError("two data sets have grids of the same size; join them")
         self.random = random
-        counts = np.array([len(dataset) for dataset in datasets])
-        self.shares = counts / counts.sum()
+        cells = np.array([dataset.states[:, 0].numel() for dataset in datasets])
+        self.shares = cells / cells.sum()
         self.pools = tuple(
             SamplePool(dataset, _whole(size * share), random, device, channels, augment)
             for dataset, share in zip(datasets, self.shares, strict=True)

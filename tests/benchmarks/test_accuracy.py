@@ -27,5 +27,5 @@ def test_the_first_measured_case_scores_as_the_table_says():
         committed = {(r["case"], r["model"], r["within_m"]): r for r in csv.DictReader(file)}
     for row in score_measured(limit=1):
         expected = committed[row["case"], row["model"], str(row["within_m"])]
-        for key in ("r", "hit_rate", "fac2", "slope", "factor"):
+        for key in ("r", "hit_rate", "fac2", "slope", "factor", "level"):
             assert row[key] == pytest.approx(float(expected[key]), abs=1e-2)

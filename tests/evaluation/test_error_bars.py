@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_rules import trained, windward_rule
 
-from benchmarks.calibrate import covered, fitted
+from benchmarks.calibrate import covered, fitted, one_width
 from pinca_lib import load_ensemble, predict_wind
 from pinca_lib.automaton import CA
 from pinca_lib.channels import FLUX, PREDICTED, SPEED, TKE, U, V
@@ -47,9 +47,11 @@ def test_a_bar_is_the_stated_power_law_of_spread_speed_and_turbulence():
 
 def test_the_fit_covers_the_share_that_was_asked_for_of_other_cases():
     random = np.random.default_rng(0)
-    bars = ErrorBars(fitted(drawn_cases(random, 20), random))
-    rows = covered(bars, dict(enumerate(drawn_cases(random, 20))))
-    assert np.mean([row["covered"] for row in rows]) == pytest.approx(0.9, abs=0.02)
+    known = list(drawn_cases(random, 20))
+    bars = ErrorBars(fitted(known, random))
+    rows = covered(bars, one_width(known), dict(enumerate(drawn_cases(random, 20))))
+    for count in ("covered", "covered_by_constant"):
+        assert np.mean([row[count] for row in rows]) == pytest.approx(0.9, abs=0.02)
     assert bars.weights[1] > 0.3  # what the members disagree on is less certain
 
 
@@ -91,7 +93,7 @@ def test_errors_at_probes_are_against_measured_speeds_of_the_same_mean(place, me
     maps = mean_of([predict_wind(member, place, [270], 8) for member in members], TWICE_THE_SPREAD)
     probes = np.array([(5.0, 5.0), (9.0, 5.0), (41.0, 11.0)])
     read = np.array([maps.speed[0, 2, 2], maps.speed[0, 2, 4], maps.speed[0, 5, 20]])
-    case = MeasuredCase("tunnel", place, 270.0, probes, 0.5 * read + [0.01, 0.0, -0.01])
+    case = MeasuredCase("tunnel", place, 270.0, probes, 0.5 * read + [0.01, 0, -0.01], 1.0)
     errors, half = errors_at_probes(maps, case)
     np.testing.assert_allclose(errors, [-0.02, 0.0, 0.02], atol=1e-5)
     np.testing.assert_allclose(half[2], maps.error[0, 5, 20], rtol=1e-5)

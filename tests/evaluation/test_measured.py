@@ -8,11 +8,13 @@ import torch
 
 from pinca_lib import CA
 from pinca_lib.channels import GEO_MASK, KNOWN_COUNT, SPEED
+from pinca_lib.cities.reference_wind import OPEN_SPEED
 from pinca_lib.errors import InputError
 from pinca_lib.evaluation import (
     Openness,
     at_probes,
     compare,
+    level,
     measured_cases,
     predicted_speeds,
 )  # fmt: skip
@@ -84,6 +86,13 @@ def test_scores_of_known_predictions():
     flat = compare(np.array([1.0, 1.0, 1.0 + 1e-12]), measured)
     assert (flat["hit_rate"], flat["fac2"]) == pytest.approx((1 / 3, 2 / 3))
     assert flat["slope"] == pytest.approx(0, abs=1e-9)
+
+
+def test_the_level_compares_both_with_the_open_ground(cases):
+    cubes, tower = cases["AIJ C, 1H, 0°"], cases["AIJ A"]
+    assert level(OPEN_SPEED * cubes.speeds, cubes) == pytest.approx(1)
+    assert tower.inflow == pytest.approx(2.935 / 4.491)  # at 2.5 m and at the height of the tower
+    assert level(2 * OPEN_SPEED / tower.inflow * tower.speeds, tower) == pytest.approx(2)
 
 
 def test_openness_is_the_mean_speed_by_distance(cases):

@@ -31,11 +31,11 @@ def test_a_single_data_set_gives_the_numbers_of_its_pool(dataset):
     assert pools.state_dict().keys() == alone.state_dict().keys()
 
 
-def test_grids_are_drawn_as_often_as_they_have_cases_and_larger_ones_in_fewer_samples(
+def test_grids_are_drawn_in_proportion_to_their_cells_and_larger_ones_in_fewer_samples(
     dataset, larger
 ):
     pools = pools_of(dataset, larger)
-    share = len(larger) / (len(dataset) + len(larger))
+    share = 4 * len(larger) / (len(dataset) + 4 * len(larger))
     assert pools.pools[1].size == round(24 * share)
     batches = [pools.sample(8, 1, 1) for _ in range(300)]
     is_large = [batch.state.shape[-1] == larger.states.shape[-1] for batch in batches]
