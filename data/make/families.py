@@ -22,8 +22,8 @@ All layouts pass `layouts.prepare` with a narrowest street of two cells, and clo
 stay open to the sky. Half of the drawn quarters are bent by a smooth periodic displacement, so
 that walls and lanes do not all run along x and y. Each layout has one wind direction, a multiple
 of 15 degrees. Training cases of 128 x 128 cells are a split of their own, ``train_256m``, because
-all cases of a training have the same grid. Every eighth training layout is for validation: no
-rule is trained on it, and error bars are calibrated on it.
+all cases of a training have the same grid. Every eighth training layout, and some dense crops,
+are for validation: no rule is trained on them, and error bars are calibrated on them.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ COUNTS = {  # kind: (training layouts, test layouts)
     "uptown": (24, 3),
 }
 SIZES = {"edge": 128, "isolated": 128}  # cells; others have 64
-# Dense crops: (city, split, number, rotation of the raster in degrees).
-DENSE = (
-    ("florence", "train", 22, 45),
-    ("munich", "train", 26, 45),
-    ("paris", "train", 12, 45),
-    ("san_francisco", "test", 8, 45),
-)
 VALIDATED = 8  # one in so many training layouts
+TURN = 45  # degrees by which the rasters of the cities are rotated for dense crops
+# Dense crops: (city, split, number, those for validation: they share no ground with a first crop).
+DENSE = (
+    ("florence", "train", 22, (3, 9, 13)),
+    ("munich", "train", 26, (10, 23, 25)),
+    ("paris", "train", 12, (6,)),
+    ("san_francisco", "test", 8, ()),
+)
 TALLEST = 30  # cells, 60 m
 DENSE_BUILT = (0.15, 0.65)
 
@@ -323,8 +324,8 @@ def dense(wheel: Path, work: Path) -> list[Layout]:
     """
     layouts = []
     metres = round(64 * CELL)
-    for city, split, count, degrees in DENSE:
-        height = turned(city_raster(wheel, work, city), degrees, empty=CELL * (TALLEST + 2))
+    for city, split, count, validation in DENSE:
+        height = turned(city_raster(wheel, work, city), TURN, empty=CELL * (TALLEST + 2))
         found = []
         for y in range(0, height.shape[0] - metres + 1, 16):
             for x in range(0, height.shape[1] - metres + 1, 16):
@@ -346,14 +347,14 @@ def dense(wheel: Path, work: Path) -> list[Layout]:
             layouts.append(
                 Layout(
                     name=f"{city}_h{len(taken):02d}",
-                    split=split_of(len(taken), count if split == "train" else 0),
+                    split="validation" if len(taken) in validation else split,
                     kind="dense",
                     heights=cells,
                     source=SOURCE_REAL,
                     licence="ODbL-1.0",
                     geometry=(
                         f"{city}: crop of {metres} m, origin y = {y} m, x = {x} m of the model "
-                        f"turned by {degrees} degrees, built fraction {(cells > 0).mean():.3f}"
+                        f"turned by {TURN} degrees, built fraction {(cells > 0).mean():.3f}"
                     ),
                     origin=(y, x),
                 )
