@@ -30,7 +30,7 @@ from pinca_lib.channels import (
 )
 from pinca_lib.datasets.dataset import load_dataset
 from pinca_lib.rollouts import dispatch
-from pinca_lib.rollouts.cpu import compiled, kernels, teams
+from pinca_lib.rollouts.cpu import compiled, grids, kernels, teams
 from pinca_lib.rollouts.cpu.prepared import LayerGradient
 from pinca_lib.rollouts.dispatch import rollout
 from pinca_lib.runs.checkpoints import load_rules
@@ -512,7 +512,7 @@ def test_without_numba_plain_pytorch_takes_over():
 @pytest.mark.parametrize("recorded", [0, 2])
 @pytest.mark.parametrize("broken", ["an error", "a wrong result"])
 def test_loops_that_fail_their_trial_are_not_used(broken, recorded, monkeypatch):
-    march = compiled.march
+    march = grids.march
 
     def failing(*given):
         if broken == "an error":
@@ -521,7 +521,7 @@ def test_loops_that_fail_their_trial_are_not_used(broken, recorded, monkeypatch)
         given[-1][...] *= 1.01
 
     dispatch._is_trusted.cache_clear()
-    monkeypatch.setattr(compiled, "march", failing)
+    monkeypatch.setattr(grids, "march", failing)
     rule, state = trained(seed=4).requires_grad_(bool(recorded)), city_state(2)
     expected = rule(rule(state))
     if dispatch.compiled is None:

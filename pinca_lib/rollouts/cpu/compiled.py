@@ -34,7 +34,6 @@ from pinca_lib.automaton import CA, even_and_odd
 from pinca_lib.channels import BASE_COUNT, DYNAMIC
 from pinca_lib.rollouts.cpu import grids, kernels
 from pinca_lib.rollouts.cpu.kernels import Rule
-from pinca_lib.rollouts.cpu.marching import march
 from pinca_lib.rollouts.cpu.prepared import LayerGradient, Layers, prepared_city, prepared_rule
 from pinca_lib.rollouts.cpu.teams import Team, gathered
 
@@ -48,8 +47,11 @@ class CompiledRules:
     def __init__(self, rules: Sequence[CA], base: Tensor):
         self.base = base
         kinds = {(rule.scale, rule.follows_wind) for rule in rules}
-        city = {kind: prepared_city(base, *kind) for kind in kinds}
-        prepared = [prepared_rule(city[rule.scale, rule.follows_wind], rule) for rule in rules]
+        with gathered() as team:
+            city = {kind: prepared_city(team, base, *kind) for kind in kinds}
+            prepared = [
+                prepared_rule(team, city[rule.scale, rule.follows_wind], rule) for rule in rules
+            ]
         self.rules = [rule for rule, _ in prepared]
         self.layers = [tensor for _, layers in prepared for tensor in layers]
 
@@ -80,10 +82,7 @@ class _Advance(torch.autograd.Function):
         applications = steps * len(rules)
         shape = (applications + 1 if recorded else 2, *dynamic.shape)
         states = np.empty(shape, dynamic.numpy().dtype)
-        states[0] = dynamic.numpy()[..., order]
-        # Buildings must be in a state before a rule writes its air; one on coarse cells writes all.
-        if recorded or rules[0].city.scale == 1:
-            states[1:] = states[0]
+        states[:] = dynamic.numpy()[..., order]  # all, as a rule of scale 1 writes only air
         with gathered() as team:
             _march(team, rules, applications, states)
         ctx.rules = rules
@@ -122,7 +121,7 @@ def _march(team: Team, rules: Sequence[Rule], applications: int, states: np.ndar
     at_once = max(CELLS_AT_ONCE // max(math.prod(states.shape[1:4]), 1), 1) if alike else 1
     for first in range(0, applications, at_once):
         some = rules if alike else [rules[first % len(rules)]]
-        team.meeting(march, first, min(first + at_once, applications), tuple(some), states)
+        team.meeting(grids.march, first, min(first + at_once, applications), tuple(some), states)
 
 
 def _step_backward(

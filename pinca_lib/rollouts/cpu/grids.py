@@ -1,14 +1,48 @@
-"""Compiled loops over whole grids: sums over blocks, bounds, and the gradient through the filters.
+"""Compiled loops over whole grids: many steps, sums over blocks, gradients through the filters.
 
-A loop works on rows first to last, where the rows of all samples are numbered consecutively.
+But for ``march``, a loop works on rows first to last, where the rows of all samples are numbered
+consecutively.
 """
 
 import numpy as np
 
 from pinca_lib.automaton.rule import HIDDEN_LIMIT
-from pinca_lib.rollouts.cpu.kernels import HIDDEN, neighbours, put
+from pinca_lib.rollouts.cpu.barriers import meet, share
+from pinca_lib.rollouts.cpu.kernels import HIDDEN, neighbours, put, step
 from pinca_lib.rollouts.cpu.lanes import load, store
 from pinca_lib.rollouts.cpu.native import native
+
+
+@native
+def march(member, first, last, rules, states):
+    """Apply rules in turn, from application ``first`` to ``last``: the work of one thread.
+
+    Application i applies rule i to state i and writes state i + 1. Both are counted modulo the
+    number of rules and of states (S, B, H, W, D). The rules must be of the same type for the
+    compiler. One of scale 1 writes only air, so all states must have the buildings.
+    """
+    for i in range(first, last):
+        old, new = states[i % len(states)], states[(i + 1) % len(states)]
+        _apply(member, rules[i % len(rules)], old, new)
+
+
+@native
+def _apply(member, rule, old, new):
+    """Write the state after a rule. Threads meet before one reads what another one wrote."""
+    city = rule.city
+    first, last = share(member, len(city.cells))
+    if city.scale == 1:
+        step(first, last, rule, old, new)
+        meet(member)
+        return
+    top, bottom = share(member, rule.means.shape[0] * rule.means.shape[1])
+    sum_blocks(top, bottom, rule, city.shares, old, rule.means)
+    meet(member)
+    step(first, last, rule, rule.means, rule.increments)
+    meet(member)
+    top, bottom = share(member, new.shape[0] * new.shape[1])
+    add_blocks(top, bottom, rule, city.has_air, rule.alpha, rule.increments, old, new)
+    meet(member)
 
 
 @native

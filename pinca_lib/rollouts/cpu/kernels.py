@@ -77,8 +77,7 @@ class Rule(NamedTuple):
     v: int  # place of V
     most: int  # largest number of cells to compute at a time
     means: np.ndarray  # (B, h, w, D): room for the means of blocks; empty at scale 1
-    zeros: np.ndarray  # the same, of zeros
-    increments: np.ndarray  # the same, room for the increments of blocks
+    increments: np.ndarray  # the same, for their increments
 
 
 @native
@@ -200,19 +199,17 @@ def multiply(parts, layer, products):
 
 
 @native
-def step(first, last, rule, seen, old, new):
-    """Write the next state of the cells to ``new``: ``old`` plus the increment from ``seen``.
+def step(first, last, rule, old, new):
+    """Write the next state of the cells to ``new``; of coarse cells, only their increments.
 
-    The bounds hold for cells of the state. Increments of coarse cells are bounded in
-    ``grids.add_blocks``.
+    ``grids.add_blocks`` adds the increments of coarse cells to the state, and bounds it.
     """
     city, frame, constant = rule.city, rule.frame, rule.constant
-    alpha = rule.alpha if city.scale == 1 else -1.0
     perceived, hidden, added = room(rule)
     for start in range(first, last, rule.most):
         stop = min(start + rule.most, last)
         here, k = city.cells[start:stop], stop - start
-        perceive(here, frame, seen, perceived)
+        perceive(here, frame, old, perceived)
         multiply(rows(perceived, k), rule.w1, rows(hidden, k))
         for i in range(k):
             for j in range(constant.shape[2]):
@@ -227,7 +224,11 @@ def step(first, last, rule, seen, old, new):
         for i in range(k):
             b, y, x = here[i]
             increment = city.air[start + i] * load_parts(frame, b, added, i, 0, 0)
-            put(rule, alpha, load(frame.channels, old, (b, y, x)) + increment, new, b, y, x)
+            if city.scale == 1:
+                lanes = load(frame.channels, old, (b, y, x)) + increment
+                put(rule, rule.alpha, lanes, new, b, y, x)
+            else:
+                store(new, (b, y, x), increment)
 
 
 @native

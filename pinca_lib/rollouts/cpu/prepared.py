@@ -11,7 +11,7 @@ from pinca_lib.automaton import ACROSS, CA, FILTERS, even_and_odd, heading
 from pinca_lib.channels import BASE, BASE_COUNT, DYNAMIC, GEO_MASK, VECTORS, V
 from pinca_lib.rollouts.cpu import kernels
 from pinca_lib.rollouts.cpu.kernels import City, Frame, Parts, Rule
-from pinca_lib.rollouts.cpu.teams import gathered
+from pinca_lib.rollouts.cpu.teams import Team
 
 ROWS = 512  # cells at a time, whose hidden layer fits into the cache of a core
 # Cells times hidden units of a block: 96 cells for a rule of 96 hidden units. With two threads,
@@ -63,12 +63,13 @@ class LayerGradient(NamedTuple):
         return [*self.w1, perceived.even.T @ even, perceived.odd.T @ odd, bias, *self.w2]
 
 
-def prepared_city(base: Tensor, scale: int, follows_wind: bool) -> City:
+def prepared_city(team: Team, base: Tensor, scale: int, follows_wind: bool) -> City:
     """Return cities with base channels (B, 6, H, W) as arrays for rules of a kind."""
     fine = base.numpy()
-    blocks = _block_sums(fine, scale) / _block_sums(np.ones_like(fine[:1, :1]), scale)
+    sums = _block_sums(fine, scale)
+    blocks = sums / _block_sums(np.ones_like(fine[:1, :1]), scale)
     air, has_air = blocks[:, GEO_MASK], (fine[:, GEO_MASK] > 0).astype(fine.dtype)
-    total = _block_sums(fine[:, GEO_MASK], scale).repeat(scale, 1).repeat(scale, 2)
+    total = sums[:, GEO_MASK].repeat(scale, 1).repeat(scale, 2)
     total = total[:, : fine.shape[2], : fine.shape[3]]
     shares = np.divide(fine[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
     cells = np.argwhere(air).astype(np.int32, order="C")
@@ -86,13 +87,11 @@ def prepared_city(base: Tensor, scale: int, follows_wind: bool) -> City:
         some = slice(first, last)
         kernels.perceive(cells[some], frame, planes, Parts(even[some], odd[some]))
 
-    with gathered() as team:
-        team(work, len(cells))
-    shape = air.shape
-    return City(scale, shape, cells, air[air != 0], wind, Parts(even, odd), shares, has_air)
+    team(work, len(cells))
+    return City(scale, air.shape, cells, air[air != 0], wind, Parts(even, odd), shares, has_air)
 
 
-def prepared_rule(city: City, rule: CA) -> tuple[Rule, Layers]:
+def prepared_rule(team: Team, city: City, rule: CA) -> tuple[Rule, Layers]:
     """Return a rule over cities at its scale as arrays, and the layers that they come from."""
     w1, b1, w2 = rule.layers()  # (hidden, C, 4), (hidden,), (C, hidden)
     evens, odds = _even_and_odd(rule.channels, DYNAMIC, rule.follows_wind)
@@ -111,18 +110,17 @@ def prepared_rule(city: City, rule: CA) -> tuple[Rule, Layers]:
     arrays = [layer.detach().contiguous().numpy() for layer in layers]
     w1_even, w1_odd, base_even, base_odd, bias, w2_even, w2_odd = arrays
     blocks = city.shape if city.scale > 1 else (0, 0, 0)
-    means, zeros, increments = np.zeros((3, *blocks, len(evens + odds)), bias.dtype)
+    means, increments = np.zeros((2, *blocks, len(evens + odds)), bias.dtype)
     over_city = Rule(
         city=city,
         frame=_frame(evens, odds, city.wind),
         w1=Parts(w1_even, w1_odd),
         w2=Parts(w2_even, w2_odd),
-        constant=_constant(city, Parts(base_even, base_odd), bias),
+        constant=_constant(team, city, Parts(base_even, base_odd), bias),
         alpha=-1.0 if rule.alpha is None else float(rule.alpha),
         v=(evens + odds).index(V),
         most=max(BLOCK // len(bias), 1),
         means=means,
-        zeros=zeros,
         increments=increments,
     )
     return over_city, layers
@@ -143,7 +141,7 @@ def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
     return torch.cat([*parts, w1[:, others if own and others else own, ACROSS]], dim=1).mT
 
 
-def _constant(city: City, base: Parts, bias: np.ndarray) -> np.ndarray:
+def _constant(team: Team, city: City, base: Parts, bias: np.ndarray) -> np.ndarray:
     """Return ``Rule.constant``: what base channels and bias add to the hidden layer."""
     parts = [(seen, layer) for seen, layer in zip(city.perceived, base, strict=True) if len(layer)]
     constant = np.empty((len(parts), len(city.cells), len(bias)), bias.dtype)
@@ -155,8 +153,7 @@ def _constant(city: City, base: Parts, bias: np.ndarray) -> np.ndarray:
                 np.matmul(seen[some], layer, out=result[some])
             constant[0, some] += bias
 
-    with gathered() as team:
-        team(work, len(city.cells))
+    team(work, len(city.cells))
     return constant
 
 
