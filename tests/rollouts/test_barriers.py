@@ -23,7 +23,7 @@ def follow(member, times, latest):
     """Count how often another thread is behind or ahead after a barrier."""
     off = 0
     for i in range(times):
-        latest[member.own] = i
+        latest[member.number] = i
         meet(member)
         off += (latest != i).sum()
         meet(member)
@@ -57,7 +57,7 @@ def test_no_thread_passes_a_barrier_before_all_have_arrived(team):
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot sleep for some microseconds")
 def test_a_thread_that_waits_for_long_sleeps(team):
     def work(member):
-        if member.own == 0:
+        if member.number == 0:
             time.sleep(0.3)
         start = time.thread_time()
         meet(member)
@@ -69,7 +69,7 @@ def test_a_thread_that_waits_for_long_sleeps(team):
 @pytest.mark.parametrize("failing", [0, 3])
 def test_if_one_thread_fails_the_others_stop_waiting(team, failing):
     def work(member):
-        if member.own == failing:
+        if member.number == failing:
             raise ArithmeticError
         meet(member)
 

@@ -550,7 +550,7 @@ def test_the_kernels_know_the_places_of_channels_among_any_number():
     for count in range(6, 41):
         evens, odds = even_and_odd(BASE_COUNT + count, DYNAMIC)
         assert evens[:5] == [U, FLUX, SPEED, TKE, DWDZ]
-        assert evens[kernels.TKE] == TKE
-        from_hidden = {*evens[kernels.HIDDEN :], *odds}
+        assert evens[kernels.TKE_AT] == TKE
+        from_hidden = {*evens[kernels.HIDDEN_AT :], *odds}
         assert from_hidden - {V} == set(range(KNOWN_COUNT, BASE_COUNT + count))
         assert odds[0] == V

@@ -41,24 +41,25 @@ ARRIVALS, FAILED = range(2)
 class Member(NamedTuple):
     """A thread of a team."""
 
-    own: int  # its number
-    threads: int  # their number
-    meeting: np.ndarray  # (2,), the same for all: arrivals at barriers so far; 1 if a thread failed
+    number: int  # 0 is the calling thread
+    threads: int  # how many the team has
+    counters: np.ndarray  # (2,), shared: arrivals at barriers so far; 1 if a thread failed
 
 
 @native
 def share(member, count):
     """Return where the share of a thread in 0…count begins and ends."""
-    return count * member.own // member.threads, count * (member.own + 1) // member.threads
+    number, threads = member.number, member.threads
+    return count * number // threads, count * (number + 1) // threads
 
 
 @native
 def meet(member):
     """Wait until all threads have arrived here, or one has failed: results are meaningless then."""
-    meeting, threads = member.meeting, member.threads
-    awaited = (_added(meeting, ARRIVALS, 1) // threads + 1) * threads
+    counters, threads = member.counters, member.threads
+    awaited = (_added(counters, ARRIVALS, 1) // threads + 1) * threads
     looks = 0
-    while _added(meeting, ARRIVALS, 0) < awaited and _added(meeting, FAILED, 0) == 0:
+    while _added(counters, ARRIVALS, 0) < awaited and _added(counters, FAILED, 0) == 0:
         looks += 1
         if looks < LOOKS:
             _give_way()

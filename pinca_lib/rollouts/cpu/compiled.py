@@ -86,7 +86,7 @@ class _Advance(torch.autograd.Function):
         with gathered() as team:
             _march(team, rules, applications, states)
         ctx.rules = rules
-        ctx.save_for_backward(*map(torch.from_numpy, states) if recorded else ())
+        ctx.save_for_backward(*(map(torch.from_numpy, states) if recorded else ()))
         last = states[applications % len(states)]
         return torch.from_numpy(np.take(last, np.argsort(order), axis=-1))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pinca_lib.automaton.rule import HIDDEN_LIMIT
 from pinca_lib.rollouts.cpu.barriers import meet, share
-from pinca_lib.rollouts.cpu.kernels import HIDDEN, neighbours, put, step
+from pinca_lib.rollouts.cpu.kernels import HIDDEN_AT, neighbours, put, step
 from pinca_lib.rollouts.cpu.lanes import load, store
 from pinca_lib.rollouts.cpu.native import native
 
@@ -88,10 +88,10 @@ def cut(first, last, rule, new, grad):
         b, y = divmod(row, new.shape[1])
         for x in range(new.shape[2]):
             cell, by_cell = new[b, y, x], grad[b, y, x]
-            by_v = by_cell[rule.v]
-            for c in range(HIDDEN, len(rule.frame.channels)):
+            by_v = by_cell[rule.v_at]
+            for c in range(HIDDEN_AT, len(rule.frame.channels)):
                 by_cell[c] = 0 if np.abs(cell[c]) >= limit else by_cell[c]
-            by_cell[rule.v] = by_v
+            by_cell[rule.v_at] = by_v
 
 
 @native

@@ -6,7 +6,9 @@ are one SIMD vector (``lanes``).
 
 States, and gradients with respect to them, are arrays (B, H, W, D) of the D dynamic channels, or
 (B, h, w, D) for coarse cells. Gradients with respect to what the filters see are (B, h, w, 4 D),
-filter by filter. Names that start with ``by_`` are gradients with respect to the rest of the name.
+filter by filter as in ``automaton.FILTERS``. What cells perceive is filter by filter, too, but with
+the slope across the wind last (``crossed``). Names that start with ``by_`` are gradients with
+respect to the rest of the name.
 
 In the wind frame, what a cell perceives has an *even part*, which is the same in the mirror image,
 and an *odd part*, which changes its sign there. Let e be what W1 makes of the even part, together
@@ -31,8 +33,8 @@ from pinca_lib.physics import MARGIN
 from pinca_lib.rollouts.cpu.lanes import head, joined, load, store, tail
 from pinca_lib.rollouts.cpu.native import native
 
-U, FLUX, SPEED, TKE = range(4)  # places of even channels
-HIDDEN = KNOWN_COUNT - BASE_COUNT - 1  # place of the first even hidden channel
+U_AT, FLUX_AT, SPEED_AT, TKE_AT = range(4)  # places among the dynamic channels in this order
+HIDDEN_AT = KNOWN_COUNT - BASE_COUNT - 1  # place from which all channels are hidden ones, except V
 
 
 class Parts(NamedTuple):
@@ -74,7 +76,7 @@ class Rule(NamedTuple):
     w2: Parts  # (hidden, M) and (hidden, N)
     constant: np.ndarray  # (1 or 2, A, hidden): what base channels and bias add to e and o
     alpha: float  # bound of |<u'w'>| / TKE; -1 for a rule without bounds
-    v: int  # place of V
+    v_at: int  # place of V, the first odd channel
     most: int  # largest number of cells to compute at a time
     means: np.ndarray  # (B, h, w, D): room for the means of blocks; empty at scale 1
     increments: np.ndarray  # the same, for their increments
@@ -136,34 +138,42 @@ def look(frame, state, b, y, x):
 
 
 @native
-def perceive(cells, frame, state, perceived):
-    """Write what n cells perceive: its even part (n, 3 M + N) and its odd part (n, 3 N + M).
+def crossed(frame, perceived):
+    """Return where slopes across the wind belong: those of even channels first, with their column.
 
-    The slope across the wind of an odd channel is even, and that of an even channel is odd. Without
-    odd channels everything is written to the even part, (n, 4 M).
+    The mirror image swaps the two sides of the wind, so the slope of an even channel is odd, and
+    that of an odd channel is even. Without odd channels there is only the even part.
     """
+    if len(frame.odds) > 0:
+        return Parts(perceived.odd, perceived.even), 3 * len(frame.odds)
+    return perceived, 3 * len(frame.evens)
+
+
+@native
+def perceive(cells, frame, state, perceived):
+    """Write what n cells perceive: its even part (n, 3 M + N) and its odd part (n, 3 N + M)."""
     m, n = len(frame.evens), len(frame.odds)
-    crossed, last = (Parts(perceived.odd, perceived.even), 3 * n) if n > 0 else (perceived, 3 * m)
+    other_parts, at_even = crossed(frame, perceived)
     for i in range(len(cells)):
         b, y, x = cells[i]
         own, along, laplacian, across = look(frame, state, b, y, x)
         store_parts(frame, b, own, perceived, i, 0, 0)
         store_parts(frame, b, along, perceived, i, m, n)
         store_parts(frame, b, laplacian, perceived, i, 2 * m, 2 * n)
-        store_parts(frame, b, across, crossed, i, last, 3 * m)
+        store_parts(frame, b, across, other_parts, i, at_even, 3 * m)
 
 
 @native
 def perception_gradient(cells, frame, perceived, by_seen):
     """Write the gradient with respect to what filters see, from that of ``perceived``."""
     m, n, d = len(frame.evens), len(frame.odds), len(frame.channels)
-    crossed, last = (Parts(perceived.odd, perceived.even), 3 * n) if n > 0 else (perceived, 3 * m)
+    other_parts, at_even = crossed(frame, perceived)
     for i in range(len(cells)):
         b, y, x = cells[i]
         own = load_parts(frame, b, perceived, i, 0, 0)
         along = load_parts(frame, b, perceived, i, m, n)
         laplacian = load_parts(frame, b, perceived, i, 2 * m, 2 * n)
-        across = load_parts(frame, b, crossed, i, last, 3 * m)
+        across = load_parts(frame, b, other_parts, i, at_even, 3 * m)
         slope_x, slope_y = rotated(frame.wind[b, 0], frame.wind[b, 1], along, across)
         store(by_seen, (b, y, x, 0), own)
         store(by_seen, (b, y, x, d), slope_x)
@@ -238,15 +248,15 @@ def put(rule, alpha, lanes, new, b, y, x):
     if alpha < 0:
         return
     cell, limit = new[b, y, x], new.dtype.type(HIDDEN_LIMIT)
-    u, v = cell[U], cell[rule.v]
-    for c in range(HIDDEN, len(rule.frame.channels)):
+    u, v = cell[U_AT], cell[rule.v_at]
+    for c in range(HIDDEN_AT, len(rule.frame.channels)):
         cell[c] = np.minimum(np.maximum(cell[c], -limit), limit)
-    cell[rule.v] = v  # the only channel after the first hidden one that has no limit
+    cell[rule.v_at] = v  # it lies among the hidden channels, but has no limit
     speed = np.sqrt(u * u + v * v)
-    cell[SPEED] = np.maximum(cell[SPEED], (1 + MARGIN) * speed)
-    cell[TKE] = np.maximum(cell[TKE], 0)
-    largest = (1 - MARGIN) * alpha * cell[TKE]
-    cell[FLUX] = np.minimum(np.maximum(cell[FLUX], -largest), largest)
+    cell[SPEED_AT] = np.maximum(cell[SPEED_AT], (1 + MARGIN) * speed)
+    cell[TKE_AT] = np.maximum(cell[TKE_AT], 0)
+    largest = (1 - MARGIN) * alpha * cell[TKE_AT]
+    cell[FLUX_AT] = np.minimum(np.maximum(cell[FLUX_AT], -largest), largest)
 
 
 @native

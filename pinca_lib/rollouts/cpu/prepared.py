@@ -118,7 +118,7 @@ def prepared_rule(team: Team, city: City, rule: CA) -> tuple[Rule, Layers]:
         w2=Parts(w2_even, w2_odd),
         constant=_constant(team, city, Parts(base_even, base_odd), bias),
         alpha=-1.0 if rule.alpha is None else float(rule.alpha),
-        v=(evens + odds).index(V),
+        v_at=(evens + odds).index(V),
         most=max(BLOCK // len(bias), 1),
         means=means,
         increments=increments,
@@ -138,7 +138,8 @@ def _perceived(w1: Tensor, own: list[int], others: list[int]) -> Tensor:
     ``own`` are the channels of this part, ``others`` those of the other part.
     """
     parts = [w1[:, own, f] for f in range(len(FILTERS)) if f != ACROSS]
-    return torch.cat([*parts, w1[:, others if own and others else own, ACROSS]], dim=1).mT
+    across = others if own and others else own  # slopes cross over if there are two parts
+    return torch.cat([*parts, w1[:, across, ACROSS]], dim=1).mT
 
 
 def _constant(team: Team, city: City, base: Parts, bias: np.ndarray) -> np.ndarray:

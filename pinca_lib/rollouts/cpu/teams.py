@@ -46,26 +46,26 @@ class Team:
 
         With ``member``, threads can wait for each other in ``barriers.meet``.
         """
-        meeting, others = np.zeros(2, np.intp), []
+        counters, others = np.zeros(2, np.intp), []
 
-        def part(own: int):
+        def part(number: int):
             try:
-                return work(Member(own, self.threads, meeting), *arguments)
+                return work(Member(number, self.threads, counters), *arguments)
             except BaseException as error:
-                meeting[FAILED] = True  # so that the others do not wait for this thread
+                counters[FAILED] = True  # so that the others do not wait for this thread
                 while isinstance(error, SystemError) and error.__cause__:
                     error = error.__cause__  # Numba hides an interrupt that arrives in its own code
                 raise error
 
         try:
-            for own in range(1, self.threads):
-                others.append(self._helpers.submit(part, own))
+            for number in range(1, self.threads):
+                others.append(self._helpers.submit(part, number))
             return [part(0), *(other.result() for other in others)]
         except BaseException:  # for example an interrupt, or the system has no further thread
             _helpers.cache_clear()  # tasks may still be queued for these threads
             raise
         finally:  # all threads must have stopped before another rollout begins
-            meeting[FAILED] = True
+            counters[FAILED] = True
             wait(others)
 
 
