@@ -95,11 +95,13 @@ print(f"{run}; on {hardware}, seed {p.seed}")
 dataset = load_dataset(input_path("data_dir", p.data_dir), p.image_size)
 larger = [load_dataset(input_path("larger_dir", p.larger_dir))] if p.larger_dir else []
 height, width = dataset.states.shape[-2:]
-Markdown(f"{len(dataset)} cases of {height}×{width} cells from `{p.data_dir}`")
+narrowest, widest = dataset.cell_sizes.min(), dataset.cell_sizes.max()
+Markdown(f"{len(dataset)} cases of {height}×{width} cells of "
+         f"{narrowest:g}{'' if widest == narrowest else f' to {widest:g}'} m from `{p.data_dir}`")  # fmt: skip
 
 # %% [markdown]
 # The first case. Channels 0–5 describe the city and its wind and never change; the rule predicts
-# the others. Look at the wakes: slow, turbulent air behind every building.
+# the others: slow air in courtyards and behind buildings, faster and more turbulent air in the streets.
 
 # %%
 plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
@@ -185,7 +187,7 @@ loss = InitLoss(p.init_loss, p.lambda_overflow)
 #
 # Several GPUs train one rule with `python -m pinca_lib.torchrun` (docs/cluster.md); this loop is the same.
 #
-# `gradient_checkpoints` saves memory: the recorded steps are cut into so many segments, only the state before
+# `gradient_checkpoints` saves memory: the recorded steps are cut into that many segments, only the state before
 # each is kept, and the steps of a segment are computed once more when its gradient is due. The gradient is
 # the same. Their number should be near the square root of the steps.
 

@@ -164,7 +164,7 @@ print("physics terms and weights:", loss.physics.weights)
 #
 # Several GPUs train one rule with `python -m pinca_lib.torchrun` (docs/cluster.md); this loop is the same.
 #
-# `gradient_checkpoints` saves memory: the recorded steps are cut into so many segments, only the state before
+# `gradient_checkpoints` saves memory: the recorded steps are cut into that many segments, only the state before
 # each is kept, and the steps of a segment are computed once more when its gradient is due. The gradient is
 # the same. In plain PyTorch, which a GPU uses, 4 segments for the 16 recorded steps of six cities of 64×64
 # cells took 150 MB in place of 630 MB and 1.4 times as long. The CPU's compiled code took 80 MB in place of 120 MB.

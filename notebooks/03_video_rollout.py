@@ -93,8 +93,8 @@ for steps, state in rollout_frames(rules, start, p.frames):
 print(f"{steps} steps in {len(planes)} frames")
 
 # %% [markdown]
-# The field where the rollout ends, beside the simulation if the case has one. Jets between buildings and
-# still air behind them should stand where the simulation has them.
+# The field where the rollout ends, beside the simulation if the case has one. How good it is differs from case
+# to case; notebook 04 scores them all.
 
 # %%
 final = state[:KNOWN_COUNT].cpu()

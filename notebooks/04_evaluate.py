@@ -25,7 +25,7 @@
 # papermill notebooks/04_evaluate.ipynb out.ipynb -p data_dir my_test -p train_dir my_train -p init_checkpoint outputs/init_nca_20260102-030405 -p pi_checkpoint outputs/pi_nca_20260102-040506
 # ```
 #
-# The fresh cases, which were looked at once, are scored with `-p data_dir data/fresh`. Notebook 08
+# The fresh cases, which were looked at least often, are scored with `-p data_dir data/fresh`. Notebook 08
 # compares the rules with other networks.
 
 # %%
@@ -197,8 +197,7 @@ plotting.plot_cases(rows, "relative_l2_wind", "relative error of (u, v)")
 # %% [markdown]
 # ## The middle case
 #
-# The case with the median error. Left the prediction, in the middle the simulation, right the error:
-# it is largest in the jets beside the building.
+# The case with the median error. Left the prediction, in the middle the simulation, right the error.
 
 # %%
 middle = int(tables["PI-NCA"]["relative_l2_wind"].argsort().iloc[len(cases) // 2])

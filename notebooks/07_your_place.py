@@ -44,7 +44,7 @@ from pinca_lib.evaluation import doubt_table, doubtful, mean_of
 # %% tags=["parameters"]
 buildings: str = "data/places/vienna_karlsplatz.geojson"  # footprints, CityJSON, a mesh, heights
 proposal: str = ""  # a second file with all buildings as planned, over the same site; none if empty
-site: str = ""  # part to show: "west,south,east,north" or "x,y,radius in m"; all if empty
+site: str = ""  # part, in the file's coordinates: "west,south,east,north" or "x,y,radius in m"
 height_field: str = ""  # field of the buildings' heights; found among the usual names if empty
 default_height: float = 0.0  # m, for buildings without a height; 0 refuses them
 crs: str = ""  # coordinate system of a file that names none, such as "EPSG:4326"
@@ -55,7 +55,7 @@ wind_from: str = "240"  # degrees clockwise from north; several as "0, 90", or "
 wind_speed: float = 5.0  # m/s, of the reference wind
 wind_height: float = 10.0  # m above ground, at which it blows
 roughness: str = "open ground"  # over which it blows: a name, or a roughness length in m
-climate: str = "data/climates/chicago.csv"  # EPW, hours or sectors; no comfort map if empty
+climate: str = ""  # EPW, hours or sectors; if empty, no comfort map but for the example
 criterion: str = "NEN 8100"  # of wind comfort
 memory: float = 6.0  # GB that a town may take, a place of more than 2500 cells (5 km) a side
 output_dir: str = "outputs"  # the maps get a folder of their own in here
@@ -71,7 +71,9 @@ rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkp
 members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)
-weather = load_climate(input_path("climate", p.climate)) if p.climate else None
+example = "data/climates/chicago.csv" if "vienna_karlsplatz" in p.buildings else ""
+climate = p.climate or example
+weather = load_climate(input_path("climate", climate)) if climate else None
 
 # %% [markdown]
 # ## The place
@@ -99,7 +101,7 @@ plotting.plot_place(place)
 #
 # The rules were trained on quarters with lanes of at least 4 m, roofs of up to 60 m, at most 65 % of
 # the ground built over, and hardly any ground more than 64 m from a building. Where your place is
-# unlike that, the maps are hatched.
+# unlike that, the maps are hatched. Trees are not in the data, and not in the maps.
 
 # %%
 unlike = unlike_training(place, rules, town_dir)
@@ -160,15 +162,15 @@ pictures["directions"]
 # ## How sure it is
 #
 # From how far the three models differ, the mean speed and the TKE follows an error bar for every cell,
-# calibrated on simulated cities that none of the models was trained on: in nine cells of ten the simulation lies within
-# it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
+# calibrated on simulated cities that none of the models was trained on: in about nine cells of ten the simulation lies
+# within it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
 
 # %%
 if maps.error is not None:
     title = f"{place.name}: error bars of the mean speed, from {winds[0]:g}°"
     pictures["error"] = plotting.plot_error(maps, 0, doubts, title)
     print(f"mean speed {np.nanmean(maps.speed[0]):.2f} m/s, error bar ± {np.nanmean(maps.error[0]):.2f} m/s "
-          f"(means over the open ground); half of it has less than ± {np.nanmedian(maps.error[0]):.2f} m/s")  # fmt: skip
+          f"(means over the open ground); median ± {np.nanmedian(maps.error[0]):.2f} m/s")  # fmt: skip
     display(pictures["error"])
 
 # %% [markdown]

@@ -223,7 +223,7 @@ over_seeds(read("defaults", "florence", "munich"), errors | healing, chosen)
 over_seeds(read("ablation", "florence"), errors | healing, {"parameters": "parameters"})
 
 # %% [markdown]
-# Seeds differ by 2 to 3 %, so smaller differences are none.
+# Seeds differ by 2 to 3 %, so smaller differences mean nothing.
 #
 # - **What matters:** the wind frame, coarse cells, natural units, the relative loss, and the gradient of 16
 #   steps. Eight steps are nearly as good. Four are worse than one; we do not know why.

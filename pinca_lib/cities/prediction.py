@@ -20,7 +20,7 @@ CELLS_AT_ONCE = 2**18  # of one batch of directions: about a quarter of a gigaby
 FIELD_POWERS = np.array([1, 1, 1, 2, 2, 1])  # of speed, in the units of channels 6-11
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WindMaps:
     """Mean fields on the site of a place, one set for each wind direction.
 
