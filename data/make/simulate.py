@@ -17,9 +17,8 @@ with a sample every 0.04 T. Regular arrays are averaged for 30 T and also over t
 cases of the families (`families.py`) for 30 T. Training cases of the families have a spin-up of 6 T
 (12 T where less than a fifth of the ground is built over) and an average over 10 T (the first ones
 10 T and 15 T): what is left of the turbulence in a mean is independent from case to case, so it
-does not bias what is learned from many cases. For two of them the shorter run was compared with the
-longer one: (u, v) differ by 0.14 and 0.19, as two independent averages of these lengths do, and the
-mean speed by 1 %.
+does not bias what is learned from many cases. `docs/simulation.md` compares short runs with longer
+ones.
 
 Usage
 -----
