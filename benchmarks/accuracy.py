@@ -108,7 +108,7 @@ def score_measured(limit: int | None = None) -> list[dict]:
             for within in (0, 4):
                 read = evaluation.at_probes(plane, case, within)
                 found = evaluation.compare(read, case.speeds)
-                found["level"] = evaluation.level(read, case)
+                found["level"] = evaluation.level(plane, case, within)
                 rounded = {key: round(value, 4) for key, value in found.items()}
                 table.append({"case": case.name, "model": model, "within_m": within} | rounded)
     return table

@@ -87,10 +87,11 @@ def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarra
 def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
     """Score all simulated cases, for the layers below and above the plane and for their mean.
 
-    ``halves_r`` is the correlation between the two halves of the averaging time at the probes.
+    ``halves_r`` is the correlation between the two halves of the averaging time at the probes, and
+    ``level`` that of `pinca_lib.evaluation`.
     """
     from pinca_lib.cities.place import Grid
-    from pinca_lib.evaluation import at_probes, compare, measured_cases
+    from pinca_lib.evaluation import at_probes, compare, level, measured_cases
 
     cases = {case.name: case for case in measured_cases(measured)}
     rows = []
@@ -103,12 +104,13 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
         case = replace(case, place=replace(case.place, grid=grid, heights=heights))
         with np.load(file) as raw:
             speed = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (half, layer, H, W)
-        read = np.array([[at_probes(plane, case) for plane in half] for half in speed])
-        agreement = np.corrcoef(read.mean(axis=1))[0, 1]
-        below, above = read.mean(axis=0)
-        for layer, values in (("mean", (below + above) / 2), ("below", below), ("above", above)):
+        halves = [at_probes(half.mean(axis=0), case) for half in speed]
+        agreement = {"halves_r": np.corrcoef(halves)[0, 1]}
+        below, above = speed.mean(axis=0)
+        for layer, plane in (("mean", (below + above) / 2), ("below", below), ("above", above)):
             about = {"setting": name, "variant": variant, "angle": angle, "layer": layer}
-            rows.append(about | compare(values, case.speeds) | {"halves_r": agreement})
+            scores = compare(at_probes(plane, case), case.speeds) | {"level": level(plane, case)}
+            rows.append(about | scores | agreement)
     return pandas.DataFrame(rows).round(3)
 
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 from torch import Tensor
 
 from pinca_lib.automaton import CA
 from pinca_lib.channels import GEO_MASK, SPEED
 from pinca_lib.cities.place import CELL, Grid, Place
 from pinca_lib.cities.prediction import WindMaps, predict_wind
-from pinca_lib.cities.reference_wind import OPEN_SPEED
 from pinca_lib.errors import InputError
 from pinca_lib.evaluation.metrics import correlation, distance_to_buildings, fac2, hit_rate
 
@@ -35,6 +35,7 @@ CUBE = 20.0  # m, side of a cube, and width of a street, of case C
 MIDDLE = {"0H": 0.0, "1H": CUBE, "2H": 2 * CUBE}  # m, height of the middle cube
 BIN = 2.0  # m, width of a bin of wall distances
 WIDEST = 40.0  # m; larger wall distances count as this
+OPEN = 50.0  # m from all buildings, beyond which ground counts as open
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,20 +209,23 @@ def compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     }
 
 
-def level(predicted: np.ndarray, case: MeasuredCase) -> float:
+def level(plane: np.ndarray, case: MeasuredCase, within: float = 0.0) -> float:
     """Return how many times the measured speeds the predicted ones are, in the mean.
 
-    Both are compared with the speed at the same height far from all buildings: the measured ones
-    with that of the inflow, the predicted ones with ``OPEN_SPEED``. So does ``friction_velocity``
-    for a group of buildings on open ground.
+    Both are relative to the speed at the same height far from all buildings: the measured ones to
+    that of the inflow, the predicted ones to their median over the ground that is farther than
+    ``OPEN`` from all buildings. NaN if there is no such ground.
 
     Parameters
     ----------
-    predicted : ndarray of shape (N,)
-        Speeds at the probes, m/s under the rules' own friction velocity.
-    case : MeasuredCase
+    plane, case, within
+        As ``at_probes``.
     """
-    return float(predicted.mean() / OPEN_SPEED * case.inflow / case.speeds.mean())
+    place = case.place
+    is_open = ndimage.distance_transform_edt(place.heights == 0, place.grid.cell) > OPEN
+    in_the_open = np.median(plane[is_open]) if is_open.any() else np.nan
+    predicted = at_probes(plane, case, within).mean() / in_the_open
+    return float(predicted * case.inflow / case.speeds.mean())
 
 
 def errors_at_probes(maps: WindMaps, case: MeasuredCase) -> tuple[np.ndarray, np.ndarray]:
