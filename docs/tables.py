@@ -151,6 +151,7 @@ def coverage() -> list[dict]:
         rows.append(
             {"split": split, "kind": kind, "cases": len(group)}
             | {"covered": percent(group["covered"].mean()),
+               "by one width": percent(group["covered_by_constant"].mean()),
                "mean bar (m/s)": number(group["mean_half_width"].mean(), 3),
                "mean error (m/s)": number(group["mean_error"].mean(), 3)}
         )  # fmt: skip
@@ -671,8 +672,8 @@ def measured() -> list[dict]:
     for case in table.index.unique("case"):
         own = {name: table.loc[case, model] for model, name in columns.items()}
         own["simulation"] = simulated.get(case)
-        rows.append({"r / hit rate": case} | {
-            name: f"{number(row.r)} / {number(row.hit_rate)}" if row is not None else "–"
+        rows.append({"r / hit rate / level": case} | {
+            name: "–" if row is None else " / ".join(map(number, (row.r, row.hit_rate, row.level)))
             for name, row in own.items()
         })  # fmt: skip
     return rows
@@ -720,6 +721,7 @@ def tunnel_rows(*layers: str) -> list[dict]:
                 "hit rate": number(row["hit_rate"]),
                 "within a factor of 2": number(row["fac2"]),
                 "slope": number(row["slope"]),
+                "level": number(row["level"]),
                 "r between halves": number(row["halves_r"]),
             }
         )
@@ -764,6 +766,7 @@ LAYOUTS = {  # by the kinds of ``data/make``
     "suburb": "low houses",
     "towers": "towers on open ground",
     "mixed": "towers among low houses",
+    "uptown": "towers among blocks",
     "courtyards": "courtyards",
     "lanes": "narrow lanes",
     "edge": "quarters with an edge",
