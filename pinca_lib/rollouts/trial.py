@@ -39,30 +39,18 @@ def fault(
 ) -> str:
     """Roll small random rules out over a small random city, and compare with the rules themselves.
 
-    Parameters
-    ----------
-    advance : callable
-        The implementation: takes rules, a state (1, C, H, W) and a number of steps.
-    kinds : sequence of Kind
-        Of the rules, which are applied in turn.
-    device, dtype
-        Of state and rules.
-    steps : int
-    tolerance : float
-        Largest error, relative to the norm of the right result.
-    recorded : bool
-        Compare the gradients with respect to the weights as well.
-
-    Returns
-    -------
-    str
-        What is wrong; empty if nothing is.
+    Return what is wrong; empty if nothing is. ``advance`` is the implementation: it takes rules, a
+    state (1, C, H, W) and a number of steps. ``tolerance`` is the largest error, relative to the
+    norm of the right result. If ``recorded``, the gradients with respect to the weights are
+    compared as well.
     """
     random = torch.Generator().manual_seed(0)
     try:
-        rules = [_rule(kind, random).to(device, dtype).requires_grad_(recorded) for kind in kinds]
-        start = torch.randn(1, kinds[0].channels, 5, 7, generator=random)
-        start[:, GEO_MASK] = (torch.rand(5, 7, generator=random) < 0.8).float()
+        with torch.device("cpu"):  # whatever the default device is
+            rules = [_rule(kind, random) for kind in kinds]
+            start = torch.randn(1, kinds[0].channels, 5, 7, generator=random)
+            start[:, GEO_MASK] = (torch.rand(5, 7, generator=random) < 0.8).float()
+        rules = [rule.to(device, dtype).requires_grad_(recorded) for rule in rules]
         start = start.to(device, dtype)
         start[:, DYNAMIC] *= start[:, GEO_MASK, None]
         expected = start
@@ -77,8 +65,8 @@ def fault(
                 gradients = [torch.autograd.grad(state[:, DYNAMIC].square().sum(), weights)
                              for state in (found, expected)]  # fmt: skip
                 pairs += zip(*gradients, strict=True)
-        for own, right in pairs:
-            error = ((own - right).norm() / right.norm()).item()
+        for ours, right in pairs:
+            error = ((ours - right).norm() / right.norm()).item()
             if not error < tolerance:  # true for NaN as well
                 return f"its relative error is {error:.1g}, more than {tolerance:g}"
     except Exception as failure:  # compilers and drivers raise errors of many types

@@ -423,11 +423,22 @@ def test_types_that_blas_does_not_support_use_plain_pytorch(dtype):
     torch.testing.assert_close(rollout([rule], state, 1), rule(state), atol=0.05, rtol=0.05)
 
 
-def test_autocast_changes_nothing():
+@pytest.mark.parametrize(
+    "context", [torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta")]
+)
+def test_neither_autocast_nor_a_default_device_changes_anything_nor_fails_the_trial(context):
     rules, state = [trained(), windward_rule(2)], city_state(2)
     expected = rollout(rules, state, 3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    dispatch._is_trusted.cache_clear()
+    with context:
         assert torch.equal(rollout(rules, state, 3), expected)
+
+
+def test_a_transposed_state_uses_the_machine_code_of_the_trial():
+    rules, state = [windward_wide(1), bounded_rule(2)], city_state(2, height=9, width=12)
+    expected, compilations = rollout(rules, state, 2), len(grids.march.signatures)
+    torch.testing.assert_close(rollout(rules, state.mT.contiguous().mT, 2), expected)
+    assert len(grids.march.signatures) == compilations
 
 
 def test_if_one_thread_fails_the_team_waits_for_the_others(path, monkeypatch):
@@ -495,6 +506,18 @@ def test_a_forked_process_rolls_out_after_its_parent_has():
 def test_a_rule_with_another_number_of_channels_is_refused():
     with pytest.raises(ValueError, match="the rule has 12 channels, but the state has 24"):
         rollout([CA(12)], city_state(), 1)
+
+
+@pytest.mark.parametrize("other", [torch.float64, torch.device("meta")])
+def test_a_rule_of_another_precision_or_device_than_the_state_is_refused(other):
+    message = r"the rule is torch.float\d\d on \w+, but the state is torch.float32 on cpu"
+    with pytest.raises(ValueError, match=message):
+        rollout([CA().to(other)], city_state(), 1)
+
+
+def test_a_rollout_without_rules_is_refused():
+    with pytest.raises(ValueError, match="a rollout needs at least one rule"):
+        rollout([], city_state(), 1)
 
 
 def test_without_numba_plain_pytorch_takes_over():

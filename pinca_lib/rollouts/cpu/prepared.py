@@ -68,7 +68,8 @@ def prepared_city(team: Team, base: Tensor, scale: int, follows_wind: bool) -> C
     fine = base.numpy()
     sums = _block_sums(fine, scale)
     blocks = sums / _block_sums(np.ones_like(fine[:1, :1]), scale)
-    air, has_air = blocks[:, GEO_MASK], (fine[:, GEO_MASK] > 0).astype(fine.dtype)
+    air = blocks[:, GEO_MASK]
+    has_air = (fine[:, GEO_MASK] > 0).astype(fine.dtype, order="C")  # as the trial has it
     total = sums[:, GEO_MASK].repeat(scale, 1).repeat(scale, 2)
     total = total[:, : fine.shape[2], : fine.shape[3]]
     shares = np.divide(fine[:, GEO_MASK], total, out=np.zeros_like(total), where=total > 0)
