@@ -43,12 +43,18 @@ from pinca_lib.rollouts.cpu.native import native
 def double(x): return 2 * x
 assert double(3) == 6
 """
+FULL_DISK = """
+from errno import ENOSPC
+from numba.core.caching import IndexDataCacheFile
+def fail(*_): raise OSError(ENOSPC, "No space left on device")
+IndexDataCacheFile._open_for_write = fail
+"""
 
 
-def start(folder: Path, **environment: str) -> str:
+def start(folder: Path, first_line: str = "", **environment: str) -> str:
     """Compile a function in a process of its own, and return what it writes to stderr."""
     script = folder / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(first_line + SCRIPT)
     done = subprocess.run(
         [sys.executable, str(script)],
         env=os.environ | {"NUMBA_CACHE_DIR": str(folder)} | environment,
@@ -69,6 +75,14 @@ def test_damaged_machine_code_is_compiled_again_with_one_warning(tmp_path):
     for file in tmp_path.rglob("*.nb?"):  # as a power cut leaves them
         file.write_bytes(b"")
     assert start(tmp_path).count("UserWarning: compiled code in") == 1
+
+
+def test_damaged_machine_code_is_compiled_again_also_on_a_full_disk(tmp_path):
+    start(tmp_path)
+    for file in tmp_path.rglob("*.nb?"):
+        file.write_bytes(b"")
+    (tmp_path / "full_disk.py").write_text(FULL_DISK)
+    assert start(tmp_path, "import full_disk").count("saved (No space left on device)") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the user's cache folder cannot be moved")

@@ -12,6 +12,7 @@ import hashlib
 import pickle
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,8 @@ class CheckedCache(FunctionCache):
             return super().load_overload(sig, target_context)
         except Exception:  # pickle raises many types
             _warn_once(f"compiled code in {self._cache_path} was damaged: compiling again")
-            self.flush()
+            with suppress(OSError):  # another process may be at it
+                Path(self._cache_file._index_path).unlink()  # on a full disk ``flush`` would fail
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Save machine code. A full disk only means that it is compiled again next time."""
