@@ -9,14 +9,14 @@ For n air cells, a block that fits into the cache of a core, a step computes
 D is the number of dynamic channels. ``constant`` is the contribution of the base channels and the
 bias to the hidden layer, computed once per rollout. Numba compiles the loops; ``np.dot`` calls
 SciPy's BLAS. Threads share the cells and wait for each other after every application of a rule. A
-rule on coarse cells does the same on blocks. In the wind frame p and h have an even and an odd part
-(``kernels``).
+rule on coarse cells does the same on blocks; threads wait twice more, for the means of blocks and
+for their increments. In the wind frame p and h have an even and an odd part (``kernels``).
 
 The backward pass computes p and h again, so a recorded step stores only its state. The gradient
 that it sums over the steps is as large as ``constant``.
 
-The code around the loops uses NumPy instead of PyTorch: after each parallel operation PyTorch's
-threads wait actively for the next one, and keep a core busy for milliseconds that the loops need.
+The code around the loops uses NumPy for almost all that is as large as a city: after each parallel
+operation PyTorch's threads wait actively for the next one, and keep cores busy for milliseconds.
 ``torch.set_num_threads`` does not help, because a thread that starts in the meantime would keep the
 changed number. The threads of NumPy's BLAS wait for a tenth of a second, so all matrix products are
 computed within ``gathered``, which limits BLAS to one thread.

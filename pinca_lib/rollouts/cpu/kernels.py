@@ -2,7 +2,7 @@
 
 Numba compiles them, and ``np.dot`` calls SciPy's BLAS. A loop works on the cells first to last, in
 blocks of at most ``rule.most`` cells, which fit into the cache of a core. All channels of a cell
-are one SIMD vector (``lanes``).
+are one vector (``lanes``).
 
 States, and gradients with respect to them, are arrays (B, H, W, D) of the D dynamic channels, or
 (B, h, w, D) for coarse cells. Gradients with respect to what the filters see are (B, h, w, 4 D),
@@ -15,7 +15,7 @@ and an *odd part*, which changes its sign there. Let e be what W1 makes of the e
 with the bias, and o what it makes of the odd part. The hidden layer is then relu(e + o) for the
 city and relu(e - o) for its mirror image. W2 turns their sum into the even channels of the
 increment, and their difference into the odd ones. (``prepared`` has already divided W2 by two.) So
-a city and its mirror image need no more matrix products than a city alone, and all winds use the
+a city and its mirror image need no more multiplications than a city alone, and all winds use the
 same weights.
 
 Channels are in the order of ``wind_frame.even_and_odd``: M even channels, then N odd channels, with

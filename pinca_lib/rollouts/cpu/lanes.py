@@ -1,7 +1,8 @@
 """SIMD vectors for Numba: all channels of a cell are loaded, computed and stored at once.
 
-A *lane* is one element of a vector, here one channel. Without vectors, a compiled loop over the few
-channels of a cell spends more time on its start (a check whether arrays overlap) than on its work.
+A *lane* is one element of a vector, here one channel. A vector has any number of lanes, and LLVM
+splits it into those of the processor. Without vectors, a compiled loop over the few channels of a
+cell spends more time on its start (a check whether arrays overlap) than on its work.
 
 - ``sized`` is a tuple with one entry per lane. Only its length is used, because Numba treats the
   length of a tuple as a constant at compile time.
