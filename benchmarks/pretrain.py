@@ -72,7 +72,9 @@ def main() -> None:
     arguments.add_argument("--init-epochs", type=int, default=3000, help="of the Init-NCA")
     arguments.add_argument("--pi-epochs", type=int, default=1000, help="of the PI-NCA")
     arguments.add_argument("--data-dir", default="data/train", help="city files to train on")
-    arguments.add_argument("--larger-dir", default="", help="more of them, on a larger grid")
+    arguments.add_argument(
+        "--larger-dir", default="data/train_256m", help="more of them, on a larger grid"
+    )
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--member", type=int, default=1, help="which the weights become")
     arguments.add_argument("--device", default="cpu", help="to train on")
