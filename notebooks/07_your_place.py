@@ -72,8 +72,8 @@ members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], No
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)
 example = "data/climates/chicago.csv" if "vienna_karlsplatz" in p.buildings else ""
-climate = p.climate or example
-weather = load_climate(input_path("climate", climate)) if climate else None
+weather_file = p.climate or example
+weather = load_climate(input_path("climate", weather_file)) if weather_file else None
 
 # %% [markdown]
 # ## The place
