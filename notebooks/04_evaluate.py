@@ -284,8 +284,8 @@ plotting.plot_tunnel_scatter(tunnel, planes["PI-NCA"])
 # %% [markdown]
 # ## How sure it is
 #
-# From how far models of several seeds differ, the mean speed and the TKE follows an error bar for the mean speed
-# of every cell, which should cover the simulation, or what was measured, in nine of ten. The bars were calibrated on
+# An error bar of the mean speed is computed for every cell from the models' spread, their mean speed and their TKE.
+# It should cover the simulation, or what was measured, in nine cells of ten. The bars were calibrated on
 # cases of the validation split.
 
 # %%

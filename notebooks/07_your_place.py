@@ -71,8 +71,8 @@ rules = [rule.to(hardware) for rule in load_rules(p.init_checkpoint, p.pi_checkp
 members, bars = load_ensemble(p.ensemble, rules) if p.ensemble else ([rules], None)
 winds = cities.wind_directions(p.wind_from)
 comfort_criterion = comfort.find_criterion(p.criterion)
-example = "data/climates/chicago.csv" if "vienna_karlsplatz" in p.buildings else ""
-weather_file = p.climate or example
+is_example = p.buildings == "data/places/vienna_karlsplatz.geojson"
+weather_file = p.climate or ("data/climates/chicago.csv" if is_example else "")
 weather = load_climate(input_path("climate", weather_file)) if weather_file else None
 
 # %% [markdown]
@@ -161,9 +161,9 @@ pictures["directions"]
 # %% [markdown]
 # ## How sure it is
 #
-# From how far the three models differ, the mean speed and the TKE follows an error bar for every cell,
-# calibrated on simulated cities that none of the models was trained on: in about nine cells of ten the simulation lies
-# within it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
+# An error bar of the mean speed is computed for every cell from the models' spread, their mean speed and
+# their TKE, and calibrated on simulated cities that none of them was trained on. In about nine cells of ten
+# the simulation lies within it, if the place is like the training. What the simulation itself lacks, and the scaling, is not in it.
 
 # %%
 if maps.error is not None:
@@ -178,7 +178,7 @@ if maps.error is not None:
 #
 # How fast is the wind here when it blows at 1 m/s at the weather station? The maps answer that for
 # each sector of the climate. How often a speed is exceeded here follows from both, and the criterion
-# turns that into classes.
+# turns that into classes. Without a `climate` there is no such map.
 
 # %%
 classes = None
