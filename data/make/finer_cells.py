@@ -13,7 +13,6 @@ can be continued with the same command. ``cells.csv`` is written next to this sc
 from __future__ import annotations
 
 import argparse
-import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import pandas
 from layouts import CELL, Case
 from scipy import ndimage
-from simulate import Numerics, Solver, fetch_wheel
+from simulate import Numerics, Solver, fetch_wheel, keep
 
 SETTINGS = {
     "cell_1": Numerics(cell=1.0),
@@ -39,9 +38,7 @@ def simulate(case: Case, numerics: Numerics, file: Path, gpu: bool) -> None:
     solver = Solver(heights.shape[::-1], replace(numerics, lid=case.lid), gpu)
     seed, state = zlib.crc32(case.name.encode()), None if gpu else file.with_suffix(".state")
     raw = solver.run(heights, case.degrees, seed, case.spin_up, case.averaging, state)
-    partial = file.with_suffix(".part.npz")
-    np.savez_compressed(partial, **raw)
-    os.replace(partial, file)
+    keep(file, raw)
 
 
 def flow_of(file: Path, heights: np.ndarray) -> tuple[np.ndarray, float]:

@@ -455,6 +455,13 @@ def _start_worker() -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
+def keep(file: Path, raw: dict) -> None:
+    """Write the result of `Solver.run` to an ``.npz`` file, which is never incomplete."""
+    temporary = file.with_suffix(".part.npz")
+    np.savez_compressed(temporary, **raw)
+    os.replace(temporary, file)
+
+
 def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool) -> str:
     """Simulate a case in a worker process and write the result of `Solver.run` to ``file`` (npz).
 
@@ -473,9 +480,7 @@ def simulate(case: Case, file: Path, spin_up: float, averaging: float, gpu: bool
         raw = _solvers[key].run(heights, case.degrees, seed, spin_up, averaging, unfinished)
     except FloatingPointError as error:
         return f"diverged: {error}"
-    temporary = file.with_suffix(".part.npz")
-    np.savez_compressed(temporary, **raw)
-    os.replace(temporary, file)
+    keep(file, raw)
     return ""
 
 

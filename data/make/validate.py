@@ -23,14 +23,13 @@ environment. ``factor`` scales simulated speeds in units of u_tau.
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas
 from fields import MOMENTS
-from simulate import Numerics, Solver
+from simulate import Numerics, Solver, keep
 
 CUBE = 20.0  # side of a cube, and width of a street, m
 ANGLES = (0.0, 22.5, 45.0)  # wind directions of the tunnel, degrees from +x towards -y
@@ -54,7 +53,7 @@ SETTINGS = {
     "smagorinsky": Setting(Numerics(smagorinsky=0.1)),
     "long": Setting(averaging=100.0),
     "rough_ground": Setting(Numerics(roughness=0.03)),  # z0 that fits the tunnel's inflow
-    "domain_512": Setting(domain=(512.0, 512.0)),
+    "domain_512": Setting(domain=(512.0, 256.0)),  # a longer fetch at 0°
     "domain_160": Setting(domain=(160.0, 160.0)),
     "cell_1": Setting(Numerics(cell=1.0), domain=(160.0, 160.0)),
 }
@@ -150,9 +149,7 @@ def main() -> None:
                 except FloatingPointError as error:
                     file.with_suffix(".txt").write_text(f"diverged: {error}\n")
                     continue
-                partial = file.with_suffix(".part.npz")
-                np.savez_compressed(partial, **raw)
-                os.replace(partial, file)
+                keep(file, raw)
                 print(f"{file.name}: {float(raw['wall_seconds']):.0f} s", flush=True)
 
 
