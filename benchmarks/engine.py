@@ -55,7 +55,7 @@ GRIDS = {
     "rollout": [(1, 64), (6, 64), (1, 256), (6, 128), (6, 512)],
     "gradient": [(1, 64), (6, 64), (6, 128)],  # plain PyTorch takes gigabytes for the last
 }
-STEPS = 16
+STEPS = {"rollout": 64, "gradient": 16}  # as the product rolls out, and as the notebooks train
 LARGEST = 2**20  # cells times steps of one timing: a large grid is rolled out for fewer steps
 TOLERANCE = 1e-4  # of the norm of a result
 
@@ -203,7 +203,7 @@ class Contender:
 
 def compare(contenders, kind: str, what: str, batch: int, size: int, rounds: int) -> list[dict]:
     """Time all contenders in turn; return a row for each."""
-    steps = max(2, min(STEPS, LARGEST // (batch * size**2)))
+    steps = max(2, min(STEPS[what], LARGEST // (batch * size**2)))
     task = {"kind": kind, "what": what, "batch": batch, "size": size}
     ready, expected = [], None
     for contender in contenders:

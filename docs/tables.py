@@ -770,6 +770,7 @@ LAYOUTS = {  # by the kinds of ``data/make``
     "courtyards": "courtyards",
     "lanes": "narrow lanes",
     "edge": "quarters with an edge",
+    "ward": "quarters with towers and an edge",
     "isolated": "isolated buildings",
 }
 

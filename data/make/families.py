@@ -44,8 +44,9 @@ COUNTS = {  # kind: (training layouts, test layouts)
     "edge": (24, 4),
     "isolated": (24, 4),
     "uptown": (24, 3),
+    "ward": (12, 3),
 }
-SIZES = {"edge": 128, "isolated": 128}  # cells; others have 64
+SIZES = {"edge": 128, "isolated": 128, "ward": 128}  # cells; others have 64
 VALIDATED = 8  # one in so many training layouts
 TURN = 45  # degrees by which the rasters of the cities are rotated for dense crops
 # Dense crops: (city, split, number, those for validation: they share no ground with a first crop).
@@ -273,6 +274,20 @@ def uptown(rng: np.random.Generator, size: int) -> np.ndarray:
     return heights
 
 
+def ward(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return a round quarter of low houses with one to three towers, on open ground."""
+    heights = np.zeros((size, size), int)
+    middle = heights[size // 4 : -size // 4, size // 4 : -size // 4]
+    scatter(rng, middle, 0.3, (7, 12), (15, 23), 8, number=int(rng.integers(1, 4)))
+    low, gap = int(rng.integers(3, 7)), int(rng.integers(2, 4))
+    scatter(rng, heights, rng.uniform(0.3, 0.45), (4, 10), (low, low + 2), gap)
+    label, count = ndimage.label(heights > 0)
+    places = np.array(ndimage.center_of_mass(heights > 0, label, np.arange(1, count + 1)))
+    far = np.hypot(*(places - size / 2).T) > rng.uniform(0.32, 0.4) * size
+    heights[np.append(False, far)[label]] = 0
+    return heights
+
+
 def bent(rng: np.random.Generator, heights: np.ndarray) -> np.ndarray:
     """Displace a layout smoothly and periodically by up to six cells."""
     size = len(heights)
@@ -297,10 +312,10 @@ def split_of(number: int, training: int, large: bool = False) -> str:
 def drawn(kind: str, number: int) -> Layout:
     """Return a layout of a drawn family; the last ones of each family are test layouts."""
     rng = np.random.default_rng([sorted(COUNTS).index(kind), number])
-    makers = (suburb, towers, mixed, courtyards, lanes, edge, isolated, uptown)
+    makers = (suburb, towers, mixed, courtyards, lanes, edge, isolated, uptown, ward)
     make = {maker.__name__: maker for maker in makers}[kind]
     heights = make(rng, SIZES.get(kind, 64))
-    if kind not in ("towers", "isolated", "uptown") and rng.random() < 0.5:
+    if kind not in ("towers", "isolated", "uptown", "ward") and rng.random() < 0.5:
         heights = bent(rng, heights)
     heights = prepare(heights, LANE, connected=False)
     return Layout(
@@ -366,7 +381,8 @@ def cases(wheel: Path, work: Path) -> list[Case]:
     """List the cases of all families, mixed evenly, so that a part of them is balanced, too."""
     families = {k: [drawn(k, n) for n in range(1, sum(c) + 1)] for k, c in COUNTS.items()}
     families["dense"] = sorted(dense(wheel, work), key=lambda crop: crop.name[-2:])  # in turns
-    families["uptown"] = families.pop("uptown")  # last: wind directions depend on the order
+    for later in ("uptown", "ward"):  # last: wind directions depend on the order
+        families[later] = families.pop(later)
     placed = []
     for seed, layouts in enumerate(families.values()):
         rng = np.random.default_rng(seed)

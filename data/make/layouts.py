@@ -35,7 +35,7 @@ STREET = 4  # narrowest street allowed, cells
 BUILT = (0.12, 0.50)  # smallest and largest built fraction of a layout
 # Kinds of layout that `families.py` makes. "dense" are real crops with lanes and courtyards.
 FAMILIES = ("suburb", "towers", "mixed", "courtyards", "lanes",
-            "edge", "isolated", "dense", "uptown")  # fmt: skip
+            "edge", "isolated", "dense", "uptown", "ward")  # fmt: skip
 SOURCE_REAL = "© OpenStreetMap contributors, ODbL, via sionna-rt 2.2.0"
 SCENES = {
     "paris": "etoile",
