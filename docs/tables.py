@@ -436,48 +436,32 @@ def gradients() -> list[dict]:
 
 
 def engine() -> list[dict]:
-    """One thread: what could take the place of the loops, beside a pool of threads."""
-    labels = {
-        "ours": "the loops as they are",
-        "no lanes": "a pool of threads, without vectors of channels",
+    """What could take the place of the loops, or of a part of them: median and quartiles."""
+    contenders = {
+        "work stealing": "work stealing",
+        "pool of threads": "a pool of threads",
+        "pool of threads, no vectors": "the same without vectors",
+        "prange, workqueue": "`prange`, Numba's own threads",
+        "prange, OpenMP": "`prange`, OpenMP",
         "plain PyTorch": "plain PyTorch",
         "plain PyTorch, torch.compile": "plain PyTorch, `torch.compile`",
-        "plain PyTorch, halves": "plain PyTorch, even and odd part apart",
-    }
-    cases = [("shipped", "rollout", 1, 64), ("shipped", "rollout", 6, 64),
-             ("shipped", "gradient", 6, 64), ("experiment", "rollout", 6, 64),
-             ("experiment", "gradient", 6, 64)]  # fmt: skip
-    return engine_rows(1, labels, cases)
-
-
-def engine_threads() -> list[dict]:
-    """Ways to share the work between two threads."""
-    labels = {
-        "a pool of threads": "a pool of threads, equal shares",
-        "no stealing": "without work stealing",
-        "prange, workqueue": "`prange`, Numba's own threads",
+        "plain PyTorch, halves": "plain PyTorch, halves",
     }
     cases = [("shipped", "rollout", 1, 64), ("shipped", "rollout", 6, 64),
              ("shipped", "rollout", 6, 128), ("shipped", "rollout", 1, 256),
-             ("shipped", "rollout", 6, 512), ("shipped", "gradient", 6, 64)]  # fmt: skip
-    return engine_rows(2, labels, cases)
-
-
-def engine_rows(threads: int, labels: dict[str, str], cases: list[tuple]) -> list[dict]:
-    """Return relative times, as median and quartiles."""
-    table = read("engine").query("threads == @threads")
-    found = table.set_index(["rules", "what", "batch", "size", "contender"]).sort_index()
+             ("shipped", "rollout", 6, 512), ("shipped", "gradient", 6, 64),
+             ("experiment", "rollout", 6, 64), ("experiment", "gradient", 6, 64)]  # fmt: skip
+    found = read("engine").set_index(["contender", "rules", "what", "batch", "size"])
     keys = ["times_as_long", "lower_quartile", "upper_quartile"]
     rows = []
-    for contender, label in labels.items():
+    for contender, label in contenders.items():
         row = {"times as long": label}
         for case in cases:
-            title = f"{case[0]}, {case[1]}, {case[2]}×{case[3]}²"
-            own = found.loc[[(*case, contender)]] if (*case, contender) in found.index else None
+            title = "{}, {}, {}×{}²".format(*case)
             row[title] = "–"
-            if own is not None:
-                median, lower, upper = (number(own[key].iloc[0]) for key in keys)
-                row[title] = f"{median} ({lower} to {upper})"
+            if (contender, *case) in found.index:
+                values = map(number, found.loc[(contender, *case), keys])
+                row[title] = "{} ({} to {})".format(*values)
         rows.append(row)
     return rows
 
@@ -817,7 +801,7 @@ TABLES = {
     for table in (
         medians, kinds, coverage, sizes, healing, rivals_short, rivals_long, rivals_fresh,
         rivals_families, rivals_apart, lead, ablation, learning_rate, rollouts,
-        shipped_rollouts, gradients, engine, engine_threads, iterations, memory,
+        shipped_rollouts, gradients, engine, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
         wind_tunnel_layers, cells, cases, scores, reliability,
     )

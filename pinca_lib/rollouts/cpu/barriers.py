@@ -1,6 +1,6 @@
 """Barriers for threads in compiled code.
 
-With threads that sleep whenever they wait, rollouts over small grids take up to 1.17 times as long
+With threads that sleep whenever they wait, rollouts over small grids take up to 1.4 times as long
 (``docs/speed.md``). So a waiting thread looks again and again whether the others have arrived, and
 lets other threads run between two looks. If that takes long, another program has the core that one
 of them needs: then it sleeps.
