@@ -682,7 +682,7 @@ def tunnel_rows(*layers: str) -> list[dict]:
         "smagorinsky": "Smagorinsky model, constant 0.1",
         "long": "averaged for 100 T in place of 25 T",
         "rough_ground": "ground of roughness 0.03 m, by a wall function",
-        "domain_512": "domain of 512 m in place of 256 m",
+        "domain_512": "domain of 512 m along the wind",
         "domain_160": "domain of 160 m in place of 256 m",
         "cell_1": "cells of 1 m, domain of 160 m",
     }
