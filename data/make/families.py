@@ -16,6 +16,8 @@ dense      real crops, those that the rules of `layouts.py` would    64 x 64
            change most: lanes, courtyards, roofs of up to 60 m
 uptown     one or two towers of 30 to 44 m among blocks of 10 to     64 x 64
            22 m, in rows or between winding streets
+ward       a round quarter of low houses with one to three       128 x 128
+           towers of 30 to 60 m, on open ground
 ========== ========================================================= ========
 
 All layouts pass `layouts.prepare` with a narrowest street of two cells, and closed courtyards
@@ -275,7 +277,10 @@ def uptown(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def ward(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return a round quarter of low houses with one to three towers, on open ground."""
+    """Return a round quarter of low houses with one to three towers, on open ground.
+
+    The towers are of 30 to 44 m, in two of five layouts of 46 to 60 m.
+    """
     heights = np.zeros((size, size), int)
     middle = heights[size // 4 : -size // 4, size // 4 : -size // 4]
     scatter(rng, middle, 0.3, (7, 12), (15, 23), 8, number=int(rng.integers(1, 4)))
@@ -285,6 +290,8 @@ def ward(rng: np.random.Generator, size: int) -> np.ndarray:
     places = np.array(ndimage.center_of_mass(heights > 0, label, np.arange(1, count + 1)))
     far = np.hypot(*(places - size / 2).T) > rng.uniform(0.32, 0.4) * size
     heights[np.append(False, far)[label]] = 0
+    if rng.random() > 0.62:
+        heights[heights >= 15] += 8
     return heights
 
 

@@ -14,7 +14,8 @@ The result of `simulate.Solver.run` for each case is written to ``<setting>_<var
 for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
 with the same command: existing cases are skipped, and the state of an unfinished one is stored
 every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared with the
-measurements, and ``validation.csv`` is written next to this script.
+measurements, and their rows are written to ``validation.csv`` next to this script. Rows of other
+cases stay.
 
 The scores are those of `pinca_lib.evaluation.measured`, so ``--score`` needs the project's own
 environment. ``factor`` scales simulated speeds in units of u_tau.
@@ -34,6 +35,7 @@ from simulate import Numerics, Solver, keep
 CUBE = 20.0  # side of a cube, and width of a street, m
 ANGLES = (0.0, 22.5, 45.0)  # wind directions of the tunnel, degrees from +x towards -y
 VARIANTS = {"0H": 0.0, "1H": CUBE, "2H": 2 * CUBE}  # height of the middle block, m
+ABOUT = ["setting", "variant", "angle"]  # what names the rows of a case
 SPIN_UP = 10.0  # T, below a lid at 64 m; longer in proportion below a higher one
 
 
@@ -107,7 +109,7 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
         agreement = {"halves_r": np.corrcoef(halves)[0, 1]}
         below, above = speed.mean(axis=0)
         for layer, plane in (("mean", (below + above) / 2), ("below", below), ("above", above)):
-            about = {"setting": name, "variant": variant, "angle": angle, "layer": layer}
+            about = dict(zip(ABOUT, (name, variant, angle), strict=True)) | {"layer": layer}
             scores = compare(at_probes(plane, case), case.speeds) | {"level": level(plane, case)}
             rows.append(about | scores | agreement)
     return pandas.DataFrame(rows).round(3)
@@ -128,8 +130,12 @@ def main() -> None:
     here = Path(__file__).resolve().parent
     if options.score:
         table = score_all(options.out, here.parent / "measured")
-        table.to_csv(here / "validation.csv", index=False)
         print(table.to_string(index=False))
+        file = here / "validation.csv"
+        known = pandas.read_csv(file, dtype={"angle": str}).set_index(ABOUT)
+        others = known[~known.index.isin(table.set_index(ABOUT).index)].reset_index()
+        table = pandas.concat([others, table]).sort_values(ABOUT, kind="stable")
+        table.to_csv(file, index=False)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.settings:
