@@ -648,8 +648,11 @@ def gpu() -> list[dict]:
 def measured() -> list[dict]:
     """The shipped weights, their baselines and the simulation beside a wind tunnel."""
     table = read("measured").query("within_m == 0").set_index(["case", "model"])
-    tunnel = read("data/make/validation.csv").query("setting == 'data' and layer == 'mean'")
-    simulated = {f"AIJ C, {r.variant}, {r.angle:g}°": r for r in tunnel.itertuples()}
+    tunnel = read("data/make/validation.csv").query("layer == 'mean'")
+    simulated = {
+        "AIJ A" if row.variant == "A" else f"AIJ C, {row.variant}, {row.angle:g}°": row
+        for row in tunnel.query("setting == 'data' or variant == 'A'").itertuples()
+    }
     columns = {"PI-NCA": "PI-NCA", "mean of three": "mean of three",
                "Init-NCA alone": "Init-NCA", "openness": "openness"}  # fmt: skip
     rows = []
@@ -697,7 +700,7 @@ def tunnel_rows(*layers: str) -> list[dict]:
         rows.append(
             {
                 "setting": setting,
-                "case": f"{row['variant']}, {row['angle']:g}°",
+                "case": "A" if row["variant"] == "A" else f"{row['variant']}, {row['angle']:g}°",
             }
             | ({"cells at": heights[row["layer"]]} if len(layers) > 1 else {})
             | {

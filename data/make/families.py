@@ -16,7 +16,7 @@ dense      real crops, those that the rules of `layouts.py` would    64 x 64
            change most: lanes, courtyards, roofs of up to 60 m
 uptown     one or two towers of 30 to 44 m among blocks of 10 to     64 x 64
            22 m, in rows or between winding streets
-ward       a round quarter of low houses with one to three       128 x 128
+ward       a round quarter of low houses with one to three           128 x 128
            towers of 30 to 60 m, on open ground
 ========== ========================================================= ========
 

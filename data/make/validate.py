@@ -3,12 +3,13 @@
 
 The automaton learns from the solver, so it cannot be better than the solver. This script simulates
 case C of the Architectural Institute of Japan: 3 × 3 cubes of 20 m, 20 m apart. The middle cube is
-absent (0H), as high as the others (1H) or twice as high (2H). There are three wind directions. The
-blocks stand in the middle of a periodic square.
+absent (0H), as high as the others (1H) or twice as high (2H). There are three wind directions. Case
+A is a single tower of 20 × 20 × 40 m under one wind. The blocks stand in the middle of a periodic
+square.
 
 Usage
 -----
-python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H 2H] [--gpu]
+python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H 2H A] [--gpu]
 
 The result of `simulate.Solver.run` for each case is written to ``<setting>_<variant>_<angle>.npz``;
 for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
@@ -34,7 +35,12 @@ from simulate import Numerics, Solver, keep
 
 CUBE = 20.0  # side of a cube, and width of a street, m
 ANGLES = (0.0, 22.5, 45.0)  # wind directions of the tunnel, degrees from +x towards -y
-VARIANTS = {"0H": 0.0, "1H": CUBE, "2H": 2 * CUBE}  # height of the middle block, m
+VARIANTS = {  # heights of the middle block and of the eight around it, m
+    "0H": (0.0, CUBE),
+    "1H": (CUBE, CUBE),
+    "2H": (2 * CUBE, CUBE),
+    "A": (2 * CUBE, 0.0),
+}
 ABOUT = ["setting", "variant", "angle"]  # what names the rows of a case
 SPIN_UP = 10.0  # T, below a lid at 64 m; longer in proportion below a higher one
 
@@ -51,7 +57,7 @@ class Setting:
 SETTINGS = {
     "data": Setting(),
     "reynolds_2000": Setting(Numerics(reynolds=2000.0)),
-    "lid_80": Setting(Numerics(lid=80.0)),  # twice the tall cube, the rule of the data
+    "lid_80": Setting(Numerics(lid=80.0)),  # twice the tall block, the rule of the data
     "smagorinsky": Setting(Numerics(smagorinsky=0.1)),
     "long": Setting(averaging=100.0),
     "rough_ground": Setting(Numerics(roughness=0.03)),  # z0 that fits the tunnel's inflow
@@ -61,13 +67,13 @@ SETTINGS = {
 }
 
 
-def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarray:
-    """Return building heights in cells, shape (H, W), with nine blocks in the middle.
+def blocks(variant: str, cell: float, domain: tuple[float, float]) -> np.ndarray:
+    """Return building heights in cells, shape (H, W), with up to nine blocks in the middle.
 
     Parameters
     ----------
-    height : float
-        Height of the middle block, m.
+    variant : str
+        One of `VARIANTS`.
     cell : float
         Side of a cell, m.
     domain : (float, float)
@@ -76,12 +82,13 @@ def blocks(height: float, cell: float, domain: tuple[float, float]) -> np.ndarra
     nx, ny = (round(side / cell) for side in domain)
     heights = np.zeros((ny, nx), int)
     side = round(CUBE / cell)
+    middle, around = VARIANTS[variant]
     for row in (-1, 0, 1):
         for column in (-1, 0, 1):
             y = ny // 2 + 2 * row * side - side // 2
             x = nx // 2 + 2 * column * side - side // 2
-            is_middle = row == column == 0
-            heights[y : y + side, x : x + side] = round((height if is_middle else CUBE) / cell)
+            height = middle if row == column == 0 else around
+            heights[y : y + side, x : x + side] = round(height / cell)
     return heights
 
 
@@ -99,12 +106,14 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
     for file in sorted(folder.glob("*.npz")):
         name, variant, angle = file.stem.rsplit("_", 2)
         domain, cell = SETTINGS[name].domain, SETTINGS[name].numerics.cell
-        case = cases[f"AIJ C, {variant}, {float(angle):g}°"]
-        heights = blocks(VARIANTS[variant], cell, domain)
+        case = cases["AIJ A" if variant == "A" else f"AIJ C, {variant}, {float(angle):g}°"]
+        heights = blocks(variant, cell, domain)
         grid = Grid(-domain[0] / 2, -domain[1] / 2, cell, heights.shape)
         case = replace(case, place=replace(case.place, grid=grid, heights=heights))
         with np.load(file) as raw:
-            speed = raw["moments"][:, :, MOMENTS.index("s")] / raw["u_tau"]  # (half, layer, H, W)
+            moments = np.moveaxis(raw["moments"] / raw["u_tau"], 2, 0)  # (8, half, layer, H, W)
+        u, v, speed = (moments[MOMENTS.index(name)] for name in "uvs")
+        speed = speed if case.scalar else np.hypot(u, v)
         halves = [at_probes(half.mean(axis=0), case) for half in speed]
         agreement = {"halves_r": np.corrcoef(halves)[0, 1]}
         below, above = speed.mean(axis=0)
@@ -117,7 +126,7 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
 
 def main() -> None:
     """Run the command: simulate the missing cases, or score those that exist."""
-    parser = argparse.ArgumentParser(description="Simulate case C of the AIJ.")
+    parser = argparse.ArgumentParser(description="Simulate cases C and A of the AIJ.")
     parser.add_argument("--out", type=Path, default=Path("data/work/validation"))
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
@@ -144,9 +153,10 @@ def main() -> None:
         for variant in options.variants:
             for angle in options.angles:
                 file = options.out / f"{name}_{variant}_{angle:g}.npz"
-                if file.exists() or file.with_suffix(".txt").exists():
+                is_measured = variant != "A" or angle == 0
+                if not is_measured or file.exists() or file.with_suffix(".txt").exists():
                     continue
-                heights = blocks(VARIANTS[variant], cell, setting.domain)
+                heights = blocks(variant, cell, setting.domain)
                 solver = solver or Solver(heights.shape[::-1], setting.numerics, options.gpu)
                 try:
                     state = file.with_suffix(".state")
