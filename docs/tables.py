@@ -41,6 +41,7 @@ GROUPS = {
     "first": "first test",
     "families": "families' test",
     "fresh": "fresh",
+    "next": "next training",
 }
 
 
@@ -115,10 +116,11 @@ def medians() -> list[dict]:
 def kinds() -> list[dict]:
     """Means of the PI-NCA and of the three models over cases of one kind and size."""
     table = scored_cases()
-    table = table[table["split"].isin(["test", "fresh"])]
+    splits = ["test", "fresh", "next"]
+    table = table[table["split"].isin(splits)]
     order = table["kind"].map(list(LAYOUTS).index)
     rows = []
-    for (_, _, cells), group in table.groupby([table["split"] == "fresh", order, "cells"]):
+    for (_, _, cells), group in table.groupby([table["split"].map(splits.index), order, "cells"]):
         own, mean = (group[group["model"] == model] for model in ("PI-NCA", "mean of three"))
         both = {MEDIANS[key]: f"{number(own[key].mean())} / {number(mean[key].mean())}"
                 for key in list(MEDIANS)[:3]}  # fmt: skip
@@ -143,7 +145,7 @@ def coverage() -> list[dict]:
     table = with_kinds(read("coverage"))
     tunnel = table["case"].str.rpartition(",")[0].where(lambda name: name != "", table["case"])
     table["kind"] = table["kind"].map(LAYOUTS).fillna(tunnel)
-    order = {s: n for n, s in enumerate(("validation", "test", "fresh", "measured"))}
+    order = {s: n for n, s in enumerate(("validation", "test", "fresh", "next", "measured"))}
     rows = []
     for (split, kind), group in sorted(
         table.groupby(["split", "kind"]), key=lambda g: order[g[0][0]]
@@ -690,6 +692,7 @@ def tunnel_rows(*layers: str) -> list[dict]:
         "cell_1": "cells of 1 m, domain of 160 m",
     }
     heights = {"below": "1 m", "above": "3 m"}
+    finer = {"below": "1.5 m", "above": "2.5 m"}
     rows = []
     for _, row in read("data/make/validation.csv").iterrows():
         if row["layer"] not in layers:
@@ -697,12 +700,13 @@ def tunnel_rows(*layers: str) -> list[dict]:
         setting = settings[row["setting"]]
         if row["setting"] == "data" and row["variant"] == "2H":
             setting = "lid at 64 m; the data's would be at 80 m"
+        at = finer if row["setting"] == "cell_1" else heights
         rows.append(
             {
                 "setting": setting,
                 "case": "A" if row["variant"] == "A" else f"{row['variant']}, {row['angle']:g}°",
             }
-            | ({"cells at": heights[row["layer"]]} if len(layers) > 1 else {})
+            | ({"cells at": at[row["layer"]]} if len(layers) > 1 else {})
             | {
                 "r": number(row["r"]),
                 "hit rate": number(row["hit_rate"]),
@@ -765,7 +769,8 @@ LAYOUTS = {  # by the kinds of ``data/make``
 def cases() -> list[dict]:
     """How many cases there are of each kind, and the time that they took."""
     table = pd.DataFrame(city_files())
-    splits, kinds = ("train", "train_256m", "validation", "test", "fresh"), list(LAYOUTS)
+    splits = ("train", "train_256m", "validation", "test", "fresh", "next")
+    kinds = list(LAYOUTS)
     groups = sorted(
         table.groupby(["split", "kind"]),
         key=lambda item: (splits.index(item[0][0]), kinds.index(item[0][1])),
@@ -788,6 +793,7 @@ def scores() -> list[dict]:
         {"median over": f"{len(pi_nca_cases(group))} {name} cases"}
         | {title: number(pi_nca_cases(group)[key].median()) for key, title in MEDIANS.items()}
         for group, name in GROUPS.items()
+        if len(pi_nca_cases(group))
     ]
 
 
