@@ -29,6 +29,7 @@ print("process", os.environ["RANK"], "seed", seed)
 
 # %%
 if os.environ["RANK"] == "1":
+    time.sleep(5)  # until process 0 has said its line
     raise ValueError("process 1 has had enough")
 time.sleep(100)
 """
@@ -59,7 +60,8 @@ def test_two_processes_with_three_samples_have_the_gradient_of_one_with_six(trai
     training.descend(several.loss_of(training, batch))
     for ours, theirs in zip(training.rule.parameters(), torch.load(output / "gradients.pth"),
                             strict=True):  # fmt: skip
-        torch.testing.assert_close(theirs, ours.grad, rtol=1e-4, atol=1e-7)
+        rounding = 1e-8 * float(ours.grad.abs().max())  # of a sum, whose terms may cancel
+        torch.testing.assert_close(theirs, ours.grad, rtol=1e-4, atol=rounding)
 
 
 def test_one_process_goes_on_with_the_run_of_two(trained_by_two):
