@@ -769,8 +769,7 @@ LAYOUTS = {  # by the kinds of ``data/make``
 def cases() -> list[dict]:
     """How many cases there are of each kind, and the time that they took."""
     table = pd.DataFrame(city_files())
-    splits = ("train", "train_256m", "validation", "test", "fresh", "next")
-    kinds = list(LAYOUTS)
+    splits, kinds = list(table["split"].unique()), list(LAYOUTS)
     groups = sorted(
         table.groupby(["split", "kind"]),
         key=lambda item: (splits.index(item[0][0]), kinds.index(item[0][1])),

@@ -111,8 +111,8 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
         grid = Grid(-domain[0] / 2, -domain[1] / 2, cell, heights.shape)
         case = replace(case, place=replace(case.place, grid=grid, heights=heights))
         with np.load(file) as raw:
-            moments = np.moveaxis(raw["moments"] / raw["u_tau"], 2, 0)  # (8, half, layer, H, W)
-        u, v, speed = (moments[MOMENTS.index(name)] for name in "uvs")
+            moments = np.moveaxis(raw["moments"], 2, 0)  # (8, half, layer, H, W)
+            u, v, speed = (moments[MOMENTS.index(name)] / raw["u_tau"] for name in "uvs")
         speed = speed if case.scalar else np.hypot(u, v)
         halves = [at_probes(half.mean(axis=0), case) for half in speed]
         agreement = {"halves_r": np.corrcoef(halves)[0, 1]}

@@ -29,7 +29,7 @@ print("process", os.environ["RANK"], "seed", seed)
 
 # %%
 if os.environ["RANK"] == "1":
-    time.sleep(5)  # until process 0 has said its line
+    time.sleep(5)  # until process 0 has printed
     raise ValueError("process 1 has had enough")
 time.sleep(100)
 """
