@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import warnings
@@ -40,17 +41,22 @@ def serving(*command: str, answers: str = "", **variables: str) -> Iterator[str]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", *(part.format(port=port) for part in command)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | variables,
-    )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(f"{address}{answers}", server)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(20)
+    with tempfile.TemporaryFile("w+") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *(part.format(port=port) for part in command)],
+            stdout=log, stderr=log, env=os.environ | variables,
+        )  # fmt: skip
+        try:
+            _wait_until_up(f"{address}{answers}", server)
+            yield address
+        except BaseException:
+            log.seek(0)
+            print(log.read())  # pytest shows it beside the error
+            raise
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def _wait_until_up(address: str, server: subprocess.Popen) -> None:
