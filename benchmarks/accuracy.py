@@ -98,17 +98,21 @@ def score_measured(limit: int | None = None) -> list[dict]:
     table = []
     for case in evaluation.measured_cases(PROJECT_ROOT / "data" / "measured")[:limit]:
         each = [predict_wind(rules, case.place, [case.wind_from], STEPS) for rules in members]
-        planes = {
-            "PI-NCA": case.plane(each[0]),
-            MEAN: case.plane(evaluation.mean_of(each)),
-            "Init-NCA alone": evaluation.predicted_speeds(members[0][:-1], case, STEPS),
-            "openness": openness(case.place),
+        maps = {
+            "PI-NCA": each[0],
+            MEAN: evaluation.mean_of(each),
+            "Init-NCA alone": predict_wind(members[0][:-1], case.place, [case.wind_from], STEPS),
         }
+        planes = {model: case.plane(own) for model, own in maps.items()}
+        planes["openness"] = openness(case.place)
         for model, plane in planes.items():
             for within in (0, 4):
                 read = evaluation.at_probes(plane, case, within)
                 found = evaluation.compare(read, case.speeds)
                 found["level"] = evaluation.level(plane, case, within)
+                if case.tke is not None and model in maps:
+                    tke = evaluation.at_probes(maps[model].tke[0], case, within)
+                    found["r_tke"] = evaluation.correlation(tke, case.tke)
                 rounded = {key: round(value, 4) for key, value in found.items()}
                 table.append({"case": case.name, "model": model, "within_m": within} | rounded)
     return table

@@ -669,17 +669,32 @@ def measured() -> list[dict]:
 
 
 def wind_tunnel() -> list[dict]:
-    """The solver beside wind-tunnel measurements: mean of the cells at 1 and 3 m."""
-    return tunnel_rows("mean")
+    """The solver beside wind-tunnel measurements, 2 m above the ground and at the probes."""
+    table = read("data/make/validation.csv").query("layer in ('mean', 'probes')")
+    rows = []
+    for is_variant in (False, True):
+        for _, row in table[table["setting"].isin(("data", "lid_80")) != is_variant].iterrows():
+            halves = (row["r_first"], row["r_second"])
+            is_known = row["layer"] == "mean" and pd.notna(halves[0])
+            rows.append(
+                tunnel_row(row)
+                | {
+                    "r of the halves": " / ".join(map(number, halves)) if is_known else "–",
+                    "stress": number(row["stress_balance"]),
+                }
+            )
+    return rows
 
 
 def wind_tunnel_layers() -> list[dict]:
-    """The same for each of the two layers of cells."""
-    return tunnel_rows("below", "above")
+    """Each of the two layers of cells, with the settings of the data."""
+    table = read("data/make/validation.csv").query("setting in ('data', 'lid_80')")
+    layers = table.query("layer in ('below', 'above')")
+    return [tunnel_row(row) for _, row in layers.iterrows()]
 
 
-def tunnel_rows(*layers: str) -> list[dict]:
-    """Return the rows of ``validation.csv`` for some layers."""
+def tunnel_row(row: pd.Series) -> dict:
+    """Return a row of ``validation.csv`` in words."""
     settings = {
         "data": "as the data",
         "reynolds_2000": "four times the Reynolds number",
@@ -689,34 +704,33 @@ def tunnel_rows(*layers: str) -> list[dict]:
         "rough_ground": "ground of roughness 0.03 m, by a wall function",
         "domain_512": "domain of 512 m along the wind",
         "domain_160": "domain of 160 m in place of 256 m",
-        "cell_1": "cells of 1 m, domain of 160 m",
+        "cell_1": "domain of 160 m, cells of 1 m",
     }
-    heights = {"below": "1 m", "above": "3 m"}
-    finer = {"below": "1.5 m", "above": "2.5 m"}
-    rows = []
-    for _, row in read("data/make/validation.csv").iterrows():
-        if row["layer"] not in layers:
-            continue
-        setting = settings[row["setting"]]
-        if row["setting"] == "data" and row["variant"] == "2H":
-            setting = "lid at 64 m; the data's would be at 80 m"
-        at = finer if row["setting"] == "cell_1" else heights
-        rows.append(
-            {
-                "setting": setting,
-                "case": "A" if row["variant"] == "A" else f"{row['variant']}, {row['angle']:g}°",
-            }
-            | ({"cells at": at[row["layer"]]} if len(layers) > 1 else {})
-            | {
-                "r": number(row["r"]),
-                "hit rate": number(row["hit_rate"]),
-                "within a factor of 2": number(row["fac2"]),
-                "slope": number(row["slope"]),
-                "level": number(row["level"]),
-                "r between halves": number(row["halves_r"]),
-            }
-        )
-    return rows
+    heights = {"mean": "2 m", "probes": "2.5 m", "below": "1 m", "above": "3 m"}
+    setting = settings[row["setting"]]
+    if row["setting"] == "data" and row["variant"] == "2H":
+        setting = "lid at 64 m; the data's would be at 80 m"
+    return {
+        "setting": setting,
+        "case": "A" if row["variant"] == "A" else f"{row['variant']}, {row['angle']:g}°",
+        "height": heights[row["layer"]],
+        "r": number(row["r"]),
+        "hit rate": number(row["hit_rate"]),
+        "FAC2": number(row["fac2"]),
+        "slope": number(row["slope"]),
+        "level": number(row["level"]),
+    }
+
+
+def approach() -> list[dict]:
+    """The wind over the ground of case A beside the tunnel's inflow."""
+    table = read("data/make/approach.csv")
+    chosen = table[table["height"].isin((1, 3, 5, 11, 21, 31, 41, 59))].set_index("height")
+    return [
+        {"wind relative to that at 40 m": name}
+        | {f"{height:g} m": number(value) for height, value in chosen[name].items()}
+        for name in ("tunnel", "simulation")
+    ]
 
 
 # --- data/README.md, data/pretrained/README.md ----------------------------------------------------
@@ -811,7 +825,7 @@ TABLES = {
         rivals_families, rivals_apart, lead, ablation, learning_rate, rollouts,
         shipped_rollouts, gradients, engine, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
-        wind_tunnel_layers, cells, cases, scores, reliability,
+        wind_tunnel_layers, approach, cells, cases, scores, reliability,
     )
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compare the solver with a wind tunnel, also with one setting of the solver changed at a time.
 
-The automaton learns from the solver, so it cannot be better than the solver. This script simulates
+The automaton learns from the solver, so it is not expected to be better. This script simulates
 case C of the Architectural Institute of Japan: 3 × 3 cubes of 20 m, 20 m apart. The middle cube is
 absent (0H), as high as the others (1H) or twice as high (2H). There are three wind directions. Case
 A is a single tower of 20 × 20 × 40 m under one wind. The blocks stand in the middle of a periodic
@@ -13,10 +13,11 @@ python data/make/validate.py [--out DIR] [--settings NAME ...] [--variants 0H 1H
 
 The result of `simulate.Solver.run` for each case is written to ``<setting>_<variant>_<angle>.npz``;
 for a case that diverged, a ``.txt`` is written instead. A run that was stopped can be continued
-with the same command: existing cases are skipped, and the state of an unfinished one is stored
-every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared with the
-measurements, and their rows are written to ``validation.csv`` next to this script. Rows of other
-cases stay.
+with the same command: existing cases are skipped, and on a CPU the state of an unfinished one is
+stored every ten minutes. With ``--score`` nothing is simulated. The existing cases are compared
+with the measurements, and their rows are written to ``validation.csv`` next to this script. Rows of
+other cases stay. ``approach.csv`` compares the wind over the ground of case A with the tunnel's
+inflow.
 
 The scores are those of `pinca_lib.evaluation.measured`, so ``--score`` needs the project's own
 environment. ``factor`` scales simulated speeds in units of u_tau.
@@ -25,12 +26,13 @@ environment. ``factor`` scales simulated speeds in units of u_tau.
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas
-from fields import MOMENTS
+from fields import MOMENTS, stress_balance
 from simulate import Numerics, Solver, keep
 
 CUBE = 20.0  # side of a cube, and width of a street, m
@@ -93,13 +95,15 @@ def blocks(variant: str, cell: float, domain: tuple[float, float]) -> np.ndarray
 
 
 def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
-    """Score all simulated cases, for the layers below and above the plane and for their mean.
+    """Score all simulated cases, for the layers below and above 2 m and for their mean.
 
-    ``halves_r`` is the correlation between the two halves of the averaging time at the probes, and
-    ``level`` that of `pinca_lib.evaluation`.
+    The probes of case A are at 2.5 m: the rows ``probes`` interpolate to that height. Of the two
+    halves of the averaging time, ``halves_r`` is the correlation at the probes, and ``r_first`` and
+    ``r_second`` are those with the measurements. ``level`` is that of `pinca_lib.evaluation`,
+    ``r_tke`` the correlation with the measured TKE, and ``stress_balance`` that of `fields`.
     """
     from pinca_lib.cities.place import Grid
-    from pinca_lib.evaluation import at_probes, compare, level, measured_cases
+    from pinca_lib.evaluation import at_probes, compare, correlation, level, measured_cases
 
     cases = {case.name: case for case in measured_cases(measured)}
     rows = []
@@ -112,16 +116,52 @@ def score_all(folder: Path, measured: Path) -> pandas.DataFrame:
         case = replace(case, place=replace(case.place, grid=grid, heights=heights))
         with np.load(file) as raw:
             moments = np.moveaxis(raw["moments"], 2, 0)  # (8, half, layer, H, W)
-            u, v, speed = (moments[MOMENTS.index(name)] / raw["u_tau"] for name in "uvs")
+            moments = dict(zip(MOMENTS, moments, strict=True))
+            u, v, speed = (moments[name] / raw["u_tau"] for name in "uvs")
+            balance = stress_balance(raw["stress_ratio"])
         speed = speed if case.scalar else np.hypot(u, v)
+        tke = sum(moments[2 * name].mean(0) - moments[name].mean(0) ** 2 for name in "uvw") / 2
         halves = [at_probes(half.mean(axis=0), case) for half in speed]
-        agreement = {"halves_r": np.corrcoef(halves)[0, 1]}
-        below, above = speed.mean(axis=0)
-        for layer, plane in (("mean", (below + above) / 2), ("below", below), ("above", above)):
+        whole_run = {
+            "halves_r": correlation(*halves),
+            "r_first": correlation(halves[0], case.speeds),
+            "r_second": correlation(halves[1], case.speeds),
+            "stress_balance": balance,
+        }
+        weights = {"mean": (0.5, 0.5), "below": (1, 0), "above": (0, 1)}  # of the two layers
+        if variant == "A":
+            weights["probes"] = (0.25, 0.75)
+        for layer, weight in weights.items():
+            plane, energy = (np.tensordot(weight, field, 1) for field in (speed.mean(0), tke))
             about = dict(zip(ABOUT, (name, variant, angle), strict=True)) | {"layer": layer}
             scores = compare(at_probes(plane, case), case.speeds) | {"level": level(plane, case)}
-            rows.append(about | scores | agreement)
+            if case.tke is not None:
+                scores["r_tke"] = correlation(at_probes(energy, case), case.tke)
+            rows.append(about | scores | whole_run)
     return pandas.DataFrame(rows).round(3)
+
+
+def approach(file: Path, measured: Path) -> pandas.DataFrame:
+    """Compare the mean wind over the ground of case A with the inflow of the tunnel.
+
+    Both are relative to that at the height of the tower. The simulated one is the mean over all
+    air of a level; the tower takes less than a hundredth of it.
+    """
+    with np.load(file) as raw:
+        simulated = raw["profile"]
+    inflow = json.loads((measured / "aij_case_a.json").read_text(encoding="utf-8"))["inflow"]
+    tunnel = [(CUBE * level["zOverB"], level["U"]) for level in inflow]
+    cell = Numerics().cell
+    levels = np.arange(0.5, len(simulated)) * cell
+    top = 2 * CUBE
+    heights = [z for z in levels if z <= 1.5 * top]
+    return pandas.DataFrame(
+        {
+            "height": heights,
+            "simulation": simulated[: len(heights)] / np.interp(top, levels, simulated),
+            "tunnel": np.interp(heights, *zip(*tunnel, strict=True)) / dict(tunnel)[top],
+        }
+    ).round(3)
 
 
 def main() -> None:
@@ -145,6 +185,8 @@ def main() -> None:
         others = known[~known.index.isin(table.set_index(ABOUT).index)].reset_index()
         table = pandas.concat([others, table]).sort_values(ABOUT, kind="stable")
         table.to_csv(file, index=False)
+        if (tower := options.out / "lid_80_A_0.npz").exists():
+            approach(tower, here.parent / "measured").to_csv(here / "approach.csv", index=False)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.settings:
@@ -159,7 +201,7 @@ def main() -> None:
                 heights = blocks(variant, cell, setting.domain)
                 solver = solver or Solver(heights.shape[::-1], setting.numerics, options.gpu)
                 try:
-                    state = file.with_suffix(".state")
+                    state = None if options.gpu else file.with_suffix(".state")
                     spin_up = SPIN_UP * setting.numerics.lid / 64
                     raw = solver.run(heights, -angle, 0, spin_up, setting.averaging, state)
                 except FloatingPointError as error:

@@ -5,10 +5,10 @@ their README names the sources. The buildings stand in the middle of a periodic 
 
 - Case C: 3 x 3 cubes of 20 m, 20 m apart. The middle cube is absent (0H), as high as the others
   (1H) or twice as high (2H). The mean speed was measured at 120 probes, 2 m above the ground, for
-  three wind directions. The file says that its angles turn from +x towards +y; its measurements
-  agree only with the opposite.
-- Case A: a prism of 20 x 20 x 40 m. The mean velocity was measured at 60 probes, 2.5 m above the
-  ground.
+  three wind directions. The file says that its angles turn from +x towards +y; the symmetry of its
+  measurements says the opposite.
+- Case A: a prism of 20 x 20 x 40 m. The mean velocity and TKE were measured at 60 probes, 2.5 m
+  above the ground.
 
 A periodic square has no inflow, so predicted speeds are scaled to the mean of the measured ones:
 the scores describe the pattern of speeds. Its level is a score of its own (``level``).
@@ -58,6 +58,8 @@ class MeasuredCase:
         Speed of the inflow at the height of the probes, relative to the same.
     scalar : bool
         Whether ``speeds`` are mean speeds (the mean of the speed), not speeds of the mean flow.
+    tke : ndarray of shape (N,), optional
+        Turbulent kinetic energy, relative to the square of the same speed.
     """
 
     name: str
@@ -67,6 +69,7 @@ class MeasuredCase:
     speeds: np.ndarray
     inflow: float
     scalar: bool = True
+    tke: np.ndarray | None = None
 
     def plane(self, maps: WindMaps) -> np.ndarray:
         """Return the predicted speeds that are comparable with the measured ones, (H, W), m/s."""
@@ -126,6 +129,7 @@ def _case_a(file: dict) -> MeasuredCase:
         np.array([np.hypot(point["U"], point["V"]) for point in points]) / file["uRefMps"],
         inflow=inflow[0.125] / file["uRefMps"],
         scalar=False,
+        tke=np.array([point["k"] for point in points]) / file["uRefMps"] ** 2,
     )
 
 

@@ -45,6 +45,8 @@ def test_all_cases_are_there_with_their_buildings(cases):
     tower = cases["AIJ A"]
     assert tower.place.heights.max() == 40
     assert not tower.scalar
+    assert tower.tke.shape == tower.speeds.shape
+    assert 0 < tower.tke.min() < tower.tke.max() < 0.2  # of the inflow's square at roof height
     assert (tower.place.heights > 0).sum() * 4 == 20 * 20
 
 
@@ -61,6 +63,23 @@ def test_no_probe_lies_in_a_building(cases):
 def test_the_wind_turns_from_x_towards_minus_y(cases):
     winds = [cases[f"AIJ C, 1H, {a}"].wind_from for a in ("0°", "22.5°", "45°")]
     assert winds == [270, 292.5, 315]  # from west, then more and more from north
+
+
+@pytest.mark.parametrize("variant", ["0H", "1H", "2H"])
+def test_at_45_degrees_the_measurements_are_symmetric_about_that_wind(cases, variant):
+    case = cases[f"AIJ C, {variant}, 45°"]
+    x, y = case.probes.T
+
+    def agreement(mirrored):
+        """The correlation between probes and their mirror images."""
+        apart = np.hypot(*(case.probes[:, None] - mirrored).T)  # (image, probe)
+        found, at = np.nonzero(apart < 0.5)
+        found, at = found[found != at], at[found != at]
+        assert len(found) > 100
+        return np.corrcoef(case.speeds[found], case.speeds[at])[0, 1]
+
+    assert agreement(np.stack([-y, -x], axis=1)) > 0.95  # about x = -y, along which it blows
+    assert agreement(np.stack([y, x], axis=1)) < 0.5
 
 
 def test_a_probe_reads_the_nearest_cell_in_air(cases):
