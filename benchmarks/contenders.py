@@ -65,7 +65,7 @@ def random_rule(seed: int, **kind) -> CA:
 def both_rules() -> list[CA]:
     """Return an Init-NCA and a PI-NCA of the kinds that ship."""
     ours = {"units": torch.ones(STATE_COUNT), "alpha": ALPHA, "follows_wind": True}
-    return [random_rule(1, scale=4, hidden=192, **ours), random_rule(0, **ours)]
+    return [random_rule(1, scale=4, hidden=288, **ours), random_rule(0, **ours)]
 
 
 def random_state(batch: int, size: int, built: float) -> Tensor:

@@ -91,7 +91,7 @@ def iterations(trains_pi_nca: bool) -> float:
     random = seed_everything(0)
     dataset = load_dataset(DATA / "train", 64)
     kind = {"units": channel_units(dataset.states, follows_wind=True), "alpha": ALPHA}
-    kind |= {"follows_wind": True} | ({} if trains_pi_nca else {"hidden": 192, "scale": 4})
+    kind |= {"follows_wind": True} | ({} if trains_pi_nca else {"hidden": 288, "scale": 4})
     rules = [CA(**kind)]
     if trains_pi_nca:
         rules.insert(0, load_rule(WEIGHTS / "init_nca.pth"))

@@ -1,6 +1,6 @@
 """Train the weights that ship in ``data/pretrained``: notebook 01, then 02 on top of it.
 
-    python -m benchmarks.pretrain [--seed 0] [--member 1] [--init-epochs 3000] [--pi-epochs 1000]
+    python -m benchmarks.pretrain [--seed 0] [--member 1] [--init-epochs 3000] [--pi-epochs 2000]
 
 Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>_<seed>``; started again
 after a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
@@ -70,7 +70,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--name", default="shipped", help="folder in outputs/pretrain")
     arguments.add_argument("--init-epochs", type=int, default=3000, help="of the Init-NCA")
-    arguments.add_argument("--pi-epochs", type=int, default=1000, help="of the PI-NCA")
+    arguments.add_argument("--pi-epochs", type=int, default=2000, help="of the PI-NCA")
     arguments.add_argument("--data-dir", default="data/train", help="city files to train on")
     arguments.add_argument(
         "--larger-dir", default="data/train_256m", help="more of them, on a larger grid"

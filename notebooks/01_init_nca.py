@@ -65,7 +65,7 @@ swaps: int = 1  # samples of an iteration that get another city under their wind
 restart_every: int = 1  # iterations after which a sample starts from zero (experiment: 8)
 init_loss: str = "relative"  # or "pixel", "filters", "vgg": see "The loss" (experiment: "vgg")
 lambda_overflow: float = 1.0  # weight of leaving the range of the channels
-hidden: int = 192  # units of the rule's hidden layer, of 121 weights each (experiment: 96)
+hidden: int = 288  # units of the rule's hidden layer, of 121 weights each (experiment: 96)
 scale: int = 4  # width of the rule's cells, in cells of the data (experiment: 1)
 follows_wind: bool = True  # see along and across the wind, not along x and y (experiment: False)
 natural_units: bool = True  # measure each channel by its own size (experiment: False)
@@ -116,7 +116,7 @@ plotting.plot_channels(dataset.states[0], extent=dataset.extents[0])
 # The rule works on *coarse cells*: it sees each block of `scale` × `scale` cells as one cell and adds the
 # same to all air in the block. So a step reaches further, and the rule learns sooner how the wind in one
 # street depends on the next. The PI-NCA adds the details. There are sixteen times fewer coarse cells, so
-# the rule can have twice as many hidden units as the experiment's in the same time.
+# the rule can have three times as many hidden units as the experiment's in less time.
 #
 # With `follows_wind` the rule works in the *wind frame*, along and across the driving wind. A city that is
 # turned or mirrored with its wind then gets the same flow, turned or mirrored, without learning it again
