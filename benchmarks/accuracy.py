@@ -25,7 +25,7 @@ from pinca_lib.runs import PROJECT_ROOT, load_rules
 from pinca_lib.runs.ensemble import load_members
 
 STEPS = 64
-SPLITS = ("train", "train_256m", "validation", "test", "fresh", "next")
+SPLITS = ("train", "train_256m", "validation", "test", "fresh")
 MEAN = "mean of three"
 FIGURES = (
     "relative_l2_wind", "relative_l2_Uped", "relative_l2_TKEped", "relative_l2_Tuwped", "r2_Uped",
@@ -53,7 +53,7 @@ def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
     members = shipped_members()
     rules = members[0]
     splits = {split: dict(list(list_cases(PROJECT_ROOT / folder / split).items())[:limit])
-              for split in SPLITS if (PROJECT_ROOT / folder / split).exists()}  # fmt: skip
+              for split in SPLITS}  # fmt: skip
     seen = [load_case(*place).states[0] for place in splits["train"].values()]
     mean_flow = evaluation.MeanFlow(seen)
     table = []
@@ -71,8 +71,8 @@ def score_cases(folder: str = "data", limit: int | None = None) -> list[dict]:
                 pairs[MEAN] = torch.stack(each).mean(0), target
                 pairs["Init-NCA alone"] = rollout(rules[:-1], start, STEPS)[0], target
                 pairs["mean flow"] = mean_flow(target), target
-                if halves := read_half_averages(*place):
-                    pairs["half averages"] = tuple(map(torch.from_numpy, halves))
+                halves = read_half_averages(*place)
+                pairs["half averages"] = tuple(map(torch.from_numpy, halves))
                 errors = evaluation.healing_errors(rules, target, extent, STEPS, 2)
                 healing = dict(zip(("healing_64", "healing_128"), errors, strict=True))
             air = target[GEO_MASK] > 0

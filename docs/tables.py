@@ -41,7 +41,6 @@ GROUPS = {
     "first": "first test",
     "families": "families' test",
     "fresh": "fresh",
-    "next": "next training",
 }
 
 
@@ -116,11 +115,10 @@ def medians() -> list[dict]:
 def kinds() -> list[dict]:
     """Means of the PI-NCA and of the three models over cases of one kind and size."""
     table = scored_cases()
-    splits = ["test", "fresh", "next"]
-    table = table[table["split"].isin(splits)]
+    table = table[table["split"].isin(["test", "fresh"])]
     order = table["kind"].map(list(LAYOUTS).index)
     rows = []
-    for (_, _, cells), group in table.groupby([table["split"].map(splits.index), order, "cells"]):
+    for (_, _, cells), group in table.groupby([table["split"] == "fresh", order, "cells"]):
         own, mean = (group[group["model"] == model] for model in ("PI-NCA", "mean of three"))
         both = {MEDIANS[key]: f"{number(own[key].mean())} / {number(mean[key].mean())}"
                 for key in list(MEDIANS)[:3]}  # fmt: skip
@@ -145,7 +143,7 @@ def coverage() -> list[dict]:
     table = with_kinds(read("coverage"))
     tunnel = table["case"].str.rpartition(",")[0].where(lambda name: name != "", table["case"])
     table["kind"] = table["kind"].map(LAYOUTS).fillna(tunnel)
-    order = {s: n for n, s in enumerate(("validation", "test", "fresh", "next", "measured"))}
+    order = {s: n for n, s in enumerate(("validation", "test", "fresh", "measured"))}
     rows = []
     for (split, kind), group in sorted(
         table.groupby(["split", "kind"]), key=lambda g: order[g[0][0]]
@@ -806,7 +804,6 @@ def scores() -> list[dict]:
         {"median over": f"{len(pi_nca_cases(group))} {name} cases"}
         | {title: number(pi_nca_cases(group)[key].median()) for key, title in MEDIANS.items()}
         for group, name in GROUPS.items()
-        if len(pi_nca_cases(group))
     ]
 
 

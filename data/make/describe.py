@@ -25,7 +25,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 CELL = 2.0  # side of a cell, m
-SPLITS = ("train", "train_256m", "validation", "test", "fresh", "next")
+SPLITS = ("train", "train_256m", "validation", "test", "fresh")
 CHECKS = {  # column of the table: (key of meta, decimals)
     "form_drag": ("form_drag_share", 2),
     "halves": ("half_correlation", 3),

@@ -381,13 +381,12 @@ def reject(folder: Path, case: Case, reason: str, figures: dict) -> None:
 
 
 def done(folder: Path, case: Case) -> bool:
-    """Return whether a case is already in its city file, there or in ``next``, or was rejected."""
+    """Return whether a case is already in its city file or in ``rejected.csv``."""
     path = city_file(folder, case)
-    for place in (path, folder / "next" / path.name):
-        if place.exists():
-            with h5py.File(place, "r") as file:
-                if f"cases/{case.name}" in file:
-                    return True
+    if path.exists():
+        with h5py.File(path, "r") as file:
+            if f"cases/{case.name}" in file:
+                return True
     path = folder / "rejected.csv"
     if not path.exists():
         return False

@@ -201,7 +201,7 @@ def test_times_are_measured_and_nothing_else_changes(city_folder, tmp_path, monk
 
 def test_the_weights_that_ship_stand_for_their_own_training_alone():
     data = load_dataset(PROJECT_ROOT / "data" / "train", 64)
-    ours = trainings.LONGER[0]
+    ours = trainings.FAMILIES[0]
     assert compare.ships(ours, data, seed=0)
     assert not compare.ships(ours, data, seed=1)
     assert not compare.ships(trainings.RIVALS[0], data, seed=0)
@@ -218,7 +218,7 @@ def test_with_other_defaults_the_weights_that_ship_are_of_another_training(monke
         return found | {"min_steps": found["min_steps"] | {"default": "17"}}
 
     monkeypatch.setattr(compare, "inspect_notebook", changed)
-    assert not compare.ships(trainings.LONGER[0], data, seed=0)
+    assert not compare.ships(trainings.FAMILIES[0], data, seed=0)
 
 
 def test_models_that_differ_above_alone_share_an_init_nca():
