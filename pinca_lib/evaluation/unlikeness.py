@@ -16,10 +16,10 @@ from pinca_lib.cities.place import Place
 from pinca_lib.cities.town import stored
 
 NARROWEST = 4.0  # m: the narrowest lane of the training data
-DENSEST = 0.65  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
-NEIGHBOURHOOD = 128.0  # m: the side of their domains
+DENSEST = 0.67  # of the ground built over in a square of ``NEIGHBOURHOOD``: their densest
+NEIGHBOURHOOD = 128.0  # m: the side of most of their domains
 TALLEST = 60.0  # m: their tallest building, for rules that do not say
-FARTHEST = 64.0  # m: of their cells in air, 99.9 % are nearer to a building
+FARTHEST = 142.0  # m: of their cells in air, 99.9 % are nearer to a building
 REACH = 2.0  # heights of a building: how far around a taller one the wind is in doubt
 FARTHEST_LOOK = 600.0  # m: how far a part of a town looks at most, for a building of 300 m
 PART = 2000  # cells a side: of a town, looked at at a time

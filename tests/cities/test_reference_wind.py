@@ -5,17 +5,21 @@ import math
 import numpy as np
 import pytest
 
+from pinca_lib.channels import GEO_MASK, SPEED, TOPO, WIND_X, WIND_Y
 from pinca_lib.cities.reference_wind import (
-    OPEN_SPEED,
     ROUGHNESSES,
     Morphology,
     friction_velocity,
     macdonald,
     morphology,
+    open_speed,
     roughness_length,
     wind_directions,
 )
+from pinca_lib.datasets import list_cases, load_case
 from pinca_lib.errors import InputError
+from pinca_lib.evaluation import distance_to_buildings
+from pinca_lib.runs import PROJECT_ROOT
 
 CELL = 2.0  # m
 
@@ -34,7 +38,8 @@ def test_cubes_a_height_apart_cover_a_quarter_and_face_the_wind_with_a_quarter(c
     # the rectangle is 90 m wide, 100 m with half a height around it: 25 x 100 m2 / 10000 m2
     for wind_from in (0, 90, 180, 270):
         found = morphology(cubes, CELL, wind_from)
-        assert found == pytest.approx((10, 0.25, 0.25, 100))
+        assert found[:4] == pytest.approx((10, 0.25, 0.25, 100))
+        assert found.exposed == pytest.approx(2500 / 140**2)
 
 
 def test_a_wind_across_the_corners_meets_both_walls_less_a_cell_of_each_block(cubes):
@@ -58,7 +63,8 @@ def test_what_a_wind_meets_does_not_depend_on_its_sense_nor_on_where_the_town_li
         assert morphology(np.roll(cubes, (3, -7), (0, 1)), CELL, wind_from) == pytest.approx(here)
         assert morphology(cubes.T, CELL, 90 - wind_from) == pytest.approx(here)
         twice = morphology(2 * cubes, 2 * CELL, wind_from)
-        assert twice == pytest.approx((20, here.plan, here.frontal, 2 * here.width))
+        same = here.plan, here.frontal, 2 * here.width, here.exposed
+        assert twice == pytest.approx((20, *same))
 
 
 def test_macdonalds_formulas_for_a_quarter_of_cubes():
@@ -113,9 +119,31 @@ def test_far_from_a_single_building_the_wind_is_the_one_that_was_named(tower):
     assert found.low < found.value < found.high
 
 
+def test_the_wind_in_the_open_is_what_drag_leaves():
+    # 16 m, a hundredth: 0.0218 + 0.316 x 0.01 x sqrt(8) = 0.030738; 0.21 / sqrt(0.030738)
+    assert open_speed(Morphology(16, 0.1, 0.1, exposed=0.01)) == pytest.approx(1.19780, abs=1e-5)
+    # one building, 20 m wide and 32 m high, on 200 m x 200 m
+    heights = np.zeros((100, 100))
+    heights[40:50, 40:50] = 32
+    assert morphology(heights, CELL, 270).exposed == pytest.approx(32 * 20 / 200**2)
+
+
+def test_the_simulated_wind_in_the_open_is_that_of_drag():
+    found = {}
+    for name, place in list_cases(PROJECT_ROOT / "data" / "train_256m").items():
+        state = load_case(*place).states[0].numpy() if name.startswith("isolated") else None
+        if state is not None:
+            is_far = distance_to_buildings(state[GEO_MASK] > 0, (256, 256)) > 50
+            wind_from = 270 - math.degrees(math.atan2(state[WIND_Y, 0, 0], state[WIND_X, 0, 0]))
+            drag = morphology(state[TOPO], CELL, wind_from % 360)
+            found[name] = np.median(state[SPEED, is_far]) / open_speed(drag)
+    assert len(found) == 10
+    assert 0.85 < min(found.values()) < 1 < max(found.values()) < 1.15
+
+
 def test_the_open_ground_of_a_city_is_not_windier_than_the_reference(cubes):
     found = friction_velocity(5, 10, 0.03, cubes, CELL, 240)
-    assert 2.5 < found.open_speed < 3.61474
+    assert 1.5 < found.open_speed < 3.61474
 
 
 def test_over_a_rougher_reference_the_open_ground_between_few_buildings_is_smoother():
@@ -133,7 +161,8 @@ def test_ground_that_is_built_over_everywhere_is_as_smooth_as_open_ground():
 def test_the_friction_velocity_scales_with_the_speed(cubes):
     once, thrice = (friction_velocity(speed, 10, 0.1, cubes, CELL, 30) for speed in (2, 6))
     assert thrice[:3] == pytest.approx([3 * u for u in once[:3]])
-    assert thrice[3:] == once[3:]
+    assert thrice[3:5] == once[3:5]
+    assert thrice.open_speed == pytest.approx(3 * once.open_speed)
 
 
 def test_one_profile_gives_one_friction_velocity_from_whatever_height(cubes):
@@ -150,7 +179,7 @@ def test_the_uncertainty_holds_the_value(cubes, height, roughness):
 
 
 def test_the_rules_own_wind_has_scale_one():
-    speed = OPEN_SPEED * math.log(10 / 0.03) / math.log(2 / 0.03)
+    speed = open_speed(Morphology(0, 0, 0)) * math.log(10 / 0.03) / math.log(2 / 0.03)
     assert friction_velocity(speed, 10, 0.03, np.zeros((4, 4)), CELL, 0).scale == pytest.approx(1)
 
 

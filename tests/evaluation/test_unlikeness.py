@@ -43,8 +43,8 @@ def test_open_ground_farther_from_all_buildings_than_in_the_training_is_unlike()
     name, cells = next(item for item in unlike_training(place_of(heights), [CA()]).items()
                        if item[1].any())  # fmt: skip
     assert name == "far from buildings"
-    assert not cells[50, 10 + 34]  # 70 m from the wall, where 1.1 times 64 m are known
-    assert cells[50, 10 + 35]
+    assert not cells[50, 10 + 77]  # 156 m from the wall, where 1.1 times 142 m are known
+    assert cells[50, 10 + 78]
 
 
 @pytest.mark.parametrize(("gap", "is_unlike"), [(1, True), (2, False), (3, False)])
@@ -96,15 +96,18 @@ def test_assumed_heights_and_dense_ground_are_counted():
 def test_the_limits_are_those_of_the_training_data():
     """Cities are periodic: each is repeated around itself."""
     distances, densities = [], []
-    for state in load_dataset(PROJECT_ROOT / "data" / "train").states:
+    small, large = (load_dataset(PROJECT_ROOT / "data" / split).states
+                    for split in ("train", "train_256m"))  # fmt: skip
+    for state in (*small, *large):
         air = state[GEO_MASK].numpy() > 0
         side, middle = air.shape[0], slice(air.shape[0], 2 * air.shape[0])
         around = np.tile(air, (3, 3))
         lane = np.ones((round(unlikeness.NARROWEST / CELL),) * 2, bool)
         assert ndimage.binary_opening(around, lane)[middle, middle][air].all()
         distances.append(ndimage.distance_transform_edt(around, CELL)[middle, middle][air])
-        assert side * CELL == unlikeness.NEIGHBOURHOOD
-        densities.append(1 - air.mean())
+        if side * CELL == unlikeness.NEIGHBOURHOOD:
+            densities.append(1 - air.mean())
         assert state[TOPO].max() <= unlikeness.TALLEST
     assert 0.95 < np.quantile(np.concatenate(distances), 0.999) / unlikeness.FARTHEST <= 1
+    assert len(densities) == len(small)
     assert 0.95 < max(densities) / unlikeness.DENSEST <= 1
