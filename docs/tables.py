@@ -329,7 +329,7 @@ def ablation() -> list[dict]:
         "without the relative loss": "… without the relative loss",
         "without bounds": "… without bounds",
         "without swaps": "… without swaps",
-        "192 hidden units of the Init-NCA": "ours, 192 hidden units in the Init-NCA (shipped)",
+        "192 hidden units of the Init-NCA": "ours, 192 hidden units in the Init-NCA",
         "192 hidden units and rate 4e-3 of the Init-NCA": "… and a learning rate of 4·10⁻³ for the "
         "Init-NCA",
     }
