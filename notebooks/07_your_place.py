@@ -99,8 +99,8 @@ plotting.plot_place(place)
 # %% [markdown]
 # ## Where not to trust it
 #
-# The rules were trained on quarters with lanes of at least 4 m, roofs of up to 60 m, at most 65 % of
-# the ground built over, and hardly any ground more than 64 m from a building. Where your place is
+# The rules were trained on quarters with lanes of at least 4 m, roofs of up to 60 m, at most 67 % of
+# the ground built over, and hardly any ground more than 142 m from a building. Where your place is
 # unlike that, the maps are hatched. Trees are not in the data, and not in the maps.
 
 # %%

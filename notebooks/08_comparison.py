@@ -204,7 +204,7 @@ over_seeds(read("settings", "florence"), errors, costs)
 #
 # Trainings without Florence, scored on Florence, and for the learning rate also without Munich, scored on
 # Munich. What the faster rate brings on the one it does not bring on the other. The first row of each is as
-# the weights ship: 3000 + 1000 iterations, unless a row says otherwise.
+# the weights shipped then: 3000 + 1000 iterations, unless a row says otherwise.
 
 # %%
 chosen = {"held_out": "scored on", "parameters": "parameters"}
