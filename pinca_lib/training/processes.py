@@ -6,6 +6,7 @@ processes. All other parameters mean the same on any number of processes. Accele
 processes up and carries what they tell each other; a single process does not import it.
 """
 
+import atexit
 import os
 from collections.abc import Mapping
 from typing import TypeVar
@@ -64,7 +65,10 @@ class Processes:
             needed("accelerate", "a training of several processes", "cluster")
             from accelerate import PartialState
 
-            self._device = PartialState(cpu=device.type == "cpu").device
+            state = PartialState(cpu=device.type == "cpu")
+            # its threads would else be cut off at the end, which now and then aborts the process
+            atexit.register(state.destroy_process_group)
+            self._device = state.device
         return self._device
 
     def _check(self, device: torch.device) -> None:
