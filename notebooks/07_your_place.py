@@ -114,7 +114,7 @@ doubt_table(place, unlike).style.format({"share of open ground": "{:.1%}"}).hide
 # For each direction the rules take 64 steps from still air. Under the winds that you named the map is
 # the mean of three models, which were trained alike but for their random numbers; the sectors of a
 # climate take one of them. Speeds are then scaled to the wind that you named: a logarithmic profile
-# takes it from its height up to 200 m, and another one down over the city (Macdonald et al. 1998).
+# takes it from its height up to 200 m, and another one down over the city (Kanda et al. 2013).
 # That scaling is less certain than the pattern; its range is printed, in brackets.
 
 # %%

@@ -70,6 +70,8 @@ class Morphology(NamedTuple):
     frontal: float  # lambda_f: area that faces the wind by ground area
     width: float = math.inf  # m: shorter side of the ground that the buildings stand on
     exposed: float = 0.0  # area that faces the wind by the area of the whole grid
+    deviation: float = 0.0  # sigma_H, m: standard deviation of the heights over that area
+    tallest: float = 0.0  # H_max, m
 
 
 class FrictionVelocity(NamedTuple):
@@ -135,7 +137,8 @@ def friction_velocity(
     Notes
     -----
     Buildings stand on open ground (z0 = 0.03 m), or on the reference's where that is smoother: the
-    city is never smoother than that. The blending height is at least three times the mean height.
+    city is never smoother than that. The blending height is at least three times the mean height, and
+    twice the displacement height.
     Buildings that together are narrower than ten of their heights are no city: z0 is then that of
     the open ground, and far from them blows the reference's wind.
     """
@@ -151,12 +154,12 @@ def friction_velocity(
     aloft = speed / math.log(height / length)  # times ln(z_b / z0_r): the wind at z_b
     ground = min(length, ROUGHNESSES["open ground"])
     is_city = found.width >= CITY_WIDTH * found.height > 0
-    z0, displacement = macdonald(found) if is_city else (ground, 0.0)
+    z0, displacement = kanda(found) if is_city else (ground, 0.0)
     z0 = max(z0, ground)
     of_rules = open_speed(found)
 
     def over(blending: float, factor: float) -> float:
-        blending = max(blending, 3 * found.height)
+        blending = max(blending, 3 * found.height, 2 * displacement)
         above = math.log((blending - displacement) / (factor * z0))
         friction = KAPPA * aloft * math.log(blending / length) / above
         if is_city:
@@ -187,7 +190,7 @@ def open_speed(city: Morphology) -> float:
 
 
 def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology:
-    """Return mean height, plan area density and frontal area density of a city.
+    """Return how high, how dense and how wide a city is.
 
     Parameters
     ----------
@@ -234,17 +237,19 @@ def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology
         steps.append((step + np.roll(step, -1, 1 - axis)) / 2)
     facing = np.abs(north * steps[0] + east * steps[1]).sum() * cell / 2
     valid = (np.isfinite(heights) & (heights >= 0)).all()
-    found = valid, heights.sum(), built.sum(), facing, built.any(axis=1), built.any(axis=0)
+    found = (valid, heights.max(), heights.sum(), (heights**2).sum(), built.sum(), facing,
+             built.any(axis=1), built.any(axis=0))  # fmt: skip
     if not isinstance(heights, np.ndarray):
         import dask
 
         found = dask.compute(*found)
-    valid, volume, count, facing, *occupied = found
+    valid, tallest, volume, squares, count, facing, *occupied = found
     if not valid:
         raise InputError(message)
     if not count:
         return Morphology(0.0, 0.0, 0.0, 0.0)
     height = float(volume / count)
+    deviation = math.sqrt(max(float(squares / count) - height**2, 0.0))
     margin = height / 2 / cell  # cells
     sides = []
     for axis in (0, 1):
@@ -254,29 +259,45 @@ def morphology(heights: np.ndarray, cell: float, wind_from: float) -> Morphology
     ground = sides[0] * sides[1] * cell**2
     plan = float(count * cell**2 / ground)
     exposed = float(facing / (heights.size * cell**2))
-    return Morphology(height, min(plan, 1.0), float(facing / ground), min(sides) * cell, exposed)
+    frontal, width = float(facing / ground), min(sides) * cell
+    return Morphology(height, min(plan, 1.0), frontal, width, exposed, deviation, float(tallest))
 
 
-def macdonald(city: Morphology) -> tuple[float, float]:
-    """Return roughness length z0 and displacement height d of a city, m.
+def kanda(city: Morphology) -> tuple[float, float]:
+    """Return roughness length z0 and displacement height d of a city whose heights differ, m.
+
+        d / H_max = c0 X^2 + (a0 lambda_p^b0 - c0) X            X = (sigma_H + H) / H_max <= 1
+        z0 / z0_M = a1 + b1 Y^2 + c1 Y                          Y = lambda_p sigma_H / H
+
+    with a0 = 1.29, b0 = 0.36, c0 = -0.17, a1 = 0.71, b1 = 20.21, c1 = -0.77, and z0_M of
+    ``macdonald``: Kanda and others (2013), Boundary-Layer Meteorology 148:357-377, equations 10a
+    and 12a, from large-eddy simulations of real cities. d is at most H_max.
+
+    Parameters
+    ----------
+    city : Morphology
+        Nothing to meet gives (0, 0).
+    """
+    if not city.height:
+        return 0.0, 0.0
+    x = min((city.deviation + city.height) / city.tallest, 1.0)
+    y = city.plan * city.deviation / city.height
+    displacement = min((-0.17 * x + 1.29 * city.plan**0.36 + 0.17) * x, 1.0) * city.tallest
+    return (0.71 + 20.21 * y**2 - 0.77 * y) * macdonald(city), displacement
+
+
+def macdonald(city: Morphology) -> float:
+    """Return the roughness length z0 of a city of equal heights, m.
 
         d / H  = 1 + A^(-lambda_p) (lambda_p - 1)
         z0 / H = (1 - d / H) exp(-(beta Cd / (2 kappa^2) (1 - d / H) lambda_f)^(-1/2))
 
     with A = 4.43, beta = 1, Cd = 1.2 and kappa = 0.4: Macdonald, Griffiths and Hall (1998),
-    Atmospheric Environment 32:1857-1864, equations 23 and 26, for staggered cubes. Heights that
-    differ much make a city rougher than this (Kanda and others, 2013, Boundary-Layer Meteorology
-    148:357-377).
-
-    Parameters
-    ----------
-    city : Morphology
-        With ``plan`` in 0...1; nothing to meet gives (0, 0).
+    Atmospheric Environment 32:1857-1864, equations 23 and 26, for staggered cubes.
     """
     displacement = 1 + 4.43**-city.plan * (city.plan - 1)  # of the mean height
     drag = 0.5 * 1.2 / KAPPA**2 * (1 - displacement) * city.frontal
-    z0 = (1 - displacement) * math.exp(-(drag**-0.5)) if drag > 0 else 0.0
-    return z0 * city.height, displacement * city.height
+    return city.height * (1 - displacement) * math.exp(-(drag**-0.5)) if drag > 0 else 0.0
 
 
 def roughness_length(roughness: float | str) -> float:

@@ -1,15 +1,19 @@
 """A wind that people know becomes the wind of the rule, by laws that can be worked out by hand."""
 
 import math
+from ast import literal_eval
 
+import h5py
 import numpy as np
 import pytest
 
 from pinca_lib.channels import GEO_MASK, SPEED, TOPO, WIND_X, WIND_Y
 from pinca_lib.cities.reference_wind import (
+    FIELD_FRICTION_VELOCITY,
     ROUGHNESSES,
     Morphology,
     friction_velocity,
+    kanda,
     macdonald,
     morphology,
     open_speed,
@@ -64,48 +68,93 @@ def test_what_a_wind_meets_does_not_depend_on_its_sense_nor_on_where_the_town_li
         assert morphology(cubes.T, CELL, 90 - wind_from) == pytest.approx(here)
         twice = morphology(2 * cubes, 2 * CELL, wind_from)
         same = here.plan, here.frontal, 2 * here.width, here.exposed
-        assert twice == pytest.approx((20, *same))
+        assert twice == pytest.approx((20, *same, 0, 20))
 
 
-def test_macdonalds_formulas_for_a_quarter_of_cubes():
+def test_the_formulas_for_a_quarter_of_cubes():
     # 4.43^-0.25 = exp(-0.25 x 1.4884) = 0.68929; d/H = 1 - 0.75 x 0.68929 = 0.48303
     # 0.5 x 1.2 / 0.16 = 3.75; 3.75 x 0.51697 x 0.25 = 0.48466; 0.48466^-0.5 = 1.43642
     # z0/H = 0.51697 x exp(-1.43642) = 0.51697 x 0.23778 = 0.12292
-    z0, displacement = macdonald(Morphology(10, 0.25, 0.25))
-    assert displacement == pytest.approx(4.8303, abs=1e-4)
-    assert z0 == pytest.approx(1.2292, abs=1e-4)
+    city = Morphology(10, 0.25, 0.25, tallest=10)
+    assert macdonald(city) == pytest.approx(1.2292, abs=1e-4)
+    # equal heights: 0.71 x 1.2292; 1.29 x 0.25^0.36 = 1.29 x 0.60710 = 0.78316
+    z0, displacement = kanda(city)
+    assert z0 == pytest.approx(0.87276, abs=1e-4)
+    assert displacement == pytest.approx(7.8316, abs=1e-4)
+
+
+def test_the_formulas_for_a_city_whose_heights_differ():
+    # X = (5 + 10) / 30 = 0.5; d = (-0.17 x 0.5 + 0.78316 + 0.17) x 0.5 x 30 = 13.0224
+    # Y = 0.25 x 5 / 10 = 0.125; 0.71 + 20.21 / 64 - 0.77 / 8 = 0.92953; x 1.2292 = 1.14262
+    z0, displacement = kanda(Morphology(10, 0.25, 0.25, deviation=5, tallest=30))
+    assert displacement == pytest.approx(13.0224, abs=1e-4)
+    assert z0 == pytest.approx(1.14262, abs=1e-4)
+
+
+def test_heights_that_differ_are_measured_over_what_is_built(cubes):
+    # three of five rows of cubes of 40 m
+    cubes[30:][cubes[30:] > 0] = 40
+    found = morphology(cubes, CELL, 0)
+    assert (found.height, found.tallest) == pytest.approx((0.4 * 10 + 0.6 * 40, 40))
+    assert found.deviation == pytest.approx(math.sqrt(0.4 * 0.6) * 30)
 
 
 def test_a_city_is_as_rough_as_cities_are():
-    # z0 of 0.05 to 0.15 and d of 0.5 to 0.8 of the mean height, as measured over cities (Grimmond
-    # and Oke, 1999, Journal of Applied Meteorology 38:1262-1292), built over by a quarter and more
+    # z0 of 0.05 to 0.15 of the mean height, as measured over cities (Grimmond and Oke, 1999,
+    # Journal of Applied Meteorology 38:1262-1292), and d of 0.8 to 1.3: above the mean height
+    # where heights differ, as measured in London (Kent and others, 2017, Boundary-Layer
+    # Meteorology 164:183-213)
     for plan in (0.27, 0.33, 0.4):
-        z0, displacement = macdonald(Morphology(1, plan, 0.25))
+        z0, displacement = kanda(Morphology(1, plan, 0.3, deviation=0.3, tallest=2))
         assert 0.05 <= z0 <= 0.15
-        assert 0.5 <= displacement <= 0.8
+        assert 0.8 <= displacement <= 1.3
 
 
 def test_roughness_rises_with_density_and_falls_when_the_wind_skims_over_the_roofs():
-    densities = np.linspace(0.01, 0.99, 99)
-    z0, displacement = np.transpose([macdonald(Morphology(1, x, x)) for x in densities])
+    cities = [Morphology(1, x, x, tallest=1) for x in np.linspace(0.01, 0.99, 99)]
+    z0, displacement = np.transpose([kanda(city) for city in cities])
     peak = int(np.argmax(z0))
-    assert 0.1 < densities[peak] < 0.25
+    assert 0.1 < cities[peak].plan < 0.25
     assert (np.diff(z0[: peak + 1]) > 0).all()
     assert (np.diff(z0[peak:]) < 0).all()
-    assert (np.diff(displacement) > 0).all()
+    assert (np.diff(displacement) >= 0).all() and displacement[-1] == 1
 
 
 def test_the_friction_velocity_over_cubes_is_the_one_worked_out_by_hand(cubes):
     # ln(10 / 0.03) = 5.80914; ln(200 / 0.03) = 8.80487; U(200 m) = 5 x 8.80487 / 5.80914 = 7.57846
-    # ln((200 - 4.8304) / 1.22921) = ln(158.776) = 5.06749; 0.4 x 7.57846 / 5.06749 = 0.59820
+    # ln((200 - 7.8316) / 0.872757) = 5.39448; 0.4 x 7.57846 / 5.39448 = 0.56194
     found = friction_velocity(5, 10, "airport", cubes, CELL, 270)
-    assert found.value == pytest.approx(0.59820, abs=1e-5)
-    assert found.scale == pytest.approx(0.59820 / 0.21, abs=1e-4)
-    # low: 400 m, z0 halved: 0.4 x 5 x 9.49802 / 5.80914 / ln(395.17 / 0.614606) = 0.505719
-    # high: 100 m, z0 doubled: 0.4 x 5 x 8.11173 / 5.80914 / ln(95.17 / 2.458426) = 0.763851
-    assert found.low == pytest.approx(0.50572, abs=1e-5)
-    assert found.high == pytest.approx(0.76385, abs=1e-5)
-    assert found.scale_range == pytest.approx((0.50572 / 0.21, 0.76385 / 0.21), abs=1e-4)
+    assert found.value == pytest.approx(0.56194, abs=1e-5)
+    assert found.scale == pytest.approx(0.56194 / 0.21, abs=1e-4)
+    # low: 400 m, z0 halved: 0.4 x 5 x 9.49802 / 5.80914 / ln(392.168 / 0.436378) = 0.480820
+    # high: 100 m, z0 doubled: 0.4 x 5 x 8.11173 / 5.80914 / ln(92.168 / 1.745513) = 0.704072
+    assert found.low == pytest.approx(0.48082, abs=1e-5)
+    assert found.high == pytest.approx(0.70407, abs=1e-5)
+    assert found.scale_range == pytest.approx((0.48082 / 0.21, 0.70407 / 0.21), abs=1e-4)
+
+
+def test_the_wind_above_the_simulated_cities_is_that_of_the_formulas():
+    ratios: dict[str, list[float]] = {}
+    for split in ("train", "train_256m", "validation", "test"):
+        for path in sorted((PROJECT_ROOT / "data" / split).glob("*.h5")):
+            with h5py.File(path) as file:
+                heights, cases = file["city_base"][3].astype(float), file["cases"]
+                for case in (cases[name] for name in cases if "profiles" in cases[name]):
+                    meta, profile = literal_eval(case.attrs["meta"]), case["profiles"][0]
+                    x, y = meta["wind_dir_xy"]
+                    city = morphology(heights, CELL, (270 - math.degrees(math.atan2(y, x))) % 360)
+                    city = city._replace(plan=np.mean(heights > 0), frontal=city.exposed)
+                    z0, displacement = kanda(city)
+                    z = 0.6 * meta["lid"]
+                    simulated = np.interp(z, CELL * (np.arange(len(profile)) + 0.5), profile)
+                    formula = FIELD_FRICTION_VELOCITY / 0.4 * math.log((z - displacement) / z0)
+                    ratios.setdefault(meta["kind"], []).append(simulated / formula)
+    del ratios["isolated"], ratios["towers"]  # on open ground, no cities
+    found = np.concatenate(list(ratios.values()))
+    assert len(found) > 250
+    assert found.mean() == pytest.approx(1, abs=0.03)
+    assert np.sqrt(np.mean((found - 1) ** 2)) < 0.15
+    assert all(0.85 < np.mean(kind) < 1.2 for kind in ratios.values())
 
 
 @pytest.mark.parametrize("tower", [0, 3, 20, 80])
