@@ -137,10 +137,10 @@ def friction_velocity(
     Notes
     -----
     Buildings stand on open ground (z0 = 0.03 m), or on the reference's where that is smoother: the
-    city is never smoother than that. The blending height is at least three times the mean height, and
-    twice the displacement height.
-    Buildings that together are narrower than ten of their heights are no city: z0 is then that of
-    the open ground, and far from them blows the reference's wind.
+    city is never smoother than that. The blending height is at least three times the mean height,
+    and twice the displacement height. Buildings that together are narrower than ten of their
+    heights are no city: z0 is then that of the open ground, and far from them blows the
+    reference's wind.
     """
     speed = _number("wind_speed", speed, 0, 80, "m/s, above 0 and up to 80")
     length = roughness_length(roughness)

@@ -117,7 +117,8 @@ def test_roughness_rises_with_density_and_falls_when_the_wind_skims_over_the_roo
     assert 0.1 < cities[peak].plan < 0.25
     assert (np.diff(z0[: peak + 1]) > 0).all()
     assert (np.diff(z0[peak:]) < 0).all()
-    assert (np.diff(displacement) >= 0).all() and displacement[-1] == 1
+    assert (np.diff(displacement) >= 0).all()
+    assert displacement[-1] == 1
 
 
 def test_the_friction_velocity_over_cubes_is_the_one_worked_out_by_hand(cubes):
