@@ -684,13 +684,6 @@ def wind_tunnel() -> list[dict]:
     return rows
 
 
-def wind_tunnel_layers() -> list[dict]:
-    """Each of the two layers of cells, with the settings of the data."""
-    table = read("data/make/validation.csv").query("setting in ('data', 'lid_80')")
-    layers = table.query("layer in ('below', 'above')")
-    return [tunnel_row(row) for _, row in layers.iterrows()]
-
-
 def tunnel_row(row: pd.Series) -> dict:
     """Return a row of ``validation.csv`` in words."""
     settings = {
@@ -704,7 +697,7 @@ def tunnel_row(row: pd.Series) -> dict:
         "domain_160": "domain of 160 m in place of 256 m",
         "cell_1": "domain of 160 m, cells of 1 m",
     }
-    heights = {"mean": "2 m", "probes": "2.5 m", "below": "1 m", "above": "3 m"}
+    heights = {"mean": "2 m", "probes": "2.5 m"}
     setting = settings[row["setting"]]
     if row["setting"] == "data" and row["variant"] == "2H":
         setting = "lid at 64 m; the data's would be at 80 m"
@@ -728,6 +721,20 @@ def approach() -> list[dict]:
         {"wind relative to that at 40 m": name}
         | {f"{height:g} m": number(value) for height, value in chosen[name].items()}
         for name in ("tunnel", "simulation")
+    ]
+
+
+def cubes() -> list[dict]:
+    """The wind above arrays of cubes beside published formulas."""
+    table = read("data/make/cubes.csv").set_index(["array", "height"])
+    return [
+        {"height, in cubes": number(height)}
+        | {
+            f"{array}: {what}": number(table.loc[(array, height), what], 1)
+            for array in ("staggered", "square")
+            for what in ("simulation", "formula")
+        }
+        for height in table.index.unique("height")
     ]
 
 
@@ -779,22 +786,18 @@ LAYOUTS = {  # by the kinds of ``data/make``
 
 
 def cases() -> list[dict]:
-    """How many cases there are of each kind, and the time that they took."""
+    """How many cases there are of each kind in each split, and the time that they took."""
     table = pd.DataFrame(city_files())
-    splits, kinds = list(table["split"].unique()), list(LAYOUTS)
-    groups = sorted(
-        table.groupby(["split", "kind"]),
-        key=lambda item: (splits.index(item[0][0]), kinds.index(item[0][1])),
-    )
+    splits = table["split"].unique()
+    kinds = [(name, table[table["kind"] == kind]) for kind, name in LAYOUTS.items()]
     return [
-        {
-            "split": split,
-            "kind": LAYOUTS.get(kind, kind),
-            "geometries": group["city"].nunique(),
-            "cases": len(group),
-            "core hours": number(group["wall_seconds"].sum() / 3600, 1),
+        {"kind": name}
+        | {split: (of_kind["split"] == split).sum() or "" for split in splits}
+        | {
+            "geometries": of_kind["city"].nunique(),
+            "core hours": number(of_kind["wall_seconds"].sum() / 3600, 1),
         }
-        for (split, kind), group in [*groups, (("all", "all"), table)]
+        for name, of_kind in [*kinds, ("all", table)]
     ]
 
 
@@ -822,7 +825,7 @@ TABLES = {
         rivals_families, rivals_apart, lead, ablation, learning_rate, rollouts,
         shipped_rollouts, gradients, engine, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
-        wind_tunnel_layers, approach, cells, cases, scores, reliability,
+        approach, cells, cubes, cases, scores, reliability,
     )
 }  # fmt: skip
 
