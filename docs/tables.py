@@ -659,8 +659,8 @@ def measured() -> list[dict]:
     for case in table.index.unique("case"):
         own = {name: table.loc[case, model] for model, name in columns.items()}
         own["simulation"] = simulated.get(case)
-        rows.append({"r / hit rate / level": case} | {
-            name: "–" if row is None else " / ".join(map(number, (row.r, row.hit_rate, row.level)))
+        rows.append({"r / hit rate / slope": case} | {
+            name: "–" if row is None else " / ".join(map(number, (row.r, row.hit_rate, row.slope)))
             for name, row in own.items()
         })  # fmt: skip
     return rows
