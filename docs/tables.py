@@ -724,6 +724,18 @@ def approach() -> list[dict]:
     ]
 
 
+def above_roofs() -> list[dict]:
+    """The wind above the simulated cities over that of formulas, kind by kind."""
+    table = read("above_roofs")
+    names = {"kanda": "Kanda et al. (2013)", "macdonald": "Macdonald et al. (1998)"}
+    kinds = [(LAYOUTS[kind], table[table["kind"] == kind]) for kind in LAYOUTS]
+    return [
+        {"kind": name, "cases": len(group)}
+        | {title: number(group[key].mean()) for key, title in names.items()}
+        for name, group in [*((n, g) for n, g in kinds if len(g)), ("all", table)]
+    ]
+
+
 def cubes() -> list[dict]:
     """The wind above arrays of cubes beside published formulas."""
     table = read("data/make/cubes.csv").set_index(["array", "height"])
@@ -825,7 +837,7 @@ TABLES = {
         rivals_families, rivals_apart, lead, ablation, learning_rate, rollouts,
         shipped_rollouts, gradients, engine, iterations, memory,
         reading, place, felt, town, scale, sweep, starts, gpu, measured, wind_tunnel,
-        approach, cells, cubes, cases, scores, reliability,
+        approach, above_roofs, cells, cubes, cases, scores, reliability,
     )
 }  # fmt: skip
 

@@ -283,11 +283,11 @@ def kanda(city: Morphology) -> tuple[float, float]:
     x = min((city.deviation + city.height) / city.tallest, 1.0)
     y = city.plan * city.deviation / city.height
     displacement = min((-0.17 * x + 1.29 * city.plan**0.36 + 0.17) * x, 1.0) * city.tallest
-    return (0.71 + 20.21 * y**2 - 0.77 * y) * macdonald(city), displacement
+    return (0.71 + 20.21 * y**2 - 0.77 * y) * macdonald(city)[0], displacement
 
 
-def macdonald(city: Morphology) -> float:
-    """Return the roughness length z0 of a city of equal heights, m.
+def macdonald(city: Morphology) -> tuple[float, float]:
+    """Return roughness length z0 and displacement height d of a city of equal heights, m.
 
         d / H  = 1 + A^(-lambda_p) (lambda_p - 1)
         z0 / H = (1 - d / H) exp(-(beta Cd / (2 kappa^2) (1 - d / H) lambda_f)^(-1/2))
@@ -297,7 +297,8 @@ def macdonald(city: Morphology) -> float:
     """
     displacement = 1 + 4.43**-city.plan * (city.plan - 1)  # of the mean height
     drag = 0.5 * 1.2 / KAPPA**2 * (1 - displacement) * city.frontal
-    return city.height * (1 - displacement) * math.exp(-(drag**-0.5)) if drag > 0 else 0.0
+    z0 = (1 - displacement) * math.exp(-(drag**-0.5)) if drag > 0 else 0.0
+    return z0 * city.height, displacement * city.height
 
 
 def roughness_length(roughness: float | str) -> float:

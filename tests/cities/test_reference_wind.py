@@ -1,15 +1,12 @@
 """A wind that people know becomes the wind of the rule, by laws that can be worked out by hand."""
 
 import math
-from ast import literal_eval
 
-import h5py
 import numpy as np
 import pytest
 
 from pinca_lib.channels import GEO_MASK, SPEED, TOPO, WIND_X, WIND_Y
 from pinca_lib.cities.reference_wind import (
-    FIELD_FRICTION_VELOCITY,
     ROUGHNESSES,
     Morphology,
     friction_velocity,
@@ -76,7 +73,7 @@ def test_the_formulas_for_a_quarter_of_cubes():
     # 0.5 x 1.2 / 0.16 = 3.75; 3.75 x 0.51697 x 0.25 = 0.48466; 0.48466^-0.5 = 1.43642
     # z0/H = 0.51697 x exp(-1.43642) = 0.51697 x 0.23778 = 0.12292
     city = Morphology(10, 0.25, 0.25, tallest=10)
-    assert macdonald(city) == pytest.approx(1.2292, abs=1e-4)
+    assert macdonald(city) == pytest.approx((1.2292, 4.8303), abs=1e-4)
     # equal heights: 0.71 x 1.2292; 1.29 x 0.25^0.36 = 1.29 x 0.60710 = 0.78316
     z0, displacement = kanda(city)
     assert z0 == pytest.approx(0.87276, abs=1e-4)
@@ -132,30 +129,6 @@ def test_the_friction_velocity_over_cubes_is_the_one_worked_out_by_hand(cubes):
     assert found.low == pytest.approx(0.48082, abs=1e-5)
     assert found.high == pytest.approx(0.70407, abs=1e-5)
     assert found.scale_range == pytest.approx((0.48082 / 0.21, 0.70407 / 0.21), abs=1e-4)
-
-
-def test_the_wind_above_the_simulated_cities_is_that_of_the_formulas():
-    ratios: dict[str, list[float]] = {}
-    for split in ("train", "train_256m", "validation", "test"):
-        for path in sorted((PROJECT_ROOT / "data" / split).glob("*.h5")):
-            with h5py.File(path) as file:
-                heights, cases = file["city_base"][3].astype(float), file["cases"]
-                for case in (cases[name] for name in cases if "profiles" in cases[name]):
-                    meta, profile = literal_eval(case.attrs["meta"]), case["profiles"][0]
-                    x, y = meta["wind_dir_xy"]
-                    city = morphology(heights, CELL, (270 - math.degrees(math.atan2(y, x))) % 360)
-                    city = city._replace(plan=np.mean(heights > 0), frontal=city.exposed)
-                    z0, displacement = kanda(city)
-                    z = 0.6 * meta["lid"]
-                    simulated = np.interp(z, CELL * (np.arange(len(profile)) + 0.5), profile)
-                    formula = FIELD_FRICTION_VELOCITY / 0.4 * math.log((z - displacement) / z0)
-                    ratios.setdefault(meta["kind"], []).append(simulated / formula)
-    del ratios["isolated"], ratios["towers"]  # on open ground, no cities
-    found = np.concatenate(list(ratios.values()))
-    assert len(found) > 250
-    assert found.mean() == pytest.approx(1, abs=0.03)
-    assert np.sqrt(np.mean((found - 1) ** 2)) < 0.15
-    assert all(0.85 < np.mean(kind) < 1.2 for kind in ratios.values())
 
 
 @pytest.mark.parametrize("tower", [0, 3, 20, 80])
