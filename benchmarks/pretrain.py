@@ -5,8 +5,8 @@
 Runs the notebooks headlessly with papermill into ``outputs/pretrain/<name>_<seed>``; started again
 after a stop, it goes on from the newest checkpoints. When both are trained, the weights alone are
 written to ``data/pretrained``, each with a card that says how it was made. Member 1 is what the
-notebooks load, members 2 and 3 are in ``ensemble``; of the three that ship, member 1 has the least
-errors on the validation cases. ``calibrate`` then has to make new error bars.
+notebooks load, members 2 and 3 are in ``ensemble``; of the three that ship, member 1 comes
+nearest to the measured cases. ``calibrate`` then has to make new error bars.
 """
 
 import argparse

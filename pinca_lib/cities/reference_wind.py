@@ -8,7 +8,7 @@ atmosphere (kappa = 0.4):
     U_b = u_r / kappa ln(z_b / z0_r)            wind at the blending height, the same over both
     u*  = kappa U_b / ln((z_b - d) / z0)        friction velocity over the city
 
-with the city's roughness length z0 and displacement height d from its buildings (``morphology``).
+with the city's roughness length z0 and displacement height d from its buildings (``kanda``).
 The blending height is where the two profiles are taken to meet: Wieringa (1986), Quarterly Journal
 of the Royal Meteorological Society 112:867-889, has 60 m for single obstacles; 200 m is common for
 cities.
@@ -70,7 +70,7 @@ class Morphology(NamedTuple):
     frontal: float  # lambda_f: area that faces the wind by ground area
     width: float = math.inf  # m: shorter side of the ground that the buildings stand on
     exposed: float = 0.0  # area that faces the wind by the area of the whole grid
-    deviation: float = 0.0  # sigma_H, m: standard deviation of the heights over that area
+    deviation: float = 0.0  # sigma_H, m: standard deviation over the area that is built on
     tallest: float = 0.0  # H_max, m
 
 
