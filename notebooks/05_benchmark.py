@@ -119,9 +119,9 @@ memory.pivot_table("states", ["task", "grid"], "contender").map("{:.1f}".format)
 #
 # From the full benchmark. On larger grids the rule as written spends most of its time in page faults, since
 # glibc's allocator hands its large buffers back in every step. How slow it is then depends on the day. In a
-# process that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 6 to 24 % of the
-# ceiling, as it does on one small city anyway. There eight times as fast would be two thirds of the ceiling
-# to more than all of it. Most of a step of `rollout` is products, by BLAS.
+# process that keeps them (`MALLOC_MMAP_MAX_` 0, `MALLOC_TRIM_THRESHOLD_` raised) it reaches 6 to 14 % of the
+# ceiling, as it does on one small city anyway. There eight times as fast would be nearly all of the ceiling, or
+# more. Most of a step of `rollout` is products, by BLAS.
 
 # %% [markdown]
 # ## What limits it on a GPU
