@@ -19,13 +19,13 @@
 # data turned to the driving wind, which knows no building; and, if the files hold them, the *half averages*:
 # the first half of the simulated time compared with the second, which is the noise of the simulation.
 #
-# It takes about a minute on two CPU cores. At the end the rules are compared with wind-tunnel measurements. For your own cities and rules:
+# It takes about 90 seconds on two CPU cores. At the end the rules are compared with wind-tunnel measurements. For your own cities and rules:
 #
 # ```
 # papermill notebooks/04_evaluate.ipynb out.ipynb -p data_dir my_test -p train_dir my_train -p init_checkpoint outputs/init_nca_20260102-030405 -p pi_checkpoint outputs/pi_nca_20260102-040506
 # ```
 #
-# The fresh cases, which were looked at least often, are scored with `-p data_dir data/fresh`. Notebook 08
+# The fresh cases, by which nothing was ever chosen, are scored with `-p data_dir data/fresh`. Notebook 08
 # compares the rules with other networks.
 
 # %%

@@ -21,7 +21,7 @@
 #
 # As committed, the notebook takes one to two minutes and measures little: small cities, one thread each, two
 # timings. The full benchmark has all grids up to 1024² cells, all threads, open ground as well, memory, CAX
-# (the cellular automata library in JAX) and, if there is one, a GPU. It takes about an hour:
+# (the cellular automata library in JAX) and, if there is one, a GPU. It takes 35 to 60 minutes:
 #
 # ```
 # python -m benchmarks.speed
@@ -98,8 +98,7 @@ timed = full.dropna(subset="times_as_fast").to_dict("records")
 plotting.plot_speed(timed)
 
 # %% [markdown]
-# On open ground a cell costs about the same on every grid. On the smallest, what a rollout costs beside its
-# steps comes on top.
+# On open ground a cell costs about the same on every grid, a third more on the largest.
 
 # %%
 plotting.plot_scaling(timed)
@@ -130,11 +129,12 @@ memory.pivot_table("states", ["task", "grid"], "contender").map("{:.1f}".format)
 # float32 reaches there (51 TFLOP/s) and 12 µs at a third of what one of TF32 does (423); its 53 MB would take
 # 11 µs at the 4.8 TB/s of its data sheet. The kernel makes each product of float32 of three of TF32 and takes
 # 57 µs: 1.7 times the first limit, 4.8 times the second. The rule as written takes 450 to 700 µs, limited by
-# the host, so 20 times as fast would be 22 to 35 µs.
+# the host, so 20 times as fast would be 22 to 35 µs. (Ratios of whole rollouts of 32 steps are smaller, since the
+# preparation of a rollout takes 3 to 4 ms.)
 #
 # A step of the shipped rules is 1.9 GFLOP and some 130 MB, mostly what base channels add to the hidden layers.
 # It takes 142 µs where its bytes would take 27: 105 for the PI-NCA, 27 for the Init-NCA on its blocks, the rest
-# for their means and for what is added. The aim was to come within 2.5 times of the limit, and neither does.
+# for their means and for what is added. The aim was to come within 2.5 times of the lower limit, and neither does.
 # Waiting is what holds them up: in an earlier form, as fast, the tensor cores were busy for a quarter of the
 # time.
 #

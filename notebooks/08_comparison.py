@@ -94,7 +94,7 @@ plotting.plot_costs(tested.to_dict("records"), "mean_relative_l2_wind",
 # ## Longer trainings
 #
 # The networks with four times as many iterations, one seed each, beside the automaton as it ships (but
-# for the data), three seeds. Its training took a third of the U-Net's time and a fifth to a third of the
+# for the data), three seeds. Its training took a third of the U-Net's time and a quarter to a third of the
 # FNO's. It stays ahead of single predictions. From eight predictions, an FNO in Tucker factorisation is as
 # accurate in mean speed and TKE and nearly in (u, v), with 17 times the parameters.
 
@@ -165,8 +165,8 @@ leads("longer", "test", all_sizes=True)
 # The pieces of San Francisco are more densely built than those of the test cases and the wind in them is
 # weaker, so relative errors are larger. The automaton's errors are 10 to 18 % lower than those of single
 # predictions. From eight predictions, the U-Net and the FNO in Tucker factorisation are as accurate in (u, v)
-# or slightly more, and 3 to 5 % less in mean speed. Here the cities of 256 m have lower errors than those of
-# 128 m: which city it is matters more than how large it is.
+# or slightly more, and 3 to 5 % less in mean speed. Here the automaton and the U-Net have lower errors on the
+# cities of 256 m than on those of 128 m: which city it is matters more than how large it is.
 
 # %%
 larger = {f"{error}_large": f"{name}, 256 m, median" for error, name in fields.items()}
@@ -227,7 +227,8 @@ over_seeds(read("ablation", "florence"), errors | healing, {"parameters": "param
 #
 # - **What matters:** the wind frame, coarse cells, natural units, the relative loss, and the gradient of 16
 #   steps. Eight steps are nearly as good. Four are worse than one; we do not know why.
-# - **Augmentation** brings 5 % to rules that do not use the wind frame, and nothing to those that do.
+# - **Augmentation** brings 5 % in (u, v) and 2 % in mean speed and TKE to rules that do not use the wind frame,
+#   and nothing to those that do.
 # - **Swaps** are for healing: without them an edit is off by 8 %, with them by 3.5 to 4.4 %.
 # - **Rest** was meant for healing, too, but beside swaps it brings nothing: healing is the same, and from 64
 #   to 256 steps as much still changes (9 %).
