@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks import TABLES
 from benchmarks.speed import write_csv
+from pinca_lib.channels import TOPO
 from pinca_lib.cities.reference_wind import (
     FIELD_FRICTION_VELOCITY,
     KAPPA,
@@ -38,13 +39,13 @@ def ratios() -> Iterator[dict]:
     for split in SPLITS:
         for path in sorted((PROJECT_ROOT / "data" / split).glob("*.h5")):
             with h5py.File(path) as file:
-                heights = file["city_base"][3].astype(float)
+                heights = file["city_base"][TOPO].astype(float)
                 for name, case in file["cases"].items():
                     meta = literal_eval(case.attrs["meta"])
                     if "profiles" in case and meta["kind"] not in ("isolated", "towers"):
-                        yield {"case": name, "kind": meta["kind"]} | compared(
-                            case["profiles"][0], heights, meta["wind_dir_xy"], meta["lid"]
-                        )
+                        speed, _ = case["profiles"]
+                        found = compared(speed, heights, meta["wind_dir_xy"], meta["lid"])
+                        yield {"case": name, "kind": meta["kind"]} | found
 
 
 def compared(

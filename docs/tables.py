@@ -728,11 +728,12 @@ def above_roofs() -> list[dict]:
     """The wind above the simulated cities over that of formulas, kind by kind."""
     table = read("above_roofs")
     names = {"kanda": "Kanda et al. (2013)", "macdonald": "Macdonald et al. (1998)"}
-    kinds = [(LAYOUTS[kind], table[table["kind"] == kind]) for kind in LAYOUTS]
+    order = table["kind"].map(list(LAYOUTS).index)
+    kinds = [(LAYOUTS[group["kind"].iloc[0]], group) for _, group in table.groupby(order)]
     return [
         {"kind": name, "cases": len(group)}
         | {title: number(group[key].mean()) for key, title in names.items()}
-        for name, group in [*((n, g) for n, g in kinds if len(g)), ("all", table)]
+        for name, group in [*kinds, ("all", table)]
     ]
 
 
